@@ -1,0 +1,189 @@
+"""Embeddings: a network, one of its layers and images -> ``(n_images, n_features)``.
+
+A layer's output is copied the moment it is produced. Without that, an in-place ReLU further on
+changes what was recorded, and nothing says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rarefire.errors import InputError, unknown
+from rarefire.stimuli import Stimuli
+
+__all__ = ["PENULTIMATE", "extract", "layers", "stream"]
+
+#: The features that enter the last layer with weights: post-ReLU in VGG, AlexNet, LeNet, ResNet, …
+PENULTIMATE = "penultimate"
+
+Images = Stimuli | NDArray[np.floating] | Tensor | Iterable[NDArray[np.floating] | Tensor]
+Spatial = Literal["flatten", "mean", "keep"]
+
+
+def layers(network: nn.Module) -> list[str]:
+    """Names of the network's layers, in the order in which they were defined."""
+    return [name for name, _ in network.named_modules() if name]
+
+
+def extract(
+    network: nn.Module,
+    images: Images,
+    *,
+    layer: str = PENULTIMATE,
+    spatial: Spatial = "flatten",
+    batch_size: int = 256,
+    progress: bool = False,
+) -> NDArray[np.float32]:
+    """Activations of one layer for all images.
+
+    Parameters
+    ----------
+    network
+        Any module that takes ``(n, c, h, w)``. It is called in evaluation mode, without gradients,
+        on the device of its weights, and left as it was.
+    images
+        :class:`~rarefire.stimuli.Stimuli`, an array or tensor ``(n, c, h, w)``, or an iterable of
+        such batches (then only one batch is in memory at a time).
+    layer
+        A name from :func:`layers`, or ``"penultimate"``.
+    spatial
+        For a layer with positions, ``(n, c, h, w)``: ``"flatten"`` makes each position a feature,
+        ``"mean"`` averages over positions, ``"keep"`` leaves them.
+    batch_size
+        Images per step where `images` is not already in batches.
+    progress
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    ndarray
+        ``(n_images, n_features)`` float32; four dimensions with ``spatial="keep"``.
+
+    Raises
+    ------
+    UnknownNameError
+        If the layer does not exist; the message lists those that do.
+    InputError
+        If an activation is NaN or infinite, or there are no images.
+    """
+    batches = list(
+        stream(network, images, layer=layer, spatial=spatial, batch_size=batch_size, progress=progress)
+    )
+    if not batches:
+        raise InputError("there are no images: got none to embed.")
+    return np.concatenate(batches)
+
+
+def stream(
+    network: nn.Module,
+    images: Images,
+    *,
+    layer: str = PENULTIMATE,
+    spatial: Spatial = "flatten",
+    batch_size: int = 256,
+    progress: bool = False,
+) -> Iterator[NDArray[np.float32]]:
+    """As :func:`extract`, one batch after the other; nothing is kept."""
+    if spatial not in ("flatten", "mean", "keep"):
+        raise InputError(f"spatial is 'flatten', 'mean' or 'keep'; got {spatial!r}.")
+    modules = dict(network.named_modules())
+    if layer != PENULTIMATE and layer not in modules:
+        raise unknown("layer", layer, [PENULTIMATE, *layers(network)])
+    weight = next(network.parameters(), torch.empty(0))
+    modes = [(module, module.training) for module in modules.values()]
+    caught: list[Tensor] = []
+    done = 0
+    with ExitStack() as stack:
+        network.eval()
+        for module, training in modes:
+            stack.callback(setattr, module, "training", training)
+        for batch in tqdm(_batches(images, batch_size), desc=layer, disable=not progress):
+            if isinstance(batch, np.ndarray):
+                batch = np.require(batch, requirements="W")  # torch takes no read-only memory map
+            inputs = torch.as_tensor(batch).to(weight.device, dtype=torch.float32)
+            if not done:
+                _hook(network, modules, layer, inputs, caught, stack)
+            caught.clear()
+            with torch.inference_mode():
+                network(inputs)
+            if not caught:
+                raise InputError(f"the layer {layer!r} exists but is not used in a forward pass.")
+            features = _shape(caught[-1], spatial).cpu().numpy()
+            bad = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
+            if bad.any():
+                raise InputError(
+                    f"layer {layer!r} is NaN or infinite for {bad.sum()} of {len(bad)} images in the "
+                    f"batch that starts at image {done} (first: image {done + bad.argmax()}). "
+                    "Check the network's weights and that its inputs are finite and in [0, 1]."
+                )
+            done += len(features)
+            yield features
+
+
+def _hook(
+    network: nn.Module,
+    modules: dict[str, nn.Module],
+    layer: str,
+    inputs: Tensor,
+    caught: list[Tensor],
+    stack: ExitStack,
+) -> None:
+    """Have the layer's activations copied to `caught` at each forward pass until `stack` closes."""
+
+    def keep_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        caught.append(args[0].clone())
+
+    def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        if not isinstance(output, Tensor):
+            raise InputError(
+                f"the layer {layer!r} returns a {type(output).__name__}, not one tensor. "
+                "Name one of the layers inside it."
+            )
+        caught.append(output.clone())
+
+    if layer == PENULTIMATE:
+        last = modules[_last_weighted(network, modules, inputs)]
+        handle = last.register_forward_pre_hook(keep_input)
+    else:
+        handle = modules[layer].register_forward_hook(keep_output)
+    stack.callback(handle.remove)
+
+
+def _last_weighted(network: nn.Module, modules: dict[str, nn.Module], inputs: Tensor) -> str:
+    """Name of the linear or convolutional layer that runs last (order of calls, not of definition)."""
+    calls: list[str] = []
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                handle = module.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
+                stack.callback(handle.remove)
+        with torch.inference_mode():
+            network(inputs[:1])
+    if not calls:
+        raise InputError("the network has no linear or convolutional layer: name a layer= instead.")
+    return calls[-1]
+
+
+def _shape(activations: Tensor, spatial: Spatial) -> Tensor:
+    if spatial == "mean" and activations.ndim > 2:
+        return activations.flatten(2).mean(2)
+    return activations if spatial == "keep" else activations.flatten(1)
+
+
+def _batches(images: Images, batch_size: int) -> Iterable[NDArray[np.floating] | Tensor]:
+    if isinstance(images, Stimuli):
+        images = images.images
+    if isinstance(images, np.ndarray | Tensor):
+        if images.ndim != 4:
+            raise InputError(f"images must be (n, c, h, w); got {tuple(images.shape)}.")
+        array = images
+        return [array[i : i + batch_size] for i in range(0, len(array), batch_size)]
+    return images

@@ -1,0 +1,228 @@
+"""Networks: LeNet-5 in the two forms of the paper's authors, and any torchvision classifier.
+
+Every network takes images in [0, 1] and normalises them itself, so that an embedding never depends
+on remembering to do it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from rarefire.errors import CheckpointError, DataError, InputError, unknown
+
+__all__ = ["build", "lenet5", "load_weights", "names"]
+
+_LENETS = ("lenet5", "lenet5-wide")
+
+
+def names() -> list[str]:
+    """Names that :func:`build` accepts: the LeNets, then torchvision's classifiers."""
+    import torchvision
+
+    return [*_LENETS, *torchvision.models.list_models(module=torchvision.models)]
+
+
+def build(
+    name: str,
+    *,
+    input_shape: tuple[int, int, int] = (3, 224, 224),
+    n_classes: int = 1000,
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+    std: tuple[float, ...] = (0.229, 0.224, 0.225),
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """Build a network.
+
+    Parameters
+    ----------
+    name
+        ``"lenet5"``, ``"lenet5-wide"``, or a torchvision classifier (``"vgg19"``,
+        ``"squeezenet1_0"``, …).
+    input_shape
+        Channels, height, width of one image. The LeNets are sized by it.
+    n_classes
+        Number of outputs.
+    mean, std
+        Per channel; subtracted from and divided into images in [0, 1] before the first layer.
+    weights
+        None for random weights drawn from `seed`; ``"DEFAULT"`` for torchvision's, downloaded with
+        its checksum; or the path of a local state dict.
+    seed
+        Of the random weights. The global generator is left as it was.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode, ``(n, c, h, w)`` in [0, 1] -> ``(n, n_classes)``.
+
+    Raises
+    ------
+    UnknownNameError
+        The message lists the names that exist.
+    CheckpointError
+        Where the weights are those of another architecture.
+    """
+    if name not in names():
+        raise unknown("network", name, names())
+    if len(mean) != input_shape[0] or len(std) != input_shape[0]:
+        raise InputError(
+            f"mean and std need one value for each of the {input_shape[0]} channels; got "
+            f"{len(mean)} and {len(std)}."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name in _LENETS:
+            network: nn.Module = lenet5(input_shape, n_classes, wide=name == "lenet5-wide")
+        else:
+            network = _torchvision(name, n_classes, pretrained=weights == "DEFAULT")
+    if weights is not None and (weights != "DEFAULT" or name in _LENETS):
+        load_weights(network, weights)
+    _normalise_input(network, mean, std)
+    return network.eval()
+
+
+def lenet5(input_shape: tuple[int, int, int], n_classes: int = 10, *, wide: bool = False) -> nn.Sequential:
+    """LeNet-5 with ReLUs and max-pooling, in the forms used by the paper's authors.
+
+    Parameters
+    ----------
+    input_shape
+        Channels, height, width. The classic form wants 32 × 32; images of 28 are padded by two
+        pixels, as LeCun et al. (1998) do.
+    wide
+        False: two 5 × 5 convolutions of 6 and 16 channels, fully connected layers of 120 and 84
+        (their CIFAR-10 network). True: two 3 × 3 convolutions of 64, one pooling, fully connected
+        layers of 256 and 256 (their MNIST network).
+
+    Returns
+    -------
+    nn.Sequential
+        With layers ``conv1 relu1 … fc2 relu4 fc3``; ``relu4`` is the penultimate layer.
+
+    Raises
+    ------
+    InputError
+        If the images are too small for two convolutions.
+    """
+    channels, height, width = input_shape
+    if wide:
+        convolutions = [
+            ("conv1", nn.Conv2d(channels, 64, 3)),
+            ("relu1", nn.ReLU()),
+            ("conv2", nn.Conv2d(64, 64, 3)),
+            ("relu2", nn.ReLU()),
+            ("pool", nn.MaxPool2d(2)),
+        ]
+        hidden = (256, 256)
+    else:
+        padding = 2 if min(height, width) < 32 else 0
+        convolutions = [
+            ("conv1", nn.Conv2d(channels, 6, 5, padding=padding)),
+            ("relu1", nn.ReLU()),
+            ("pool1", nn.MaxPool2d(2)),
+            ("conv2", nn.Conv2d(6, 16, 5)),
+            ("relu2", nn.ReLU()),
+            ("pool2", nn.MaxPool2d(2)),
+        ]
+        hidden = (120, 84)
+    body = nn.Sequential(OrderedDict(convolutions))
+    try:
+        with torch.no_grad():
+            flat = body(torch.zeros(1, *input_shape)).numel()
+    except RuntimeError as error:
+        raise InputError(f"images of {height} × {width} are too small for LeNet-5.") from error
+    head = [
+        ("flatten", nn.Flatten()),
+        ("fc1", nn.Linear(flat, hidden[0])),
+        ("relu3", nn.ReLU()),
+        ("fc2", nn.Linear(hidden[0], hidden[1])),
+        ("relu4", nn.ReLU()),
+        ("fc3", nn.Linear(hidden[1], n_classes)),
+    ]
+    return nn.Sequential(OrderedDict([*convolutions, *head]))
+
+
+def _torchvision(name: str, n_classes: int, *, pretrained: bool) -> nn.Module:
+    import torchvision
+
+    options: dict[str, Any] = {"weights": "DEFAULT" if pretrained else None}
+    if not pretrained:
+        options["num_classes"] = n_classes
+        builder = torchvision.models.get_model_builder(name)
+        if "init_weights" in inspect.signature(builder).parameters:
+            options["init_weights"] = True  # googlenet and inception warn without it
+    try:
+        network: nn.Module = torchvision.models.get_model(name, **options)
+    except (URLError, OSError, RuntimeError) as error:
+        raise DataError(
+            f"torchvision's weights for {name!r} could not be downloaded ({error}). Connect to the "
+            "network, or pass weights= the path of a local state dict."
+        ) from error
+    return network
+
+
+def load_weights(network: nn.Module, weights: str | Path | Mapping[str, Tensor]) -> nn.Module:
+    """Load a state dict, or a file that holds one, into `network`; nothing in the file is executed.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, or holds more than tensors.
+    CheckpointError
+        If its tensors are those of another architecture. The network is then unchanged.
+    """
+    if isinstance(weights, Mapping):
+        state, origin = dict(weights), "the state dict"
+    else:
+        origin = str(weights)
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise DataError(f"there is no weights file {origin}.") from error
+        except Exception as error:  # torch raises many kinds for a damaged file
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"{origin} cannot be read as a state dict of tensors ({reason}). Save one with "
+                "torch.save(network.state_dict(), path)."
+            ) from error
+    own = network.state_dict()
+    missing = [k for k in own if k not in state]
+    surplus = [k for k in state if k not in own]
+    shapes = [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if k in state and getattr(state[k], "shape", None) != own[k].shape
+    ]
+    if missing or surplus or shapes:
+        said = [
+            f"{what}: {', '.join(which[:3])}{', …' if len(which) > 3 else ''} ({len(which)})"
+            for what, which in (("missing", missing), ("unknown", surplus), ("other shape", shapes))
+            if which
+        ]
+        raise CheckpointError(
+            f"{origin} holds the weights of another architecture than {type(network).__name__}. "
+            + "; ".join(said)
+        )
+    network.load_state_dict(state)
+    return network
+
+
+def _normalise_input(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Have `network` normalise the images it is called with; its layers keep their names."""
+    centre = torch.tensor(mean).view(-1, 1, 1)
+    scale = torch.tensor(std).view(-1, 1, 1)
+
+    def normalise(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        images, *rest = inputs
+        return (images - centre.to(images.device)) / scale.to(images.device), *rest
+
+    network.register_forward_pre_hook(normalise)

@@ -1,0 +1,194 @@
+"""PoZ: how rarely a feature fires; orders by it; which silent features are silent where.
+
+Percentage of zeros (PoZ; Hu et al. 2016): the share of images for which a post-ReLU feature is
+exactly 0. Here it is a share in [0, 1]. For a convolutional layer the zeros are counted over images
+and positions (average percentage of zeros, APoZ).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rarefire.errors import InputError
+
+__all__ = ["PozCounter", "Silence", "ghosts", "order", "poz", "silence"]
+
+Direction = Literal["low", "high"]
+
+
+def poz(embedding: ArrayLike) -> NDArray[np.float64]:
+    """PoZ of every feature.
+
+    Parameters
+    ----------
+    embedding
+        Post-ReLU activations, ``(n_images, n_features)``; or ``(n_images, n_channels, h, w)``,
+        which gives the APoZ of every channel (Hu et al. 2016, equation 1).
+
+    Returns
+    -------
+    ndarray
+        ``(n_features,)``, share of zeros in [0, 1].
+
+    Raises
+    ------
+    InputError
+        For activations that are negative (not post-ReLU), NaN or infinite, and for no images.
+    """
+    counter = PozCounter()
+    counter.update(embedding)
+    return counter.result()
+
+
+class PozCounter:
+    """PoZ over batches, without keeping the activations.
+
+    >>> counter = PozCounter()
+    >>> for batch in ([[0.0, 1.0]], [[0.0, 0.0]]):
+    ...     counter.update(batch)
+    >>> counter.result()
+    array([1. , 0.5])
+    """
+
+    def __init__(self) -> None:
+        self.n_images = 0
+        self._zeros: NDArray[np.int64] | None = None
+        self._counted = 0
+
+    def update(self, batch: ArrayLike) -> None:
+        """Count one batch, ``(n_images, n_features)`` or ``(n_images, n_channels, h, w)``."""
+        activations = _post_relu(batch)
+        positions = (0, *range(2, activations.ndim))
+        zeros = np.count_nonzero(activations == 0, axis=positions)
+        if self._zeros is not None and len(self._zeros) != len(zeros):
+            raise InputError(f"this batch has {len(zeros)} features, those before it had {len(self._zeros)}.")
+        self._zeros = zeros if self._zeros is None else self._zeros + zeros
+        self._counted += activations.size // activations.shape[1] if activations.size else 0
+        self.n_images += len(activations)
+
+    def result(self) -> NDArray[np.float64]:
+        """PoZ so far, ``(n_features,)`` in [0, 1]."""
+        if self._zeros is None or not self._counted:
+            raise InputError("PoZ needs at least one image; none was counted.")
+        return self._zeros / self._counted
+
+
+def order(
+    poz: ArrayLike, *, first: Direction = "low", rng: np.random.Generator | None = None
+) -> NDArray[np.intp]:
+    """Feature indices in order of PoZ.
+
+    Parameters
+    ----------
+    poz
+        ``(n_features,)``.
+    first
+        ``"low"``: the most active feature comes first (low→high PoZ); ``"high"``: the rarest.
+    rng
+        Equal PoZ goes by feature index, in both directions. With a generator, by chance instead:
+        the control that shows that the tie rule does not matter.
+
+    Returns
+    -------
+    ndarray
+        ``(n_features,)``, a permutation.
+    """
+    values = np.asarray(poz, dtype=np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise InputError(f"poz must be one finite number per feature; got shape {values.shape}.")
+    if first not in ("low", "high"):
+        raise InputError(f"first is 'low' or 'high'; got {first!r}.")
+    keys = values if first == "low" else -values
+    if rng is None:
+        return np.argsort(keys, kind="stable")
+    return np.lexsort((rng.permutation(len(keys)), keys))
+
+
+def ghosts(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
+    """Ghost features of every category: those that are 0 for all of its images.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``, post-ReLU.
+    labels
+        ``(n_images,)`` integers.
+
+    Returns
+    -------
+    ndarray
+        ``(n_categories, n_features)``; the rows follow ``numpy.unique(labels)``. A feature that is
+        dead for all the images is a ghost of every category: :func:`silence` tells them apart.
+    """
+    activations = _post_relu(embedding, dimensions=2)
+    categories = np.asarray(labels)
+    if categories.shape != (len(activations),):
+        raise InputError(
+            f"labels must be one per image: expected ({len(activations)},), got {categories.shape}."
+        )
+    fires = activations > 0
+    return np.stack([~fires[categories == c].any(axis=0) for c in np.unique(categories)])
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Three kinds of silent features, told apart.
+
+    Attributes
+    ----------
+    dead_in_training, dead_in_test
+        ``(n_features,)`` masks: 0 for every training image, for every test image.
+    ghost
+        ``(n_categories, n_features)``: 0 for every test image of the category, but active for some
+        other test image.
+    """
+
+    dead_in_training: NDArray[np.bool_]
+    dead_in_test: NDArray[np.bool_]
+    ghost: NDArray[np.bool_]
+
+
+def silence(poz_training: ArrayLike, embedding: ArrayLike, labels: ArrayLike) -> Silence:
+    """Tell apart dead on training images, dead on test images, and ghost of one category.
+
+    Parameters
+    ----------
+    poz_training
+        ``(n_features,)``, PoZ over the training images.
+    embedding, labels
+        Of the test images: ``(n_images, n_features)`` and ``(n_images,)``.
+    """
+    training = np.asarray(poz_training, dtype=np.float64)
+    silent = ghosts(embedding, labels)
+    if training.shape != silent.shape[1:]:
+        raise InputError(
+            f"poz_training has shape {training.shape}, the embedding {silent.shape[1]} features."
+        )
+    dead = silent.all(axis=0)
+    return Silence(training == 1, dead, silent & ~dead)
+
+
+def _post_relu(values: ArrayLike, *, dimensions: int | None = None) -> NDArray[Any]:
+    """`values` as an array of activations, checked."""
+    activations = np.asarray(values)
+    if activations.ndim < 2 or (dimensions is not None and activations.ndim != dimensions):
+        expected = "(n_images, n_features)" + (
+            " or (n_images, n_channels, h, w)" if dimensions is None else ""
+        )
+        raise InputError(f"activations must be {expected}; got {activations.shape}.")
+    if activations.size:
+        low, high = activations.min(), activations.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            bad = np.count_nonzero(~np.isfinite(activations))
+            raise InputError(f"{bad} of {activations.size} activations are NaN or infinite.")
+        if low < 0:
+            share = np.count_nonzero(activations < 0) / activations.size
+            raise InputError(
+                f"{share:.0%} of the activations are negative (lowest {low:.3g}): PoZ is defined for "
+                "post-ReLU features. Name the ReLU's layer, not the one before it."
+            )
+    return activations

@@ -1,0 +1,195 @@
+"""RDMs (representational dissimilarity matrices) and how alike two of them are.
+
+An RDM is kept condensed: the upper triangle, row by row, ``n(n-1)/2`` numbers, as
+:func:`scipy.spatial.distance.squareform` reads it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import rankdata
+
+from rarefire.errors import InputError, RarefireWarning
+
+__all__ = ["class_means", "compare", "rdm", "square", "unit_vectors"]
+
+Metric = Literal["correlation", "cosine", "euclidean"]
+METRICS = ("correlation", "cosine", "euclidean")
+Comparator = Literal["r2", "pearson", "spearman"]
+COMPARATORS = ("r2", "pearson", "spearman")
+
+
+def rdm(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDArray[np.float64]:
+    """Dissimilarity of every pair of images.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``, at least three images.
+    metric
+        ``"correlation"``: 1 − Pearson r between the images' feature vectors, in [0, 2].
+        ``"cosine"``: 1 − cosine, in [0, 2]. ``"euclidean"``: distance, ≥ 0. Only the first changes
+        when a feature that is always 0 is appended (it moves each vector's mean).
+
+    Returns
+    -------
+    ndarray
+        ``(n(n-1)/2,)`` float64. Pairs with an image whose features are all equal (correlation) or
+        all 0 (cosine) are undefined and NaN, with a warning that counts those images.
+
+    Raises
+    ------
+    InputError
+        For fewer than three images, NaN or infinite features, or no image with a defined value.
+    """
+    features = check_embedding(embedding)
+    if metric == "euclidean":
+        return pdist(features)
+    unit, defined = unit_vectors(features, metric=metric)
+    if not defined.all():
+        dropped = np.count_nonzero(~defined)
+        if len(defined) - dropped < 3:
+            raise InputError(
+                f"{dropped} of {len(defined)} images have {_UNDEFINED[metric]}: fewer than three "
+                "are left to compare."
+            )
+        warnings.warn(
+            f"{dropped} of {len(defined)} images have {_UNDEFINED[metric]}; their pairs are NaN and "
+            "are dropped from comparisons.",
+            RarefireWarning,
+            stacklevel=2,
+        )
+        unit[~defined] = np.nan
+    rows, columns = np.triu_indices(len(unit), k=1)
+    return np.clip(1 - (unit @ unit.T)[rows, columns], 0, 2)
+
+
+_UNDEFINED = {
+    "correlation": "constant features (no Pearson correlation)",
+    "cosine": "features that are all 0 (no cosine)",
+}
+
+
+def unit_vectors(
+    embedding: NDArray[Any], *, metric: Metric = "correlation"
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Rows centred (correlation only) and scaled to norm 1: their dot products are the similarities.
+
+    Returns
+    -------
+    unit, defined
+        ``(n_images, n_features)`` float64, 0 for images without a defined similarity; and the mask
+        ``(n_images,)`` of those that have one. Constancy is tested exactly, not by a tolerance.
+    """
+    if metric not in ("correlation", "cosine"):
+        raise InputError(f"metric is one of {', '.join(METRICS)}; got {metric!r}.")
+    features = np.array(embedding, dtype=np.float64)
+    if metric == "correlation":
+        defined = features.max(axis=1) != features.min(axis=1)
+        features -= features.mean(axis=1, keepdims=True)
+    else:
+        defined = features.any(axis=1)
+    # Scaled by the largest entry first, so that squares of tiny activations do not vanish.
+    largest = np.abs(features).max(axis=1, keepdims=True)
+    defined &= largest[:, 0] > 0
+    features /= np.where(defined[:, None], largest, 1)
+    norm = np.linalg.norm(features, axis=1, keepdims=True)
+    features /= np.where(defined[:, None], norm, 1)
+    features[~defined] = 0
+    return features, defined
+
+
+def compare(first: ArrayLike, second: ArrayLike, *, method: Comparator = "r2") -> float:
+    """How alike two RDMs are.
+
+    Parameters
+    ----------
+    first, second
+        Condensed ``(n(n-1)/2,)`` or square ``(n, n)``. Pairs that are NaN in either are dropped.
+    method
+        ``"r2"``: squared Pearson correlation, in [0, 1]; ``"pearson"``: signed, in [−1, 1];
+        ``"spearman"``: of the ranks, in [−1, 1].
+
+    Raises
+    ------
+    InputError
+        For different sizes, a matrix that is not square or not symmetric, fewer than three pairs,
+        or an RDM that is constant (no correlation).
+    """
+    if method not in COMPARATORS:
+        raise InputError(f"method is one of {', '.join(COMPARATORS)}; got {method!r}.")
+    a, b = condensed(first), condensed(second)
+    if a.shape != b.shape:
+        raise InputError(f"the RDMs differ in size: {a.shape[0]} and {b.shape[0]} pairs.")
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = a[both], b[both]
+    if len(a) < 3:
+        raise InputError(f"only {len(a)} pairs are defined in both RDMs; three are needed.")
+    if a.min() == a.max() or b.min() == b.max():
+        which = "first" if a.min() == a.max() else "second"
+        raise InputError(f"all values of the {which} RDM are equal: there is no correlation.")
+    if method == "spearman":
+        a, b = rankdata(a), rankdata(b)
+    r = float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
+    return r * r if method == "r2" else r
+
+
+def condensed(rdm: ArrayLike) -> NDArray[np.float64]:
+    """An RDM, square or condensed, in its condensed form; checked."""
+    values = np.asarray(rdm, dtype=np.float64)
+    if values.ndim == 1:
+        return values
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise InputError(f"an RDM is square, or condensed to one dimension; got {values.shape}.")
+    if not np.allclose(values, values.T, equal_nan=True):
+        raise InputError("the RDM is not symmetric: its upper and lower triangles differ.")
+    return values[np.triu_indices(len(values), k=1)]
+
+
+def square(rdm: ArrayLike) -> NDArray[np.float64]:
+    """A condensed RDM as a square matrix ``(n, n)`` with a diagonal of 0."""
+    values = np.asarray(rdm, dtype=np.float64)
+    try:
+        return np.asarray(squareform(values, force="tomatrix", checks=False))
+    except ValueError as error:
+        raise InputError(f"{values.shape} is not the shape of a condensed RDM: {error}") from error
+
+
+def class_means(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """Mean embedding of every class.
+
+    Parameters
+    ----------
+    embedding, labels
+        ``(n_images, n_features)`` and ``(n_images,)``.
+
+    Returns
+    -------
+    ndarray
+        ``(n_classes, n_features)`` float64; the rows follow ``numpy.unique(labels)``.
+    """
+    features = check_embedding(embedding)
+    classes = np.asarray(labels)
+    if classes.shape != (len(features),):
+        raise InputError(f"labels must be ({len(features)},), one per image; got {classes.shape}.")
+    return np.stack([features[classes == c].mean(axis=0) for c in np.unique(classes)])
+
+
+def check_embedding(embedding: ArrayLike) -> NDArray[np.float64]:
+    """An embedding as float64 ``(n_images, n_features)``, with at least three images, all finite."""
+    features = np.asarray(embedding, dtype=np.float64)
+    if features.ndim != 2:
+        raise InputError(f"an embedding is (n_images, n_features); got {features.shape}.")
+    if len(features) < 3:
+        raise InputError(f"an RDM needs at least three images; got {len(features)}.")
+    if features.shape[1] < 1:
+        raise InputError(f"an embedding needs at least one feature; got {features.shape}.")
+    if not np.isfinite(features).all():
+        bad = np.count_nonzero(~np.isfinite(features).all(axis=1))
+        raise InputError(f"{bad} of {len(features)} images have NaN or infinite features.")
+    return features

@@ -1,0 +1,490 @@
+"""Image sets by name, as arrays with labels.
+
+``digits``
+    scikit-learn's 1,797 real handwritten digits (UCI), embedded: no download. Enlarged from 8 × 8
+    to 32 × 32 by bilinear interpolation, the input size of LeNet-5.
+``mnist``
+    70,000 handwritten digits, through torchvision with its checksums.
+``cifar10``
+    60,000 colour photographs in ten classes, through torchvision with its checksums. Where a local
+    mirror holds only ``cifar10-jpg.tar``, that re-encoding is loaded instead and says so.
+``cifar10-jpg``
+    That re-encoding by name.
+``folder:<path>``
+    Any image folder: ``train/<class>/*`` and ``test/<class>/*``, or ``<class>/*`` split by seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import shutil
+import tarfile
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rarefire import store
+from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
+
+__all__ = ["NAMES", "Stimuli", "available", "content_digest", "load"]
+
+NAMES = ["digits", "mnist", "cifar10", "cifar10-jpg", "folder:<path>"]
+SPLITS = ("train", "test")
+
+_MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+# Content digests of what `load` gives, so that a shipped result can be found without the data.
+# `load` compares. The digits' digest is computed: they are always at hand.
+_CONTENT = {
+    ("mnist", "train"): "b0d7725b7d6048b53111c5af80b469f3f926f7aeff57b05be84416f40c2ff592",
+    ("mnist", "test"): "1fedc85c2ade70dcaab651f8db6f640f5c6c26d4b9f95fc564beb6ca148f8801",
+    ("cifar10-jpg", "train"): "bb8575073f39aa093f6a13fc7dfe2edd5af15eb6a8a25b5492ec0071c4c10024",
+    ("cifar10-jpg", "test"): "fa525279a18337172d3090a6384cb5715d3b7180c09a5c9ab068d7ec2ce8cbfa",
+}
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True, eq=False)
+class Stimuli:
+    """Images with labels.
+
+    Attributes
+    ----------
+    name
+        The name it was loaded by.
+    split
+        ``"train"``, ``"test"``, or either with a suffix after :meth:`subset`.
+    images
+        ``(n, c, h, w)`` float32 in [0, 1].
+    labels
+        ``(n,)`` int64, an index into `class_names`.
+    class_names
+        One name per class.
+    source
+        What the images are and where they come from, for captions.
+    mean, std
+        Per channel; what networks subtract from the images and divide them by.
+    """
+
+    name: str
+    split: str
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    source: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or len(self.images) != len(self.labels):
+            raise InputError(
+                "images must be (n, c, h, w) with one label each; got images "
+                f"{self.images.shape} and labels {self.labels.shape}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        n, c, h, w = self.images.shape
+        return (
+            f"<{self.name}, {self.split}: {n:,} images of {c} × {h} × {w}, {len(self.class_names)} classes>"
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of one image."""
+        c, h, w = self.images.shape[1:]
+        return c, h, w
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of images and labels."""
+        return store.array_digest(self.images, self.labels)
+
+    def subset(self, index: ArrayLike, *, split: str | None = None) -> Stimuli:
+        """The images at `index` (integers or a mask of length n), with a name for this split."""
+        index = np.asarray(index)
+        return replace(
+            self,
+            images=self.images[index],
+            labels=self.labels[index],
+            split=split or f"{self.split}, subset",
+        )
+
+    def halves(self, *, seed: int = 0) -> tuple[Stimuli, Stimuli]:
+        """Two disjoint halves with (nearly) equal numbers of every class, drawn by `seed`."""
+        first = half_mask(self.labels, seed=seed)
+        return (
+            self.subset(first, split=f"{self.split}, first half"),
+            self.subset(~first, split=f"{self.split}, second half"),
+        )
+
+
+def load(
+    name: str, split: str = "test", *, size: int | None = None, test_fraction: float = 0.2, seed: int = 0
+) -> Stimuli:
+    """Load an image set.
+
+    Parameters
+    ----------
+    name
+        One of :data:`NAMES`.
+    split
+        ``"train"`` or ``"test"``.
+    size
+        ``folder:`` only. The shorter side is scaled to ``size × 256 / 224`` and the central square
+        of ``size`` pixels kept. Needed where the images differ in size.
+    test_fraction, seed
+        ``folder:`` without ``train/`` and ``test/``: the share of each class that becomes the test
+        split, and the seed of that draw.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that does not exist.
+    DataError
+        Where the images are damaged, or neither here nor to be downloaded.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError(f"there is no split {split!r}. There are: {', '.join(SPLITS)}.")
+    if name.startswith("folder:"):
+        return _folder(
+            Path(name.removeprefix("folder:")).expanduser(),
+            split,
+            size=size,
+            test_fraction=test_fraction,
+            seed=seed,
+        )
+    loader = _LOADERS.get(name)
+    if loader is None:
+        raise unknown("image set", name, NAMES)
+    if size is not None:
+        raise InputError(f"size is for image folders; {name!r} has its own. Leave it out.")
+    loaded = loader(split)
+    expected = _CONTENT.get((loaded.name, split))
+    if expected is not None and loaded.digest != expected:
+        text = (
+            f"{loaded.name}, {split}: the images differ from those this package knows (content "
+            f"digest {loaded.digest[:12]}…, expected {expected[:12]}…)."
+        )
+        if loaded.name != "cifar10-jpg":
+            raise DataError(f"{text} Replace the copy on this machine by an undamaged one.")
+        # Another JPEG decoder may round differently; the archive itself was read whole.
+        warnings.warn(f"{text} Results will differ slightly.", RarefireWarning, stacklevel=2)
+    return loaded
+
+
+def available(name: str) -> bool:
+    """Whether `name` can be loaded from this machine, without any download."""
+    if name == "digits":
+        return True
+    if name == "mnist":
+        return _mnist_root() is not None
+    if name == "cifar10":
+        return _cifar_root() is not None or available("cifar10-jpg")
+    if name == "cifar10-jpg":
+        return _cifar_tar() is not None
+    if name.startswith("folder:"):
+        return Path(name.removeprefix("folder:")).expanduser().is_dir()
+    raise unknown("image set", name, NAMES)
+
+
+def cifar10_variant() -> str:
+    """What ``load("cifar10")`` would load: ``"cifar10"``, or its re-encoding where only that is here."""
+    return "cifar10-jpg" if _cifar_root() is None and _cifar_tar() is not None else "cifar10"
+
+
+def identifiable(name: str) -> bool:
+    """Whether the content digests of an image set can be had without a download."""
+    return all((name, split) in _CONTENT for split in SPLITS) or available(name)
+
+
+def content_digest(name: str, split: str = "test") -> str:
+    """Content digest of an image set, without loading it where it is known beforehand."""
+    return _CONTENT.get((name, split)) or load(name, split).digest
+
+
+# --- the loaders ---------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _digits(split: str) -> Stimuli:
+    import torch
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    small = torch.from_numpy(np.asarray(bunch.images, dtype=np.float32) / 16)[:, None]
+    # Fixed for good: every result on digits refers to these 500 test images.
+    test = stratified_mask(bunch.target, 500 / len(small), seed=0)
+    chosen = test if split == "test" else ~test
+    large = torch.nn.functional.interpolate(
+        small[torch.from_numpy(chosen)], size=(32, 32), mode="bilinear", align_corners=False
+    )
+    return Stimuli(
+        name="digits",
+        split=split,
+        images=large.numpy(),
+        labels=bunch.target[chosen].astype(np.int64),
+        class_names=tuple(str(d) for d in range(10)),
+        source="handwritten digits (UCI, embedded in scikit-learn), enlarged from 8 × 8 pixels",
+        mean=(0.3053,),
+        std=(0.3481,),
+    )
+
+
+def _mnist_root() -> Path | None:
+    for root in (store.mirror_dir(), store.cache_dir()):
+        if root is not None and (root / "MNIST" / "raw").is_dir():
+            return root
+    return None
+
+
+def _mnist(split: str) -> Stimuli:
+    from torchvision.datasets import MNIST
+
+    root = _mnist_root() or _download_mnist()
+    for name, md5 in _MNIST_MD5.items():
+        _verify(root / "MNIST" / "raw" / name, md5)
+    data = MNIST(str(root), train=split == "train", download=False)
+    return Stimuli(
+        name="mnist",
+        split=split,
+        images=data.data.numpy()[:, None].astype(np.float32) / 255,
+        labels=data.targets.numpy().astype(np.int64),
+        class_names=tuple(str(d) for d in range(10)),
+        source="MNIST handwritten digits",
+        mean=(0.1307,),
+        std=(0.3081,),
+    )
+
+
+def _download_mnist() -> Path:
+    from torchvision.datasets import MNIST
+
+    root = store.cache_dir()
+    raw = root / "MNIST" / "raw"
+    waiting = root / "MNIST" / "downloads"
+    for name, md5 in MNIST.resources:
+        urls = [home + name for home in MNIST.mirrors]
+        with _how_to_get("mnist", "MNIST/raw"):
+            archive = store.fetch(urls, waiting / name, md5=md5)
+        # The folder `raw` appears with its first file; `_verify` speaks up if one is missing.
+        with gzip.open(archive) as packed, store.atomic_write(raw / name.removesuffix(".gz")) as file:
+            shutil.copyfileobj(packed, file)
+    shutil.rmtree(waiting)
+    return root
+
+
+def _cifar_root() -> Path | None:
+    for root in (store.mirror_dir(), store.cache_dir()):
+        if root is not None and (root / "cifar-10-batches-py").is_dir():
+            return root
+    return None
+
+
+def _cifar_tar() -> Path | None:
+    mirror = store.mirror_dir()
+    tar = mirror / "cifar10-jpg.tar" if mirror else None
+    return tar if tar is not None and tar.is_file() else None
+
+
+def _cifar10(split: str) -> Stimuli:
+    from torchvision.datasets import CIFAR10
+
+    root = _cifar_root()
+    if root is None and _cifar_tar() is not None:
+        return _cifar10_jpg(split)
+    if root is None:
+        root = store.cache_dir()
+        with _how_to_get("cifar10", "cifar-10-batches-py or cifar10-jpg.tar"):
+            store.fetch([CIFAR10.url], root / CIFAR10.filename, md5=CIFAR10.tgz_md5)
+        folder = "cifar-10-batches-py"
+        _extract(root / CIFAR10.filename, root / folder, inside=folder)
+    try:
+        # Its files are pickles: torchvision opens them only after checking their MD5.
+        data = CIFAR10(str(root), train=split == "train", download=False)
+    except RuntimeError as error:
+        raise DataError(
+            f"cifar10 in {root / 'cifar-10-batches-py'} is damaged or incomplete ({error}). "
+            "Remove that folder to have it downloaded again."
+        ) from error
+    return Stimuli(
+        name="cifar10",
+        split=split,
+        images=data.data.transpose(0, 3, 1, 2).astype(np.float32) / 255,
+        labels=np.asarray(data.targets, dtype=np.int64),
+        class_names=tuple(data.classes),
+        source="CIFAR-10 photographs",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+
+
+def _cifar10_jpg(split: str) -> Stimuli:
+    tar = _cifar_tar()
+    if tar is None:
+        raise DataError(
+            "cifar10-jpg is only read from a local mirror: set RAREFIRE_MIRROR to a folder that "
+            "holds cifar10-jpg.tar, or load 'cifar10'."
+        )
+    # Named by size and time so that another archive is unpacked anew.
+    stat = tar.stat()
+    root = store.cache_dir() / f"cifar10-jpg-{store.key(size=stat.st_size, time=stat.st_mtime_ns)}"
+    if not root.is_dir():
+        _extract(tar, root)
+    folder = _folder(root, split, name="cifar10-jpg", mean=(0.5,) * 3, std=(0.5,) * 3)
+    return replace(folder, source="CIFAR-10 photographs in a JPEG re-encoding")
+
+
+_LOADERS: dict[str, Callable[[str], Stimuli]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+    "cifar10-jpg": _cifar10_jpg,
+}
+
+
+def _folder(
+    root: Path,
+    split: str,
+    *,
+    name: str | None = None,
+    size: int | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    mean: tuple[float, ...] = _IMAGENET[0],
+    std: tuple[float, ...] = _IMAGENET[1],
+) -> Stimuli:
+    from torchvision.datasets import ImageFolder
+
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder. Expected train/ and test/ there, or one folder per class.")
+    divided = (root / "train").is_dir() and (root / "test").is_dir()
+    try:
+        listing = ImageFolder(str(root / split if divided else root))
+    except FileNotFoundError as error:
+        raise DataError(f"{root}: {error} Expected one folder per class with images in it.") from error
+    files, labels = (list(column) for column in zip(*listing.samples, strict=True))
+    chosen = np.ones(len(files), dtype=bool)
+    targets = np.asarray(labels, dtype=np.int64)
+    if not divided:
+        test = stratified_mask(targets, test_fraction, seed=seed)
+        chosen = test if split == "test" else ~test
+    pictures = [_picture(files[i], size=size) for i in np.flatnonzero(chosen)]
+    shapes = sorted({p.shape for p in pictures})
+    if not shapes:
+        raise InputError(f"the {split} split of {root} is empty: raise test_fraction={test_fraction}.")
+    if len(shapes) > 1:
+        raise InputError(
+            f"the images in {root} differ in size (from {shapes[0][:2]} to {shapes[-1][:2]} "
+            "pixels). Pass size=, e.g. size=224, to scale and crop them to one."
+        )
+    images = np.empty((len(pictures), 3, *shapes[0][:2]), dtype=np.float32)
+    for i, picture in enumerate(pictures):
+        np.divide(picture.transpose(2, 0, 1), 255, out=images[i], dtype=np.float32)
+    return Stimuli(
+        name=name or f"folder:{root}",
+        split=split,
+        images=images,
+        labels=targets[chosen],
+        class_names=tuple(listing.classes),
+        source=f"images in {root.name}",
+        mean=mean,
+        std=std,
+    )
+
+
+def _picture(path: str, *, size: int | None) -> NDArray[np.uint8]:
+    """One image as (h, w, 3) bytes; scaled and centrally cropped where `size` is given."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"{path} cannot be read as an image: {error}. Replace or remove it.") from error
+    if size is not None:
+        scale = size * 256 / 224 / min(image.size)
+        w, h = (max(size, round(side * scale)) for side in image.size)
+        image = image.resize((w, h), Image.Resampling.BILINEAR)
+        left, top = (w - size) // 2, (h - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image)
+
+
+# --- shared steps --------------------------------------------------------------------------------
+
+
+def half_mask(labels: NDArray[Any], *, seed: int = 0) -> NDArray[np.bool_]:
+    """A mask ``(n,)`` of half of the images, (nearly) half of every class."""
+    return stratified_mask(labels, 0.5, seed=seed)
+
+
+def stratified_mask(labels: NDArray[Any], fraction: float, *, seed: int) -> NDArray[np.bool_]:
+    """A mask that is true for `fraction` of the images, the same share of every class (rounded)."""
+    from sklearn.model_selection import train_test_split
+
+    try:
+        _, chosen = train_test_split(
+            np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=seed
+        )
+    except ValueError as error:
+        raise InputError(
+            f"cannot divide {len(labels)} images of {len(np.unique(labels))} classes with a share "
+            f"of {fraction}: {error}"
+        ) from error
+    mask = np.zeros(len(labels), dtype=bool)
+    mask[chosen] = True
+    return mask
+
+
+def _verify(path: Path, md5: str) -> None:
+    if not path.is_file():
+        raise DataError(f"{path} is missing. Put it there, or remove its folder for a new download.")
+    got = store.file_digest(path, algorithm="md5")
+    if got != md5:
+        raise DataError(
+            f"{path} is damaged or truncated ({path.stat().st_size:,} bytes, MD5 {got}; expected "
+            f"{md5}). Replace it, or unset RAREFIRE_MIRROR to have it downloaded."
+        )
+
+
+@contextlib.contextmanager
+def _how_to_get(name: str, content: str) -> Iterator[None]:
+    """Add to a failed download what the user can do about it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(
+            f"{name!r} is not on this machine and could not be downloaded. Connect to the network, "
+            f"or set RAREFIRE_MIRROR to a folder that holds {content}.\n{error}"
+        ) from error
+
+
+def _extract(archive: Path, target: Path, *, inside: str = ".") -> None:
+    """Unpack `archive`, or its folder `inside`, so that `target` appears whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        unpacked = Path(scratch) / "unpacked"
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(unpacked, filter="data")
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise DataError(f"{archive} cannot be unpacked: {error}. Replace it by a whole copy.") from error
+        os.replace(unpacked / inside, target)

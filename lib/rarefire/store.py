@@ -1,0 +1,349 @@
+"""Files: where they live, how they are written whole or not at all, downloaded, and found again.
+
+An expensive question (one trained instance, measured) is answered by :func:`recall`, keyed by
+everything that determines the answer. It looks in the results shipped with the book
+(``data/results/``), then in the user's cache, and computes only what neither has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from rarefire.errors import DataError, RarefireWarning
+
+__all__ = [
+    "Answer",
+    "array_digest",
+    "atomic_write",
+    "cache_dir",
+    "data_dir",
+    "fetch",
+    "file_digest",
+    "key",
+    "mirror_dir",
+    "pack",
+    "provenance",
+    "recall",
+]
+
+_PACKAGES = ("rarefire", "torch", "torchvision", "numpy", "scipy", "scikit-learn")
+
+
+def data_dir() -> Path:
+    """The book's ``data/`` folder: shipped results and the paper's claims."""
+    return Path(__file__).resolve().parents[2] / "data"
+
+
+def cache_dir() -> Path:
+    """Where downloads, checkpoints and computed results are kept.
+
+    The environment variable ``RAREFIRE_CACHE`` if set, else the user's cache folder.
+    """
+    named = os.environ.get("RAREFIRE_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("rarefire"))
+
+
+def mirror_dir() -> Path | None:
+    """The local mirror of data sets named by ``RAREFIRE_MIRROR``, or None where it is not set.
+
+    Raises
+    ------
+    DataError
+        If the variable names a folder that does not exist.
+    """
+    named = os.environ.get("RAREFIRE_MIRROR")
+    if not named:
+        return None
+    path = Path(named)
+    if not path.is_dir():
+        raise DataError(f"RAREFIRE_MIRROR names {named!r}, which is not a folder. Correct it or unset it.")
+    return path
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that appears at `path` whole on success, and not at all on failure.
+
+    Raises
+    ------
+    DataError
+        If the disk refuses (full, read-only, over quota). What stood at `path` is untouched.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise DataError(
+            f"could not write {path}: {error.strerror or error}. Nothing was changed there. "
+            "Free some space, or point RAREFIRE_CACHE to another disk."
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+# --- digests -------------------------------------------------------------------------------------
+
+
+def file_digest(path: str | Path, *, algorithm: str = "sha256") -> str:
+    """Hexadecimal digest of a file's content, read in blocks."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def array_digest(*arrays: NDArray[Any]) -> str:
+    """SHA-256 over dtype, shape and content of arrays of any shape, independent of memory layout."""
+    total = hashlib.sha256()
+    for array in arrays:
+        contiguous = np.ascontiguousarray(array)
+        total.update(f"{contiguous.dtype.str}{contiguous.shape}".encode())
+        total.update(contiguous.data if contiguous.size else b"")
+    return total.hexdigest()
+
+
+def key(**facts: Any) -> str:
+    """A short name (20 hexadecimal digits) for a set of JSON-able facts; the same facts, the same name."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+# --- downloads -----------------------------------------------------------------------------------
+
+
+def fetch(urls: Sequence[str], path: str | Path, *, md5: str, timeout: float = 30.0) -> Path:
+    """Download one file: progress shown, interrupted downloads resumed, checksum verified.
+
+    Parameters
+    ----------
+    urls
+        Homes of the file, tried in turn.
+    path
+        Where it goes. A file already there with the right checksum is kept. The part that has
+        arrived waits in ``<path>.part`` until the rest has come and the checksum is right.
+    md5
+        Expected MD5, hexadecimal.
+    timeout
+        Seconds without an answer after which a home is given up.
+
+    Raises
+    ------
+    DataError
+        If no home answers, or what came does not have the checksum.
+    """
+    path = Path(path)
+    if path.exists() and file_digest(path, algorithm="md5") == md5:
+        return path
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for url in urls:
+        try:
+            _download(url, part, timeout=timeout)
+        except (urllib.error.URLError, OSError, EOFError) as error:
+            failures.append(f"{url}: {error}")
+            continue
+        got = file_digest(part, algorithm="md5")
+        if got == md5:
+            os.replace(part, path)
+            return path
+        part.unlink()
+        failures.append(f"{url}: MD5 {got} came, {md5} was expected")
+    raise DataError(f"could not download {path.name}:\n  " + "\n  ".join(failures))
+
+
+def _download(url: str, part: Path, *, timeout: float) -> None:
+    """Append to `part` what is missing of `url`; start over where the server cannot resume."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is missing, or the part is longer than the file
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        start = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length is not None else None
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, leave=False) as bar,
+        ):
+            while block := response.read(1 << 18):
+                file.write(block)
+                bar.update(len(block))
+    if total is not None and part.stat().st_size < total:
+        raise EOFError(f"the connection ended after {part.stat().st_size} of {total} bytes")
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer from the store.
+
+    Attributes
+    ----------
+    arrays
+        The numbers, by name.
+    provenance
+        How they came about: question, facts, package versions, command, date.
+    source
+        ``"shipped"``, ``"cache"`` or ``"computed"``.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    provenance: Mapping[str, Any]
+    source: str
+
+
+def provenance(question: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A stamp for numbers computed now: what was asked, with which versions, how and when."""
+    return {
+        "question": question,
+        "facts": dict(facts),
+        "versions": {p: importlib.metadata.version(p) for p in _PACKAGES},
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv[0] else "interactive",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def recall(
+    question: str,
+    facts: Mapping[str, Any],
+    compute: Callable[[], Mapping[str, NDArray[Any]]] | None,
+) -> Answer | None:
+    """The answer to `question` under `facts`: shipped, else cached, else computed and cached.
+
+    Parameters
+    ----------
+    question
+        A short name, e.g. ``"instance"``.
+    facts
+        JSON-able; everything that determines the answer, the version of the step included.
+    compute
+        Called without arguments when neither the shipped results nor the cache have the answer.
+        With None, such an answer is None.
+    """
+    name = key(question=question, **facts)
+    shipped = _shipped_index(data_dir() / "results").get(name)
+    if shipped is not None:
+        path, row = shipped
+        arrays, stamp = _read_shipped(path)
+        return Answer({k: v[row] for k, v in arrays.items()}, stamp, "shipped")
+    path = cache_dir() / "results" / f"{name}.npz"
+    if path.exists():
+        try:
+            arrays, stamp = _read(path)
+            return Answer(arrays, stamp, "cache")
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            warnings.warn(
+                f"the cached result {path} is damaged ({error}); it is computed again.",
+                RarefireWarning,
+                stacklevel=2,
+            )
+    if compute is None:
+        return None
+    arrays = {k: np.asarray(v) for k, v in compute().items()}
+    stamp = provenance(question, facts)
+    _write(path, arrays, stamp)
+    return Answer(arrays, stamp, "computed")
+
+
+def pack(path: str | Path, answers: Iterable[Answer]) -> Path:
+    """Write answers to one question, stacked along a new first axis, as a file to ship.
+
+    Every answer keeps its key, so :func:`recall` finds it there one by one. Floating-point numbers
+    are kept in single precision. The rows' facts may differ; versions, command and date are those
+    of the first answer.
+    """
+    answers = list(answers)
+    first = answers[0].provenance
+    rows = [dict(a.provenance["facts"]) for a in answers]
+    stamp = {**first, "facts": rows, "keys": [key(question=first["question"], **f) for f in rows]}
+    stacked = {}
+    for name in answers[0].arrays:
+        column = np.stack([np.asarray(a.arrays[name]) for a in answers])
+        stacked[name] = column.astype(np.float32) if column.dtype.kind == "f" else column
+    _write(Path(path), stacked, stamp)
+    _shipped_index.cache_clear()
+    _read_shipped.cache_clear()
+    return Path(path)
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]], stamp: Mapping[str, Any]) -> None:
+    text = np.frombuffer(json.dumps(stamp, sort_keys=True).encode(), dtype=np.uint8)
+    with atomic_write(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **{**arrays, "provenance": text})
+
+
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    stamp = json.loads(arrays.pop("provenance").tobytes())
+    return arrays, stamp
+
+
+@lru_cache(maxsize=8)
+def _read_shipped(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    return _read(path)
+
+
+@lru_cache(maxsize=8)
+def _shipped_index(folder: Path) -> dict[str, tuple[Path, int]]:
+    """Key of every shipped answer -> (file, row)."""
+    index = {}
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as archive:
+            stamp = json.loads(archive["provenance"].tobytes())
+        index.update({name: (path, row) for row, name in enumerate(stamp["keys"])})
+    return index
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Replace the folder `target` by a copy of `source`, in one step at the end."""
+    fresh = target.with_name(f".{target.name}.new")
+    old = target.with_name(f".{target.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.copytree(source, fresh)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(fresh, target)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,296 @@
+"""Studies: an ensemble, measured. One code path for every profile of the book.
+
+For each instance, on the test images: accuracy; PoZ over training and over test images; ghost
+features; and nested curves in every variant that the book shows. Each instance is one entry of the
+store, so an ensemble can grow, and shipped, cached and new instances mix.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from torch import nn
+from tqdm import tqdm
+
+from rarefire import embeddings, poz, stimuli, store, training
+from rarefire.curves import class_curve, geometry_curve
+from rarefire.errors import DataError, unknown
+from rarefire.stimuli import Stimuli
+from rarefire.training import Recipe
+
+__all__ = ["CURVES", "Study", "collect", "find", "measure", "run", "ship"]
+
+_VERSION = 1  # of the measurement: raise it when the same network would give other numbers
+PROFILES = ("default", "full")
+N_RANDOM = 20  # random orders per instance
+
+#: Variants of the curve. `low` inserts low-PoZ features first, `high` high-PoZ features first. By
+#: default image level, Pearson, PoZ from the test images themselves. `heldout`: PoZ from one half
+#: of the test images, curve on the other. `class`: squared correlations of class means.
+CURVES = (
+    "low",
+    "high",
+    "low_cosine",
+    "high_cosine",
+    "low_heldout",
+    "high_heldout",
+    "low_class",
+    "high_class",
+    "random",
+    "random_class",
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """An ensemble, measured.
+
+    Attributes
+    ----------
+    images, network
+        Names.
+    seeds
+        One per instance.
+    arrays
+        By name, each with the instance as its first axis. ``accuracy (I,)`` on test images in
+        [0, 1]; ``epochs``, ``best_epoch (I,)``; ``history (I, max_epochs)``, validation accuracy,
+        NaN after the stop; ``poz_train``, ``poz_test``, ``poz_heldout (I, F)``; ``ghosts (I, C, F)``; for each name in
+        :data:`CURVES` Pearson r ``(I, F)`` at k = 1 … F, ``random`` and ``random_class`` with an axis of random
+        orders ``(I, R, F)``; ``n_images_<curve>``.
+    sources
+        How many instances were ``shipped``, in the ``cache``, ``computed``.
+    provenance
+        That of the first instance.
+    """
+
+    images: str
+    network: str
+    seeds: tuple[int, ...]
+    arrays: dict[str, NDArray[Any]]
+    sources: dict[str, int]
+    provenance: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.arrays[name]
+
+    def r2(self, curve: str) -> NDArray[np.float64]:
+        """R² of one of :data:`CURVES`, ``(I, F)`` (random orders: ``(I, R, F)``)."""
+        return np.asarray(self.arrays[curve], dtype=np.float64) ** 2
+
+    @property
+    def n_features(self) -> int:
+        """Number of features in the penultimate layer."""
+        return int(self.arrays["poz_test"].shape[1])
+
+    @property
+    def fraction(self) -> NDArray[np.float64]:
+        """Share of the features at k = 1 … F."""
+        return np.arange(1, self.n_features + 1) / self.n_features
+
+    def at(self, curve: str, fraction: float) -> NDArray[np.float64]:
+        """R² of every instance at the k nearest to `fraction` of all features; NaN where undefined."""
+        return self.r2(curve)[..., max(1, round(fraction * self.n_features)) - 1]
+
+    def stamp(self) -> str:
+        """Where the numbers come from, for a caption."""
+        versions = self.provenance["versions"]
+        how = {"shipped": "shipped with the book", "cache": "from the cache", "computed": "computed now"}
+        parts = ", ".join(f"{n} {how[s]}" for s, n in self.sources.items())
+        return (
+            f"{self.images}, {self.network}, {len(self)} instances ({parts}; rarefire "
+            f"{versions['rarefire']}, torch {versions['torch']}, {self.provenance['date']})"
+        )
+
+
+def run(
+    images: str,
+    network: str = "lenet5",
+    *,
+    seeds: Sequence[int],
+    recipe: Recipe | None = None,
+    jobs: int | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> Study:
+    """Measure an ensemble; train and compute only what is neither shipped nor cached.
+
+    Parameters are those of :func:`rarefire.training.train`.
+    """
+    answers = {s: store.recall("instance", _facts(images, network, recipe, s), None) for s in seeds}
+    missing = [s for s, answer in answers.items() if answer is None]
+    if missing:
+        ensemble = training.train(
+            images, network, seeds=missing, recipe=recipe, jobs=jobs, device=device, progress=progress
+        )
+        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+        tasks = (
+            joblib.delayed(_measure_and_keep)(
+                instance, train, test, _facts(images, network, recipe, instance.seed)
+            )
+            for instance in ensemble
+        )
+        # Each instance is kept as soon as it is measured, so a stopped run loses little.
+        with joblib.parallel_config("loky", n_jobs=min(jobs or training.cores(), len(missing))):
+            done = joblib.Parallel(return_as="generator", max_nbytes="1M", batch_size=1)(tasks)
+            bar = tqdm(done, total=len(missing), desc=f"{images}, {network}: curves", disable=not progress)
+            answers.update(zip(missing, bar, strict=True))
+    return _gather(images, network, list(seeds), [answers[s] for s in seeds])
+
+
+def find(
+    images: str, network: str = "lenet5", *, seeds: Iterable[int] = range(50), recipe: Recipe | None = None
+) -> Study | None:
+    """What is already known of an ensemble, shipped or cached; None where that is nothing.
+
+    Needs no data and no network.
+    """
+    if not stimuli.identifiable(images):
+        return None
+    known = {}
+    for seed in seeds:
+        answer = store.recall("instance", _facts(images, network, recipe, seed), None)
+        if answer is not None:
+            known[seed] = answer
+    return _gather(images, network, list(known), list(known.values())) if known else None
+
+
+def collect(profile: str = "default", *, instances: int = 50) -> dict[str, Study]:
+    """Collect the ensembles a chapter shows, by image set.
+
+    Parameters
+    ----------
+    profile
+        ``"default"``: digits are computed where they are not cached; MNIST and CIFAR-10 are what is
+        known of them, shipped or cached. ``"full"``: all three are computed where they are not.
+    instances
+        Seeds 0, 1, … of that many instances.
+    """
+    if profile not in PROFILES:
+        raise unknown("profile", profile, list(PROFILES))
+    seeds = range(instances)
+    found = {"digits": run("digits", seeds=seeds)}
+    for name in ("mnist", stimuli.cifar10_variant()):
+        study = run(name, seeds=seeds) if profile == "full" else find(name, seeds=seeds)
+        if study is not None:
+            found[name] = study
+    if "cifar10" not in found and (shipped := find("cifar10-jpg", seeds=seeds)) is not None:
+        found["cifar10-jpg"] = shipped
+    return found
+
+
+def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> dict[str, NDArray[Any]]:
+    """Everything a study keeps of one trained network; names and shapes as in :class:`Study`.
+
+    Parameters
+    ----------
+    network
+        Its penultimate layer, post-ReLU, is measured.
+    train, test
+        Images it was, and was not, trained on.
+    seed
+        Of the random orders.
+    """
+    counter = poz.PozCounter()
+    for batch in embeddings.stream(network, train):
+        counter.update(batch)
+    embedding = embeddings.extract(network, test)
+    poz_test = poz.poz(embedding)
+    found: dict[str, NDArray[Any]] = {
+        "accuracy": np.asarray(training.accuracy(network, test)),
+        "poz_train": counter.result(),
+        "poz_test": poz_test,
+        "ghosts": poz.ghosts(embedding, test.labels),
+    }
+    # The halves differ between sets, not between instances.
+    half = stimuli.half_mask(test.labels)
+    found["poz_heldout"] = poz.poz(embedding[half])
+    for first in ("low", "high"):
+        by_poz = poz.order(poz_test, first=first)
+        for name, curve in {
+            first: geometry_curve(embedding, by_poz),
+            f"{first}_cosine": geometry_curve(embedding, by_poz, metric="cosine"),
+            f"{first}_class": class_curve(embedding, test.labels, by_poz),
+            f"{first}_heldout": geometry_curve(
+                embedding[~half], poz.order(found["poz_heldout"], first=first)
+            ),
+        }.items():
+            found[name] = curve.r
+            found[f"n_images_{name}"] = curve.n_images
+    rng = np.random.default_rng([seed, _VERSION])
+    orders = [rng.permutation(len(poz_test)) for _ in range(N_RANDOM)]
+    found["random"] = np.stack([geometry_curve(embedding, order).r for order in orders])
+    found["random_class"] = np.stack([class_curve(embedding, test.labels, o).r for o in orders])
+    return found
+
+
+def ship(study: Study, path: str | Path) -> Path:
+    """Write a study's instances as a file of shipped results."""
+    answers = [
+        store.recall("instance", _facts(study.images, study.network, None, seed), None)
+        for seed in study.seeds
+    ]
+    return store.pack(path, [answer for answer in answers if answer is not None])
+
+
+def _measure_and_keep(
+    instance: training.Instance, train: Stimuli, test: Stimuli, facts: dict[str, Any]
+) -> store.Answer | None:
+    def compute() -> dict[str, NDArray[Any]]:
+        return {
+            **_training_record(instance, facts["recipe"]["max_epochs"]),
+            **measure(instance.network(), train, test, seed=instance.seed),
+        }
+
+    # Thousands of small matrix products: more threads than processes would only wait for each other.
+    with threadpool_limits(1), training.one_thread():
+        return store.recall("instance", facts, compute)
+
+
+def _training_record(instance: training.Instance, max_epochs: int) -> dict[str, NDArray[Any]]:
+    history = np.full(max_epochs, np.nan)
+    history[: len(instance.history["accuracy"])] = instance.history["accuracy"]
+    return {
+        "epochs": np.asarray(len(instance.history["accuracy"])),
+        "best_epoch": np.asarray(instance.best_epoch),
+        "history": history,
+    }
+
+
+@lru_cache(maxsize=64)
+def _ensemble_facts(images: str, network: str, recipe: Recipe | None) -> dict[str, Any]:
+    return {
+        **training.identity(images, network, recipe=recipe),
+        "test_digest": stimuli.content_digest(images, "test"),
+        "measure_version": _VERSION,
+        "n_random": N_RANDOM,
+    }
+
+
+def _facts(images: str, network: str, recipe: Recipe | None, seed: int) -> dict[str, Any]:
+    return {**_ensemble_facts(images, network, recipe), "seed": int(seed)}
+
+
+def _gather(images: str, network: str, seeds: list[int], answers: list[store.Answer | None]) -> Study:
+    given = [answer for answer in answers if answer is not None]
+    if len(given) < len(seeds):
+        raise DataError(f"{images}, {network}: {len(seeds) - len(given)} instances are missing.")
+    return Study(
+        images=images,
+        network=network,
+        seeds=tuple(seeds),
+        arrays={n: np.stack([a.arrays[n] for a in given]) for n in given[0].arrays},
+        sources=dict(Counter(a.source for a in given)),
+        provenance=dict(given[0].provenance),
+    )

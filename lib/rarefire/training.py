@@ -1,0 +1,542 @@
+"""Ensembles: independent instances of one network, from different seeds.
+
+The rule: train with Adam; after each epoch measure accuracy on a tenth of the training images, set
+aside and the same for all instances; stop when it has not risen for `patience` epochs, and keep the
+weights of the best epoch. An instance whose best accuracy stays below the recipe's `typical` one is
+reported.
+
+Each instance has one checkpoint, written whole after every epoch. A killed run goes on from there,
+and ends with the same weights, bit for bit on the same machine, as one that was never killed: the
+order of the images is a function of seed and epoch, and the optimiser's state is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import multiprocessing
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rarefire import networks, stimuli, store
+from rarefire.errors import InputError, RarefireWarning, unknown
+from rarefire.stimuli import Stimuli
+
+__all__ = ["RECIPES", "Instance", "Recipe", "accuracy", "identity", "train"]
+
+_VERSION = 1  # of this step: raise it when the same recipe would give other weights
+_STALE = RarefireWarning
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an instance is trained.
+
+    Attributes
+    ----------
+    learning_rate, weight_decay
+        Of Adam (weight decay as an L2 penalty).
+    batch_size
+        Images per step.
+    max_epochs
+        Upper bound; the rule usually stops earlier.
+    patience
+        Epochs without a rise in validation accuracy before stopping.
+    validation
+        Share of the training images set aside for the rule, in (0, 1).
+    typical
+        Validation accuracy in [0, 1] that an instance is expected to reach.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    batch_size: int = 128
+    max_epochs: int = 40
+    patience: int = 5
+    validation: float = 0.1
+    typical: float = 0.0
+
+
+RECIPES = {
+    "digits": Recipe(batch_size=64, max_epochs=40, patience=8, typical=0.95),
+    "mnist": Recipe(batch_size=128, max_epochs=20, patience=3, typical=0.985),
+    "cifar10": Recipe(batch_size=128, max_epochs=40, patience=5, typical=0.60),
+    "cifar10-jpg": Recipe(batch_size=128, max_epochs=40, patience=5, typical=0.60),
+}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One trained instance.
+
+    Attributes
+    ----------
+    seed
+        Of its weights and of the order of its images.
+    path
+        Its checkpoint.
+    network_name, input_shape, n_classes, mean, std
+        What its network is built with.
+    history
+        Per epoch: ``loss`` (mean cross-entropy, nats) and ``accuracy`` (validation, in [0, 1]).
+    best_epoch
+        Epoch (from 1) whose weights were kept.
+    """
+
+    seed: int
+    path: Path
+    network_name: str
+    input_shape: tuple[int, int, int]
+    n_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    history: dict[str, list[float]]
+    best_epoch: int
+
+    def network(self) -> nn.Module:
+        """The trained network, in evaluation mode."""
+        network = networks.build(
+            self.network_name,
+            input_shape=self.input_shape,
+            n_classes=self.n_classes,
+            mean=self.mean,
+            std=self.std,
+        )
+        return networks.load_weights(network, _read(self.path)["best"])
+
+
+def identity(images: str, network: str = "lenet5", *, recipe: Recipe | None = None) -> dict[str, Any]:
+    """What determines an ensemble's weights, the seed aside; JSON-able, for keys and provenance."""
+    return {
+        "stimuli": images,
+        "train_digest": stimuli.content_digest(images, "train"),
+        "network": network,
+        "recipe": asdict(recipe or recipe_for(images)),
+        "training_version": _VERSION,
+    }
+
+
+def recipe_for(images: str) -> Recipe:
+    """The recipe for an image set: its own where it has one, else the general one."""
+    return RECIPES.get(images, Recipe())
+
+
+def train(
+    images: str | Stimuli,
+    network: str = "lenet5",
+    *,
+    seeds: Sequence[int],
+    recipe: Recipe | None = None,
+    jobs: int | None = None,
+    device: str | None = None,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> list[Instance]:
+    """Train one instance for each seed, or take up what an earlier run left.
+
+    Parameters
+    ----------
+    images
+        Name of an image set, or its training images.
+    network
+        Name of a network, see :func:`rarefire.networks.names`.
+    seeds
+        One instance each.
+    recipe
+        By default the image set's own, from :data:`RECIPES`.
+    jobs
+        Processes, one thread each; by default one for each processor core.
+    device
+        A GPU (``"cuda"``) trains all the instances at once, stacked; ``"cpu"`` one after the other
+        in `jobs` processes. By default the GPU where there is one. ``"stacked-cpu"`` stacks on the
+        CPU, to check the one against the other. The two agree up to rounding, which training
+        amplifies: instances of one seed are then different draws, not copies.
+    folder
+        Where the checkpoints go; by default under the user's cache.
+    progress
+        Show a bar on standard error: epochs, accuracy, time left at most.
+
+    Returns
+    -------
+    list of Instance
+        In the order of `seeds`.
+    """
+    data = images if isinstance(images, Stimuli) else stimuli.load(images, "train")
+    recipe = recipe or recipe_for(data.name)
+    if network not in networks.names():
+        raise unknown("network", network, networks.names())
+    if not len(seeds) or len(set(seeds)) != len(seeds):
+        raise InputError(f"seeds must be distinct, and at least one; got {list(seeds)}.")
+    facts = {
+        "stimuli": data.name,
+        "train_digest": data.digest,
+        "network": network,
+        "recipe": asdict(recipe),
+        "training_version": _VERSION,
+    }
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen != "cpu":
+        facts["stacked"] = True
+    if folder is None:
+        name = f"{data.name.replace('/', '_').replace(':', '_')}-{network}-{store.key(**facts)}"
+        folder = store.cache_dir() / "checkpoints" / name
+    tasks = [_Task(data, network, recipe, int(seed), Path(folder) / f"seed-{seed:04d}.pt") for seed in seeds]
+    waiting = [task for task in tasks if not _finished(task)]
+    if waiting:
+        with _progress(waiting, enabled=progress) as bar:
+            if chosen == "cpu":
+                _train_apart(waiting, jobs=jobs or cores(), bar=bar)
+            else:
+                _train_stacked(waiting, device=chosen.removeprefix("stacked-"), bar=bar)
+    instances = [_instance(task) for task in tasks]
+    low = [i.seed for i in instances if max(i.history["accuracy"]) < recipe.typical]
+    if low:
+        warnings.warn(
+            f"{len(low)} of {len(instances)} instances stayed below the typical accuracy of "
+            f"{recipe.typical:.1%} on the validation images (seeds {low[:10]}).",
+            RarefireWarning,
+            stacklevel=2,
+        )
+    return instances
+
+
+def accuracy(network: nn.Module, images: Stimuli, *, batch_size: int = 1000) -> float:
+    """Share of images, in [0, 1], whose class the network gives the highest output."""
+    # Worker processes share images through a read-only memory map, which torch does not take.
+    arrays = (np.require(a, requirements="W") for a in (images.images, images.labels))
+    return _accuracy(network, *(torch.from_numpy(a) for a in arrays), batch_size)
+
+
+# --- one instance --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    data: Stimuli
+    network: str
+    recipe: Recipe
+    seed: int
+    path: Path
+
+    def build(self) -> nn.Module:
+        return networks.build(
+            self.network,
+            input_shape=self.data.input_shape,
+            n_classes=len(self.data.class_names),
+            mean=self.data.mean,
+            std=self.data.std,
+            seed=self.seed,
+        )
+
+    def epoch_order(self, epoch: int, n: int) -> Tensor:
+        """The order of the images: a function of seed and epoch, so that a resumed run repeats it."""
+        state = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        return torch.randperm(n, generator=torch.Generator().manual_seed(state))
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds; `model` and `optimizer` are dropped once it is done."""
+
+    epoch: int
+    model: dict[str, Tensor] | None
+    optimizer: dict[str, Any] | None
+    best: dict[str, Tensor]
+    best_epoch: int
+    losses: list[float]
+    accuracies: list[float]
+    done: bool
+
+    def close_epoch(
+        self, recipe: Recipe, model: dict[str, Tensor], optimizer: dict[str, Any], loss: float, acc: float
+    ) -> None:
+        """Enter one epoch and apply the stopping rule."""
+        self.epoch += 1
+        self.losses.append(loss)
+        self.accuracies.append(acc)
+        if acc > max(self.accuracies[:-1], default=-1.0):
+            self.best = {k: v.detach().clone().cpu() for k, v in model.items()}
+            self.best_epoch = self.epoch
+        stale = self.epoch - self.best_epoch >= recipe.patience
+        self.done = stale or self.epoch >= recipe.max_epochs
+        self.model = None if self.done else model
+        self.optimizer = None if self.done else optimizer
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _resume(task: _Task) -> _State:
+    """The state in the checkpoint, or that of a fresh instance."""
+    if task.path.exists():
+        try:
+            return _State(**_read(task.path))
+        except Exception as error:  # torch raises many kinds for a damaged file
+            warnings.warn(
+                f"the checkpoint {task.path} is damaged ({type(error).__name__}); this instance is "
+                "trained again from the start.",
+                RarefireWarning,
+                stacklevel=2,
+            )
+    return _State(0, None, None, {}, 0, [], [], False)
+
+
+def _finished(task: _Task) -> bool:
+    return task.path.exists() and _resume(task).done
+
+
+def _save(task: _Task, state: _State) -> None:
+    with store.atomic_write(task.path) as file:
+        torch.save(vars(state), file)
+
+
+def _instance(task: _Task) -> Instance:
+    state = _State(**_read(task.path))
+    return Instance(
+        seed=task.seed,
+        path=task.path,
+        network_name=task.network,
+        input_shape=task.data.input_shape,
+        n_classes=len(task.data.class_names),
+        mean=task.data.mean,
+        std=task.data.std,
+        history={"loss": state.losses, "accuracy": state.accuracies},
+        best_epoch=state.best_epoch,
+    )
+
+
+def _divide(task: _Task, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Images and labels to train on, and those to validate on (the same for every seed)."""
+    aside = stimuli.stratified_mask(task.data.labels, task.recipe.validation, seed=0)
+    images, labels = task.data.images, task.data.labels
+    parts = (images[~aside], labels[~aside], images[aside], labels[aside])
+    fit, fit_labels, check, check_labels = (torch.from_numpy(part).to(device) for part in parts)
+    return fit, fit_labels, check, check_labels
+
+
+def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> None:
+    """Train one instance on one thread, from its checkpoint on."""
+    parent = os.getppid()
+    state = _resume(task)
+    images, labels, check_images, check_labels = _divide(task)
+    with one_thread():
+        network = task.build()
+        optimizer = _adam(network.parameters(), task.recipe)
+        if state.model is not None:
+            network.load_state_dict(state.model)
+            optimizer.load_state_dict(state.optimizer)
+        while not state.done:
+            if os.getppid() != parent:
+                raise SystemExit("the process that asked for this instance is gone")
+            network.train()
+            losses = []
+            for batch in task.epoch_order(state.epoch, len(images)).split(task.recipe.batch_size):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(network(images[batch]), labels[batch])
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+            acc = _accuracy(network, check_images, check_labels)
+            mean_loss = float(torch.stack(losses).mean())
+            state.close_epoch(
+                task.recipe,
+                copy.deepcopy(network.state_dict()),
+                copy.deepcopy(optimizer.state_dict()),
+                mean_loss,
+                acc,
+            )
+            _save(task, state)
+            report(task.seed, state.epoch, acc, state.done)
+
+
+def _adam(parameters: Any, recipe: Recipe) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
+    network.eval()
+    with torch.inference_mode():
+        right = sum(
+            int((network(x).argmax(1) == y).sum())
+            for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        )
+    return right / len(images)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch use one thread: repeatable, and the fastest for many small networks at once."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+# --- many instances ------------------------------------------------------------------------------
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _train_apart(tasks: list[_Task], *, jobs: int, bar: _Bar) -> None:
+    """Every instance on its own, spread over processes."""
+    jobs = min(jobs, len(tasks))
+    if jobs == 1:
+        for task in tasks:
+            _train_one(task, bar.epoch)
+        return
+    # Spawned, not forked: torch's threads do not survive a fork.
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        queue = manager.Queue()
+        listener = threading.Thread(target=bar.listen, args=(queue,), daemon=True)
+        listener.start()
+        try:
+            with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+                joblib.Parallel(max_nbytes="1M", mmap_mode="r", batch_size=1)(
+                    joblib.delayed(_train_in_worker)(task, queue) for task in tasks
+                )
+        finally:
+            queue.put(None)
+            listener.join()
+
+
+def _train_in_worker(task: _Task, queue: Any) -> None:
+    _train_one(task, lambda *news: queue.put(news))
+
+
+def _train_stacked(tasks: list[_Task], *, device: str, bar: _Bar) -> None:
+    """All instances at once: their weights stacked along a first axis (``torch.func``)."""
+    states = [_resume(task) for task in tasks]
+    # A killed run can leave instances one epoch apart; those at the same epoch go together.
+    for epoch in sorted({state.epoch for state in states if not state.done}):
+        group = [i for i, state in enumerate(states) if state.epoch == epoch and not state.done]
+        _train_group([tasks[i] for i in group], [states[i] for i in group], device=device, bar=bar)
+
+
+def _train_group(tasks: list[_Task], states: list[_State], *, device: str, bar: _Bar) -> None:
+    models = [task.build() for task in tasks]
+    for model, state in zip(models, states, strict=True):
+        if state.model is not None:
+            model.load_state_dict(state.model)
+    parameters, buffers = torch.func.stack_module_state(models)
+    if buffers:
+        raise InputError("networks with buffers (batch norm) are not stacked: use device='cpu'.")
+    parameters = {k: v.detach().to(device).requires_grad_() for k, v in parameters.items()}
+    skeleton = models[0].to(device)
+    recipe = tasks[0].recipe
+    optimizer = _adam(parameters.values(), recipe)
+    if states[0].optimizer is not None:
+        optimizer.load_state_dict(_stack_optimizers([s.optimizer for s in states]))
+    images, labels, check_images, check_labels = _divide(tasks[0], device)
+
+    def outputs(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(skeleton, weights, (x,))
+
+    def loss_of(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(outputs(weights, x), y)
+
+    def right(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return (outputs(weights, x).argmax(1) == y).sum()
+
+    while not all(state.done for state in states):
+        epoch = max(state.epoch for state in states)
+        orders = torch.stack([t.epoch_order(epoch, len(images)) for t in tasks]).to(device)
+        losses = []
+        for batch in orders.split(recipe.batch_size, dim=1):
+            optimizer.zero_grad()
+            each = torch.func.vmap(loss_of)(parameters, images[batch], labels[batch])
+            each.sum().backward()
+            optimizer.step()
+            losses.append(each.detach())
+        mean_losses = torch.stack(losses).mean(0).tolist()
+        with torch.no_grad():
+            hits = sum(
+                torch.func.vmap(right, in_dims=(0, None, None))(parameters, x, y)
+                for x, y in zip(check_images.split(1000), check_labels.split(1000), strict=True)
+            )
+        accuracies = (hits / len(check_images)).tolist()
+        for i, (task, state) in enumerate(zip(tasks, states, strict=True)):
+            if state.done:
+                continue
+            model = {k: v[i].detach().clone().cpu() for k, v in parameters.items()}
+            optimum = _slice_optimizer(optimizer.state_dict(), i)
+            state.close_epoch(recipe, model, optimum, mean_losses[i], accuracies[i])
+            _save(task, state)
+            bar.epoch(task.seed, state.epoch, accuracies[i], state.done)
+
+
+def _slice_optimizer(state: dict[str, Any], i: int) -> dict[str, Any]:
+    """Adam's state of one instance out of that of a stack (`step` is a scalar, shared)."""
+    slots = {
+        p: {k: (v[i].clone().cpu() if v.ndim else v.clone().cpu()) for k, v in slot.items()}
+        for p, slot in state["state"].items()
+    }
+    return {"state": slots, "param_groups": state["param_groups"]}
+
+
+def _stack_optimizers(states: list[Any]) -> dict[str, Any]:
+    first = states[0]
+    slots = {
+        p: {k: v if k == "step" else torch.stack([s["state"][p][k] for s in states]) for k, v in slot.items()}
+        for p, slot in first["state"].items()
+    }
+    return {"state": slots, "param_groups": first["param_groups"]}
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+class _Bar:
+    """Epochs of all instances in one bar. Its total is an upper bound that shrinks as they stop."""
+
+    def __init__(self, bar: Any, max_epochs: int, n: int) -> None:
+        self.bar, self.max_epochs, self.n = bar, max_epochs, n
+        self.best: dict[int, float] = {}
+        self.finished = 0
+
+    def epoch(self, seed: int, epoch: int, acc: float, done: bool) -> None:
+        self.best[seed] = max(acc, self.best.get(seed, 0.0))
+        if done:
+            self.finished += 1
+            self.bar.total -= self.max_epochs - epoch
+        self.bar.set_postfix_str(
+            f"{self.finished}/{self.n} done, accuracy {np.mean(list(self.best.values())):.1%}",
+            refresh=False,
+        )
+        self.bar.update()
+
+    def listen(self, queue: Any) -> None:
+        for news in iter(queue.get, None):
+            self.epoch(*news)
+
+
+@contextlib.contextmanager
+def _progress(tasks: list[_Task], *, enabled: bool) -> Iterator[_Bar]:
+    recipe = tasks[0].recipe
+    past = sum(_resume(task).epoch for task in tasks)
+    with tqdm(
+        total=recipe.max_epochs * len(tasks),
+        initial=past,
+        unit="epoch",
+        desc=f"{tasks[0].data.name}, {tasks[0].network}",
+        disable=not enabled,
+        smoothing=0.1,
+    ) as bar:
+        yield _Bar(bar, recipe.max_epochs, len(tasks))
