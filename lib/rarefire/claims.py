@@ -72,17 +72,19 @@ def _claims(path: Path) -> dict[str, Claim]:
     if not path.is_file():
         raise DataError(f"there is no file of claims at {path}.")
     numbers = ("low", "high", "direction_low", "direction_high")
+    texts = ("id", "claim", "where", "value", "reading")
     found = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             try:
-                values = {name: float(row[name]) for name in numbers}
-                texts = {n: row[n] for n in ("id", "claim", "where", "value", "reading")}
+                low, high, direction_low, direction_high = (float(row[name]) for name in numbers)
+                id_, claim, where, value, reading = (row[name] for name in texts)
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"{path}: the row {row} lacks a column or a number ({error}).") from error
-            if not values["direction_low"] <= values["low"] <= values["high"] <= values["direction_high"]:
+            if not direction_low <= low <= high <= direction_high:
                 raise DataError(f"{path}: the ranges of {row['id']!r} are not nested.")
-            found[row["id"]] = Claim(**texts, **values)
+            ranges = (low, high, direction_low, direction_high)
+            found[id_] = Claim(id_, claim, where, value, reading, *ranges)
     return found
 
 

@@ -11,7 +11,8 @@ import base64
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import matplotlib as mpl
 import numpy as np
@@ -23,16 +24,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire.errors import InputError
 
-__all__ = ["COLOURS", "cumulative", "curves", "histogram", "panel", "picture", "rdm_panel", "show", "table"]
+__all__ = [
+    "COLOURS",
+    "cumulative",
+    "curves",
+    "histogram",
+    "panel",
+    "picture",
+    "rdm_panel",
+    "show",
+    "summary",
+    "table",
+]
 
-#: One colour per meaning, everywhere (Okabe and Ito's, which the colour-blind tell apart).
+#: One colour per meaning, everywhere; those in one figure differ in lightness too.
 COLOURS = {
     "low": "#0072b2",
     "high": "#d55e00",
     "random": "#7f7f7f",
-    "cosine": "#009e73",
+    "cosine": "#7a4fb5",
     "digits": "#009e73",
-    "mnist": "#0072b2",
+    "mnist": "#b8860b",
     "cifar10": "#cc79a7",
     "cifar10-jpg": "#cc79a7",
 }
@@ -72,9 +84,13 @@ _STYLE = {
 _FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
-def panel(width: float = 3.5, height: float = 2.9, *, title: str = "") -> tuple[Figure, Axes]:
+def _style() -> AbstractContextManager[None]:
+    return mpl.rc_context(dict(_STYLE))  # type: ignore[arg-type]
+
+
+def panel(width: float = 2.25, height: float = 2.15, *, title: str = "") -> tuple[Figure, Axes]:
     """An empty panel of `width` × `height` inches in the book's style."""
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(width, height))
         axes = figure.add_subplot()
         axes.set_title(title)
@@ -87,9 +103,7 @@ def curves(
     y: ArrayLike,
     *,
     colour: str,
-    label: str,
     singles: bool = True,
-    dashed: bool = False,
 ) -> None:
     """Median over instances, the band that holds 90 % of them, and every single instance.
 
@@ -109,17 +123,22 @@ def curves(
         for row in y:
             axes.plot(x, row, color=ink, alpha=0.25, linewidth=0.5)
     axes.fill_between(x[enough], low, high, color=ink, alpha=0.18, linewidth=0)
-    axes.plot(x[enough], middle, color=ink, label=label, linestyle="--" if dashed else "-")
+    axes.plot(x[enough], middle, color=ink)
 
 
-def cumulative(axes: Axes, poz: ArrayLike, *, colour: str, label: str) -> None:
+def cumulative(axes: Axes, poz: ArrayLike, *, colour: str) -> None:
     """Cumulative histogram of PoZ ``(n_instances, n_features)``: share of features with PoZ ≤ x."""
+    grid, share = cumulative_share(poz)
+    curves(axes, grid, share, colour=colour)
+    axes.set(xlabel="PoZ", ylabel="share of features", ylim=(0, 1.02))
+    percent(axes, "x")
+
+
+def cumulative_share(poz: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of features with PoZ ≤ x: the grid of x ``(101,)`` and the shares ``(I, 101)``."""
     values = np.sort(np.atleast_2d(np.asarray(poz, dtype=float)), axis=1)
     grid = np.linspace(0, 1, 101)
-    share = np.stack([np.searchsorted(row, grid, side="right") / len(row) for row in values])
-    curves(axes, grid, share, colour=colour, label=label)
-    axes.set(xlabel="PoZ: share of images with activation 0", ylabel="share of features", ylim=(0, 1.02))
-    percent(axes, "x")
+    return grid, np.stack([np.searchsorted(row, grid, side="right") / row.size for row in values])
 
 
 def histogram(axes: Axes, values: ArrayLike, *, colour: str, bins: int | Sequence[float] = 20) -> None:
@@ -140,7 +159,7 @@ def rdm_panel(
     below: str = "",
     groups: Sequence[str] = (),
     limits: tuple[float, float] | None = None,
-    size: float = 1.6,
+    size: float = 1.55,
 ) -> Figure:
     """A square RDM as a panel.
 
@@ -154,10 +173,11 @@ def rdm_panel(
         Dissimilarities at the ends of the colour map; by default those of the matrix.
     """
     values = np.asarray(square, dtype=float)
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(size, size + 0.25 * bool(title) + 0.25 * bool(below)))
         axes = figure.add_subplot()
-        axes.imshow(values, cmap=COLOUR_MAP, interpolation="nearest", **_limits(limits))
+        low, high = limits or (None, None)
+        axes.imshow(values, cmap=COLOUR_MAP, interpolation="nearest", vmin=low, vmax=high)
         axes.set_title(title, loc="center")
         axes.set_xlabel(below)
         axes.set_xticks([])
@@ -175,7 +195,7 @@ def picture(
     """Images ``(n, c, h, w)`` in [0, 1] as a contact sheet."""
     n = len(images)
     rows = -(-n // columns)
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(size * columns, (size + 0.18 * bool(titles)) * rows))
         for i, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
             axes.axis("off")
@@ -184,10 +204,6 @@ def picture(
                 if titles:
                     axes.set_title(titles[i], loc="center", fontsize=8)
     return figure
-
-
-def _limits(limits: tuple[float, float] | None) -> dict[str, float]:
-    return {} if limits is None else {"vmin": limits[0], "vmax": limits[1]}
 
 
 # --- on the page ---------------------------------------------------------------------------------
@@ -200,6 +216,7 @@ def show(
     alt: str,
     caption: str,
     numbers: pd.DataFrame | None = None,
+    legend: Mapping[str, str] | None = None,
 ) -> HTML:
     """Panels as one figure of the page.
 
@@ -215,6 +232,8 @@ def show(
         The finding and the source of the numbers. May hold ``<em>`` and ``<strong>``.
     numbers
         What is drawn, offered for download as CSV.
+    legend
+        Label -> name in :data:`COLOURS`; one for all the panels.
     """
     if not re.fullmatch(r"[a-z0-9-]+", name):
         raise InputError(f"name is lower-case letters, digits and hyphens; got {name!r}.")
@@ -222,12 +241,18 @@ def show(
         raise InputError(f"the figure {name!r} needs a text alternative and a caption.")
     figures = [panels] if isinstance(panels, Figure) else list(panels)
     drawings = "".join(_svg(f, prefix=f"{name}-{i}-") for i, f in enumerate(figures))
-    link = _download(numbers, name) if numbers is not None else ""
+    least = min(f.get_figwidth() for f in figures) * 96
+    columns = f"repeat(auto-fit,minmax(min(100%,{least:.0f}px),1fr))"
+    keys = "".join(
+        f'<li><span style="background:{_page_colour(COLOURS[colour])}"></span>{html.escape(label)}</li>'
+        for label, colour in (legend or {}).items()
+    )
     return HTML(
         f'<figure class="rf-figure" id="figure-{name}">'
-        '<div class="rf-panels" style="display:flex;flex-wrap:wrap" role="img" '
+        + (f'<ul class="rf-legend">{keys}</ul>' if keys else "")
+        + f'<div class="rf-panels" style="display:grid;grid-template-columns:{columns}" role="img" '
         f'aria-label="{html.escape(alt, quote=True)}">{drawings}</div>'
-        f"<figcaption>{caption}{link}</figcaption></figure>"
+        f"<figcaption>{caption}{_download(numbers, name)}</figcaption></figure>"
     )
 
 
@@ -242,29 +267,66 @@ def table(frame: pd.DataFrame, *, name: str, caption: str, digits: int = 2) -> H
     )
 
 
+def summary(x: ArrayLike, **curves: ArrayLike) -> pd.DataFrame:
+    """Tabulate the median and the band of :func:`curves`: the numbers behind a drawing.
+
+    Parameters
+    ----------
+    x
+        ``(n_steps,)``.
+    **curves
+        By name, ``(n_instances, n_steps)``; NaN where a curve is undefined.
+
+    Returns
+    -------
+    DataFrame
+        A row for each step: ``x``; for each curve its median, its 5 % and 95 % quantiles over the
+        instances, and how many of them are defined.
+    """
+    columns = {"x": np.asarray(x, dtype=float)}
+    for name, values in curves.items():
+        rows = np.atleast_2d(np.asarray(values, dtype=float))
+        defined = np.isfinite(rows)
+        quantiles = np.full((3, rows.shape[1]), np.nan)
+        some = defined.any(axis=0)
+        quantiles[:, some] = np.nanquantile(rows[:, some], [0.5, 0.05, 0.95], axis=0)
+        columns |= dict(zip([f"{name} median", f"{name} 5%", f"{name} 95%"], quantiles, strict=True))
+        columns[f"{name} defined"] = defined.sum(axis=0)
+    return pd.DataFrame(columns)
+
+
 def _svg(figure: Figure, *, prefix: str) -> str:
     """Inline SVG whose colours are the page's and whose ids are unique on it."""
-    with mpl.rc_context(_STYLE):
+    with _style():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Hundredths of a point are enough for a path; what is written as text stays as it is.
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = re.sub(r'(xlink:href|href)="#', rf'\1="#{prefix}', text)
     text = text.replace(_INK, "currentColor").replace("'DejaVu Sans', sans-serif", _FONTS)
     for colour in sorted(set(COLOURS.values())):
-        text = text.replace(colour, f"var(--rf-{colour[1:]}, {colour})")
+        text = text.replace(colour, _page_colour(colour))
     width = re.search(r'width="([\d.]+)pt"', text)
     points = float(width.group(1)) if width else 250.0
     start = re.sub(r' (width|height)="[\d.]+pt"', "", text[: text.index(">")])
     pixels = points * 96 / 72
-    style = f'aria-hidden="true" style="width:{pixels:.0f}px;max-width:100%;height:auto"'
+    style = f'style="width:100%;max-width:{1.5 * pixels:.0f}px" aria-hidden="true"'
     return f"{start} {style}{text[text.index('>') :]}"
 
 
-def _download(frame: pd.DataFrame, name: str) -> str:
+def _page_colour(colour: str) -> str:
+    """The page's own shade of a colour, light or dark; the colour itself where there is no page."""
+    return f"var(--rf-{colour[1:]}, {colour})"
+
+
+def _download(frame: pd.DataFrame | None, name: str) -> str:
+    if frame is None:
+        return ""
     data = base64.b64encode(frame.to_csv(index=False, float_format="%.6g").encode()).decode()
     return (
         f' <a class="rf-numbers" download="{name}.csv" href="data:text/csv;base64,{data}">Numbers (CSV)</a>'

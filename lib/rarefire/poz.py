@@ -168,7 +168,7 @@ def silence(poz_training: ArrayLike, embedding: ArrayLike, labels: ArrayLike) ->
         raise InputError(
             f"poz_training has shape {training.shape}, the embedding {silent.shape[1]} features."
         )
-    dead = silent.all(axis=0)
+    dead = np.asarray(silent.all(axis=0))
     return Silence(training == 1, dead, silent & ~dead)
 
 

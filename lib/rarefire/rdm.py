@@ -49,7 +49,7 @@ def rdm(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDArray[np.f
     """
     features = check_embedding(embedding)
     if metric == "euclidean":
-        return pdist(features)
+        return np.asarray(pdist(features))
     unit, defined = unit_vectors(features, metric=metric)
     if not defined.all():
         dropped = np.count_nonzero(~defined)

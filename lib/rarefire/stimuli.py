@@ -56,6 +56,13 @@ _CONTENT = {
     ("cifar10-jpg", "test"): "fa525279a18337172d3090a6384cb5715d3b7180c09a5c9ab068d7ec2ce8cbfa",
 }
 
+# Per channel, mean and standard deviation. MNIST's and CIFAR-10's are those of the authors' code.
+_NORMALISATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "digits": ((0.3053,), (0.3235,)),
+    "mnist": ((0.1307,), (0.3081,)),
+    "cifar10": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "cifar10-jpg": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -77,8 +84,6 @@ class Stimuli:
         One name per class.
     source
         What the images are and where they come from, for captions.
-    mean, std
-        Per channel; what networks subtract from the images and divide them by.
     """
 
     name: str
@@ -87,8 +92,6 @@ class Stimuli:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     source: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.images) != len(self.labels):
@@ -111,6 +114,16 @@ class Stimuli:
         """Channels, height, width of one image."""
         c, h, w = self.images.shape[1:]
         return c, h, w
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel; what networks subtract from the images."""
+        return normalisation(self.name)[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel; what networks then divide them by."""
+        return normalisation(self.name)[1]
 
     @cached_property
     def digest(self) -> str:
@@ -215,6 +228,11 @@ def identifiable(name: str) -> bool:
     return all((name, split) in _CONTENT for split in SPLITS) or available(name)
 
 
+def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel that networks for this image set apply."""
+    return _NORMALISATION.get(name, _IMAGENET)
+
+
 def content_digest(name: str, split: str = "test") -> str:
     """Content digest of an image set, without loading it where it is known beforehand."""
     return _CONTENT.get((name, split)) or load(name, split).digest
@@ -243,8 +261,6 @@ def _digits(split: str) -> Stimuli:
         labels=bunch.target[chosen].astype(np.int64),
         class_names=tuple(str(d) for d in range(10)),
         source="handwritten digits (UCI, embedded in scikit-learn), enlarged from 8 × 8 pixels",
-        mean=(0.3053,),
-        std=(0.3481,),
     )
 
 
@@ -269,8 +285,6 @@ def _mnist(split: str) -> Stimuli:
         labels=data.targets.numpy().astype(np.int64),
         class_names=tuple(str(d) for d in range(10)),
         source="MNIST handwritten digits",
-        mean=(0.1307,),
-        std=(0.3081,),
     )
 
 
@@ -331,8 +345,6 @@ def _cifar10(split: str) -> Stimuli:
         labels=np.asarray(data.targets, dtype=np.int64),
         class_names=tuple(data.classes),
         source="CIFAR-10 photographs",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
     )
 
 
@@ -348,7 +360,7 @@ def _cifar10_jpg(split: str) -> Stimuli:
     root = store.cache_dir() / f"cifar10-jpg-{store.key(size=stat.st_size, time=stat.st_mtime_ns)}"
     if not root.is_dir():
         _extract(tar, root)
-    folder = _folder(root, split, name="cifar10-jpg", mean=(0.5,) * 3, std=(0.5,) * 3)
+    folder = _folder(root, split, name="cifar10-jpg")
     return replace(folder, source="CIFAR-10 photographs in a JPEG re-encoding")
 
 
@@ -368,8 +380,6 @@ def _folder(
     size: int | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
-    mean: tuple[float, ...] = _IMAGENET[0],
-    std: tuple[float, ...] = _IMAGENET[1],
 ) -> Stimuli:
     from torchvision.datasets import ImageFolder
 
@@ -405,8 +415,6 @@ def _folder(
         labels=targets[chosen],
         class_names=tuple(listing.classes),
         source=f"images in {root.name}",
-        mean=mean,
-        std=std,
     )
 
 

@@ -314,7 +314,8 @@ def _write(path: Path, arrays: Mapping[str, NDArray[Any]], stamp: Mapping[str, A
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    with np.load(path, allow_pickle=False) as archive:
+    # Opened here, so that it is closed even where numpy cannot read it.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     stamp = json.loads(arrays.pop("provenance").tobytes())
     return arrays, stamp

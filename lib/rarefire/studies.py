@@ -8,7 +8,7 @@ store, so an ensemble can grow, and shipped, cached and new instances mix.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from rarefire.errors import DataError, unknown
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
-__all__ = ["CURVES", "Study", "collect", "find", "measure", "run", "ship"]
+__all__ = ["CURVES", "Study", "collect", "find", "measure", "run", "ship", "source"]
 
 _VERSION = 1  # of the measurement: raise it when the same network would give other numbers
 PROFILES = ("default", "full")
@@ -61,11 +61,12 @@ class Study:
     seeds
         One per instance.
     arrays
-        By name, each with the instance as its first axis. ``accuracy (I,)`` on test images in
+        By name, each with the instance as its first axis: ``accuracy (I,)`` on test images in
         [0, 1]; ``epochs``, ``best_epoch (I,)``; ``history (I, max_epochs)``, validation accuracy,
-        NaN after the stop; ``poz_train``, ``poz_test``, ``poz_heldout (I, F)``; ``ghosts (I, C, F)``; for each name in
-        :data:`CURVES` Pearson r ``(I, F)`` at k = 1 … F, ``random`` and ``random_class`` with an axis of random
-        orders ``(I, R, F)``; ``n_images_<curve>``.
+        NaN after the stop; ``poz_train``, ``poz_test``, ``poz_heldout (I, F)``;
+        ``ghosts (I, C, F)``; for each name in :data:`CURVES` Pearson r ``(I, F)`` at k = 1 … F,
+        ``random`` and ``random_class`` with an axis of random orders ``(I, R, F)``;
+        ``n_images_<curve>``.
     sources
         How many instances were ``shipped``, in the ``cache``, ``computed``.
     provenance
@@ -108,8 +109,9 @@ class Study:
         versions = self.provenance["versions"]
         how = {"shipped": "shipped with the book", "cache": "from the cache", "computed": "computed now"}
         parts = ", ".join(f"{n} {how[s]}" for s, n in self.sources.items())
+        shown = "CIFAR-10 in a JPEG re-encoding" if self.images == "cifar10-jpg" else self.images
         return (
-            f"{self.images}, {self.network}, {len(self)} instances ({parts}; rarefire "
+            f"{shown}, {self.network}, {len(self)} instances, {parts} (rarefire "
             f"{versions['rarefire']}, torch {versions['torch']}, {self.provenance['date']})"
         )
 
@@ -188,6 +190,11 @@ def collect(profile: str = "default", *, instances: int = 50) -> dict[str, Study
     if "cifar10" not in found and (shipped := find("cifar10-jpg", seeds=seeds)) is not None:
         found["cifar10-jpg"] = shipped
     return found
+
+
+def source(found: Mapping[str, Study]) -> str:
+    """Where the numbers of a figure come from: a sentence for its caption."""
+    return "Source: " + "; ".join(study.stamp() for study in found.values()) + "."
 
 
 def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> dict[str, NDArray[Any]]:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import multiprocessing
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ from rarefire.stimuli import Stimuli
 __all__ = ["RECIPES", "Instance", "Recipe", "accuracy", "identity", "train"]
 
 _VERSION = 1  # of this step: raise it when the same recipe would give other weights
-_STALE = RarefireWarning
 
 
 @dataclass(frozen=True)
@@ -119,11 +118,17 @@ class Instance:
 
 def identity(images: str, network: str = "lenet5", *, recipe: Recipe | None = None) -> dict[str, Any]:
     """What determines an ensemble's weights, the seed aside; JSON-able, for keys and provenance."""
+    digest = stimuli.content_digest(images, "train")
+    return _identity(images, digest, network, recipe or recipe_for(images))
+
+
+def _identity(images: str, digest: str, network: str, recipe: Recipe) -> dict[str, Any]:
     return {
         "stimuli": images,
-        "train_digest": stimuli.content_digest(images, "train"),
+        "train_digest": digest,
+        "normalisation": [list(values) for values in stimuli.normalisation(images)],
         "network": network,
-        "recipe": asdict(recipe or recipe_for(images)),
+        "recipe": asdict(recipe),
         "training_version": _VERSION,
     }
 
@@ -179,13 +184,7 @@ def train(
         raise unknown("network", network, networks.names())
     if not len(seeds) or len(set(seeds)) != len(seeds):
         raise InputError(f"seeds must be distinct, and at least one; got {list(seeds)}.")
-    facts = {
-        "stimuli": data.name,
-        "train_digest": data.digest,
-        "network": network,
-        "recipe": asdict(recipe),
-        "training_version": _VERSION,
-    }
+    facts = _identity(data.name, data.digest, network, recipe)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if chosen != "cpu":
         facts["stacked"] = True
@@ -215,8 +214,10 @@ def train(
 def accuracy(network: nn.Module, images: Stimuli, *, batch_size: int = 1000) -> float:
     """Share of images, in [0, 1], whose class the network gives the highest output."""
     # Worker processes share images through a read-only memory map, which torch does not take.
-    arrays = (np.require(a, requirements="W") for a in (images.images, images.labels))
-    return _accuracy(network, *(torch.from_numpy(a) for a in arrays), batch_size)
+    shown, labels = (
+        torch.from_numpy(np.require(a, requirements="W")) for a in (images.images, images.labels)
+    )
+    return _accuracy(network, shown, labels, batch_size)
 
 
 # --- one instance --------------------------------------------------------------------------------
@@ -329,18 +330,15 @@ def _divide(task: _Task, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, T
 
 def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> None:
     """Train one instance on one thread, from its checkpoint on."""
-    parent = os.getppid()
     state = _resume(task)
     images, labels, check_images, check_labels = _divide(task)
     with one_thread():
         network = task.build()
         optimizer = _adam(network.parameters(), task.recipe)
-        if state.model is not None:
+        if state.model is not None and state.optimizer is not None:
             network.load_state_dict(state.model)
             optimizer.load_state_dict(state.optimizer)
         while not state.done:
-            if os.getppid() != parent:
-                raise SystemExit("the process that asked for this instance is gone")
             network.train()
             losses = []
             for batch in task.epoch_order(state.epoch, len(images)).split(task.recipe.batch_size):
@@ -402,23 +400,46 @@ def _train_apart(tasks: list[_Task], *, jobs: int, bar: _Bar) -> None:
         for task in tasks:
             _train_one(task, bar.epoch)
         return
-    # Spawned, not forked: torch's threads do not survive a fork.
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        queue = manager.Queue()
-        listener = threading.Thread(target=bar.listen, args=(queue,), daemon=True)
-        listener.start()
+    key = os.urandom(16)
+    with connection.Listener(authkey=key) as listener:
+        hearing = threading.Thread(target=_hear, args=(listener, bar), daemon=True)
+        hearing.start()
         try:
             with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
                 joblib.Parallel(max_nbytes="1M", mmap_mode="r", batch_size=1)(
-                    joblib.delayed(_train_in_worker)(task, queue) for task in tasks
+                    joblib.delayed(_train_in_worker)(task, listener.address, key) for task in tasks
                 )
         finally:
-            queue.put(None)
-            listener.join()
+            _tell(listener.address, key, None)
+            hearing.join()
 
 
-def _train_in_worker(task: _Task, queue: Any) -> None:
-    _train_one(task, lambda *news: queue.put(news))
+def _train_in_worker(task: _Task, address: Any, key: bytes) -> None:
+    def report(*news: Any) -> None:
+        try:
+            _tell(address, key, news)
+        except OSError:  # whoever asked was killed, and a new run may be training this instance
+            os._exit(1)
+
+    _train_one(task, report)
+
+
+def _tell(address: Any, key: bytes, news: Any) -> None:
+    with connection.Client(address, authkey=key) as line:
+        line.send(news)
+
+
+def _hear(listener: connection.Listener, bar: _Bar) -> None:
+    """Pass what workers report on to the bar, until None comes."""
+    while True:
+        try:
+            with listener.accept() as line:
+                news = line.recv()
+        except (OSError, EOFError):  # a worker died while it spoke; joblib reports that
+            continue
+        if news is None:
+            return
+        bar.epoch(*news)
 
 
 def _train_stacked(tasks: list[_Task], *, device: str, bar: _Bar) -> None:
@@ -447,7 +468,8 @@ def _train_group(tasks: list[_Task], states: list[_State], *, device: str, bar: 
     images, labels, check_images, check_labels = _divide(tasks[0], device)
 
     def outputs(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        return torch.func.functional_call(skeleton, weights, (x,))
+        found: Tensor = torch.func.functional_call(skeleton, weights, (x,))
+        return found
 
     def loss_of(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(outputs(weights, x), y)
@@ -467,17 +489,18 @@ def _train_group(tasks: list[_Task], states: list[_State], *, device: str, bar: 
             losses.append(each.detach())
         mean_losses = torch.stack(losses).mean(0).tolist()
         with torch.no_grad():
-            hits = sum(
-                torch.func.vmap(right, in_dims=(0, None, None))(parameters, x, y)
-                for x, y in zip(check_images.split(1000), check_labels.split(1000), strict=True)
-            )
+            blocks = zip(check_images.split(1000), check_labels.split(1000), strict=True)
+            each_block = [
+                torch.func.vmap(right, in_dims=(0, None, None))(parameters, x, y) for x, y in blocks
+            ]
+            hits = torch.stack(each_block).sum(0)
         accuracies = (hits / len(check_images)).tolist()
         for i, (task, state) in enumerate(zip(tasks, states, strict=True)):
             if state.done:
                 continue
-            model = {k: v[i].detach().clone().cpu() for k, v in parameters.items()}
+            weights = {k: v[i].detach().clone().cpu() for k, v in parameters.items()}
             optimum = _slice_optimizer(optimizer.state_dict(), i)
-            state.close_epoch(recipe, model, optimum, mean_losses[i], accuracies[i])
+            state.close_epoch(recipe, weights, optimum, mean_losses[i], accuracies[i])
             _save(task, state)
             bar.epoch(task.seed, state.epoch, accuracies[i], state.done)
 
@@ -521,10 +544,6 @@ class _Bar:
             refresh=False,
         )
         self.bar.update()
-
-    def listen(self, queue: Any) -> None:
-        for news in iter(queue.get, None):
-            self.epoch(*news)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,73 @@
+"""Shared by all tests: a cache of their own, and a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20231)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache and no mirror."""
+    monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RAREFIRE_MIRROR", "")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def embedding(rng: np.random.Generator) -> np.ndarray:
+    """Post-ReLU features of 40 images: some active, some rare, two dead."""
+    thresholds = np.concatenate([rng.uniform(-1, 2.0, 22), [50.0, 50.0]])
+    shared = rng.normal(size=(40, 4)) @ rng.normal(size=(4, 24))
+    return np.maximum(shared + rng.normal(size=(40, 24)) - thresholds, 0)
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The local mirror of real data sets; tests that need it are skipped where there is none."""
+    named = os.environ.get("RAREFIRE_MIRROR")
+    if not named:
+        pytest.skip("set RAREFIRE_MIRROR to a folder with the real data sets to run this")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """A real Chromium, the machine's own or Playwright's."""
+    from playwright.sync_api import Error, sync_playwright
+
+    found = os.environ.get("RAREFIRE_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(
+                executable_path=found, args=["--no-sandbox", "--disable-gpu"]
+            )
+        except Error as error:
+            if os.environ.get("RAREFIRE_REQUIRE_BROWSER"):
+                raise
+            pytest.skip(f"no browser: install chromium, or run `playwright install chromium` ({error})")
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, object]:
+    """A LeNet-5 trained on real digits for a few epochs, and 150 test images."""
+    from rarefire import stimuli, training
+
+    recipe = training.Recipe(batch_size=64, max_epochs=4)
+    folder = tmp_path_factory.mktemp("trained")
+    (instance,) = training.train("digits", seeds=[0], recipe=recipe, folder=folder, progress=False)
+    return instance.network(), stimuli.load("digits", "test").subset(np.arange(150))

@@ -1,0 +1,120 @@
+"""PoZ, orders and silence: known answers, a naive loop, invariances, error messages."""
+
+import numpy as np
+import pytest
+
+from rarefire import poz
+from rarefire.errors import InputError
+
+TOY = np.array([[0.3, 0.0, 0.0], [1.2, 0.0, 0.0], [0.7, 2.1, 0.0], [0.1, 0.0, 0.0]])
+
+
+def naive_poz(embedding):
+    """One image and one feature at a time."""
+    zeros = [0] * embedding.shape[1]
+    for row in embedding:
+        for j, value in enumerate(row):
+            zeros[j] += value == 0
+    return [z / len(embedding) for z in zeros]
+
+
+def test_poz_of_a_toy_counted_by_hand():
+    assert poz.poz(TOY).tolist() == [0.0, 0.75, 1.0]
+
+
+def test_poz_equals_a_naive_loop(embedding):
+    assert poz.poz(embedding).tolist() == naive_poz(embedding)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 0.5, 3.0, 1e30])
+def test_poz_is_unchanged_by_positive_scaling(embedding, scale):
+    np.testing.assert_array_equal(poz.poz(embedding * scale), poz.poz(embedding))
+
+
+def test_poz_leaves_its_input_as_it_was(embedding):
+    before = embedding.copy()
+    poz.poz(embedding)
+    np.testing.assert_array_equal(embedding, before)
+
+
+def test_apoz_counts_images_and_positions():
+    maps = np.zeros((2, 3, 2, 2))
+    maps[0, 0] = 1  # channel 0: 4 of 8 positions fire
+    maps[1, 1, 0, 0] = 1  # channel 1: 1 of 8
+    assert poz.poz(maps).tolist() == [0.5, 0.875, 1.0]
+
+
+@pytest.mark.parametrize("block", [1, 7, 40])
+def test_streaming_equals_all_at_once(embedding, block):
+    counter = poz.PozCounter()
+    for start in range(0, len(embedding), block):
+        counter.update(embedding[start : start + block])
+    np.testing.assert_array_equal(counter.result(), poz.poz(embedding))
+    assert counter.n_images == len(embedding)
+
+
+def test_streaming_of_feature_maps_with_unequal_batches(rng):
+    maps = np.maximum(rng.normal(size=(10, 3, 4, 5)), 0)
+    counter = poz.PozCounter()
+    for part in (maps[:3], maps[3:4], maps[4:]):
+        counter.update(part)
+    expected = (maps == 0).mean(axis=(0, 2, 3))
+    np.testing.assert_allclose(counter.result(), expected, rtol=1e-15)
+
+
+def test_order_low_and_high_with_ties_by_index_in_both_directions():
+    rates = [0.5, 0.1, 0.5, 0.9, 0.1]
+    assert poz.order(rates, first="low").tolist() == [1, 4, 0, 2, 3]
+    assert poz.order(rates, first="high").tolist() == [3, 0, 2, 1, 4]
+
+
+def test_random_ties_move_only_features_of_equal_poz():
+    rates = np.array([0.5, 0.1] + [0.7] * 20)
+    found = poz.order(rates, rng=np.random.default_rng(1))
+    assert found[:2].tolist() == [1, 0]
+    assert sorted(found[2:]) == list(range(2, 22))
+    assert found[2:].tolist() != list(range(2, 22))
+    np.testing.assert_array_equal(found, poz.order(rates, rng=np.random.default_rng(1)))
+
+
+def test_silence_tells_dead_and_ghost_apart():
+    # Feature 0 fires for both classes; 1 only for class 7; 2 never here; 3 never here nor in training.
+    test = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [0, 2, 0, 0], [1, 1, 0, 0]])
+    kinds = poz.silence([0.1, 0.5, 0.2, 1.0], test, [3, 3, 7, 7])
+    assert kinds.dead_in_training.tolist() == [False, False, False, True]
+    assert kinds.dead_in_test.tolist() == [False, False, True, True]
+    assert kinds.ghost.tolist() == [[False, True, False, False], [False, False, False, False]]
+
+
+def test_ghosts_equal_a_naive_loop(embedding):
+    labels = np.arange(40) % 5
+    found = poz.ghosts(embedding, labels)
+    for row, category in enumerate(range(5)):
+        for j in range(embedding.shape[1]):
+            assert found[row, j] == all(embedding[i, j] == 0 for i in np.flatnonzero(labels == category))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: poz.poz([[0.1, -0.2]]), "50% of the activations are negative .* post-ReLU"),
+        (lambda: poz.poz([[np.nan, 1.0]]), "1 of 2 activations are NaN or infinite"),
+        (lambda: poz.poz([[np.inf, 1.0]]), "1 of 2 activations are NaN or infinite"),
+        (lambda: poz.poz([1.0, 2.0]), r"must be \(n_images, n_features\).*got \(2,\)"),
+        (lambda: poz.poz(np.empty((0, 3))), "at least one image"),
+        (lambda: poz.order([0.1, np.nan]), "one finite number per feature"),
+        (lambda: poz.order([0.1], first="up"), "'low' or 'high'; got 'up'"),
+        (lambda: poz.ghosts(TOY, [0, 1]), r"expected \(4,\), got \(2,\)"),
+        (lambda: poz.silence([0.1], TOY, [0, 0, 1, 1]), r"poz_training has shape \(1,\)"),
+    ],
+)
+def test_errors_say_what_came_and_what_to_do(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_batches_must_agree():
+    counter = poz.PozCounter()
+    counter.update(TOY)
+    with pytest.raises(InputError, match="this batch has 2 features, those before it had 3"):
+        counter.update(TOY[:, :2])

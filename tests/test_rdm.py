@@ -1,0 +1,173 @@
+"""RDMs and comparators: the paper's example, naive loops, rsatoolbox, invariances, error messages."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from rarefire import rdm
+from rarefire.errors import InputError, RarefireWarning
+
+EXAMPLE = np.array(
+    [[0.91, 0.76, 0.3, 0.7, 0.9, 0], [0.40, 0.70, 0.6, 0.3, 0.7, 0], [0.02, 0.40, 0.9, 0.2, 0.2, 0]]
+)
+
+
+def naive_rdm(embedding, metric):
+    """One pair at a time, in plain Python."""
+    found = []
+    for i in range(len(embedding)):
+        for j in range(i + 1, len(embedding)):
+            a, b = list(embedding[i]), list(embedding[j])
+            if metric == "euclidean":
+                found.append(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5)
+                continue
+            if metric == "correlation":
+                a = [x - sum(a) / len(a) for x in a]
+                b = [x - sum(b) / len(b) for x in b]
+            dot = sum(x * y for x, y in zip(a, b, strict=True))
+            norms = (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
+            found.append(1 - dot / norms)
+    return np.array(found)
+
+
+def test_the_papers_worked_example():
+    with_zero, without = 1 - rdm.rdm(EXAMPLE), 1 - rdm.rdm(EXAMPLE[:, :5])
+    np.testing.assert_allclose(with_zero, [0.62, -0.18, 0.56], atol=0.005)  # AB, AC, BC
+    # The paper prints −.06 for the first: its inputs are rounded.
+    np.testing.assert_allclose(without, [-0.065, -0.94, 0.40], atol=0.005)
+
+
+@pytest.mark.parametrize("metric", rdm.METRICS)
+def test_rdm_equals_a_naive_loop(rng, metric):
+    embedding = np.maximum(rng.normal(size=(12, 9)), 0) + 0.01
+    np.testing.assert_allclose(rdm.rdm(embedding, metric=metric), naive_rdm(embedding, metric), atol=1e-12)
+
+
+@pytest.mark.filterwarnings("default")  # rsatoolbox's own
+@pytest.mark.parametrize(("metric", "theirs"), [("correlation", "correlation"), ("euclidean", "euclidean")])
+def test_rdm_equals_rsatoolbox(rng, metric, theirs):
+    import rsatoolbox
+
+    embedding = rng.uniform(size=(15, 20))
+    other = rsatoolbox.rdm.calc_rdm(rsatoolbox.data.Dataset(embedding), method=theirs).dissimilarities[0]
+    ours = rdm.rdm(embedding, metric=metric)
+    # Theirs is the squared distance divided by the number of features.
+    np.testing.assert_allclose(ours if metric == "correlation" else ours**2 / 20, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", rdm.METRICS)
+def test_rdm_is_unchanged_by_a_permutation_of_features(embedding, rng, metric):
+    shuffled = embedding[:, rng.permutation(embedding.shape[1])]
+    np.testing.assert_allclose(
+        rdm.rdm(shuffled, metric=metric), rdm.rdm(embedding, metric=metric), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_an_always_zero_feature_leaves_cosine_and_euclidean_alone(embedding, metric):
+    padded = np.hstack([embedding, np.zeros((len(embedding), 5))])
+    np.testing.assert_allclose(rdm.rdm(padded, metric=metric), rdm.rdm(embedding, metric=metric), atol=1e-12)
+
+
+def test_an_always_zero_feature_moves_pearson(embedding):
+    padded = np.hstack([embedding, np.zeros((len(embedding), 5))])
+    assert np.abs(rdm.rdm(padded) - rdm.rdm(embedding)).max() > 0.01
+
+
+def test_many_zero_features_turn_pearson_into_cosine(embedding):
+    padded = np.hstack([embedding, np.zeros((len(embedding), 100_000))])
+    cosine = rdm.rdm(embedding, metric="cosine")
+    np.testing.assert_allclose(rdm.rdm(padded), cosine, atol=1e-3)
+    assert np.abs(rdm.rdm(embedding) - cosine).max() > 0.05
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-12, 1e200])
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+def test_tiny_and_huge_activations_are_not_lost(embedding, metric, scale):
+    np.testing.assert_allclose(
+        rdm.rdm(embedding * scale, metric=metric), rdm.rdm(embedding, metric=metric), atol=1e-9
+    )
+
+
+def test_constant_images_are_dropped_and_counted(embedding):
+    embedding = embedding.copy()
+    embedding[[2, 5]] = 0.7
+    with pytest.warns(RarefireWarning, match="2 of 40 images have constant features"):
+        found = rdm.square(rdm.rdm(embedding))
+    kept = np.delete(np.arange(40), [2, 5])
+    assert np.isnan(found[2, kept]).all()
+    np.testing.assert_allclose(found[np.ix_(kept, kept)], rdm.square(rdm.rdm(embedding[kept])), atol=1e-12)
+    # Constant images have a cosine and a distance.
+    assert np.isfinite(rdm.rdm(embedding, metric="cosine")).all()
+
+
+def test_compare_against_numpy_and_scipy(rng):
+    a, b = rng.normal(size=(2, 66))
+    r = np.corrcoef(a, b)[0, 1]
+    assert rdm.compare(a, b, method="pearson") == pytest.approx(r, abs=1e-14)
+    assert rdm.compare(a, b) == pytest.approx(r**2, abs=1e-14)
+    assert rdm.compare(a, b, method="spearman") == pytest.approx(spearmanr(a, b).statistic, abs=1e-14)
+
+
+@pytest.mark.filterwarnings("default")  # rsatoolbox's own
+@pytest.mark.parametrize(("method", "theirs"), [("pearson", "corr"), ("spearman", "spearman")])
+def test_compare_equals_rsatoolbox(rng, method, theirs):
+    import rsatoolbox
+
+    a, b = rng.uniform(size=(2, 105))
+    other = rsatoolbox.rdm.compare(rsatoolbox.rdm.RDMs(a[None]), rsatoolbox.rdm.RDMs(b[None]), method=theirs)
+    assert rdm.compare(a, b, method=method) == pytest.approx(float(other[0, 0]), abs=1e-12)
+
+
+def test_compare_of_an_rdm_with_itself_and_its_opposite(rng):
+    a = rng.uniform(size=45)
+    assert rdm.compare(a, a) == pytest.approx(1)
+    assert rdm.compare(a, 2 - a, method="pearson") == pytest.approx(-1)
+    assert rdm.compare(a, 3 * a + 1, method="spearman") == pytest.approx(1)
+
+
+def test_compare_takes_square_rdms_and_drops_undefined_pairs(rng):
+    a, b = rng.uniform(size=(2, 45))
+    holes = a.copy()
+    holes[[3, 7]] = np.nan
+    kept = np.delete(np.arange(45), [3, 7])
+    assert rdm.compare(rdm.square(holes), rdm.square(b)) == pytest.approx(rdm.compare(a[kept], b[kept]))
+
+
+def test_class_means_by_hand():
+    found = rdm.class_means([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]], [9, 9, 4])
+    assert found.tolist() == [[5, 5], [2, 1]]
+
+
+def test_inputs_are_unmodified(embedding):
+    before = embedding.copy()
+    rdm.rdm(embedding)
+    rdm.unit_vectors(embedding, metric="cosine")
+    rdm.class_means(embedding, np.arange(40) % 4)
+    np.testing.assert_array_equal(embedding, before)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: rdm.rdm(EXAMPLE[:2]), "at least three images; got 2"),
+        (lambda: rdm.rdm(EXAMPLE[0]), r"\(n_images, n_features\); got \(6,\)"),
+        (lambda: rdm.rdm(np.ones((4, 0))), r"at least one feature; got \(4, 0\)"),
+        (lambda: rdm.rdm(EXAMPLE * np.nan), "3 of 3 images have NaN or infinite"),
+        (lambda: rdm.rdm(np.ones((5, 4))), "5 of 5 images have constant features"),
+        (lambda: rdm.rdm(np.zeros((5, 4)), metric="cosine"), "5 of 5 images have features that are all 0"),
+        (lambda: rdm.rdm(EXAMPLE, metric="manhattan"), "correlation, cosine, euclidean; got 'manhattan'"),
+        (lambda: rdm.compare([1, 2, 3], [1, 2, 3], method="tau"), "r2, pearson, spearman; got 'tau'"),
+        (lambda: rdm.compare([1, 2, 3], [1, 2, 3, 4, 5, 6]), "differ in size: 3 and 6 pairs"),
+        (lambda: rdm.compare([1, 1, 1], [1, 2, 3]), "all values of the first RDM are equal"),
+        (lambda: rdm.compare([1, 2, 3], [2, 2, 2]), "all values of the second RDM are equal"),
+        (lambda: rdm.compare([1, 2, np.nan], [1, 2, 3]), "only 2 pairs are defined"),
+        (lambda: rdm.compare(np.ones((3, 2)), [1, 2, 3]), r"an RDM is square.*got \(3, 2\)"),
+        (lambda: rdm.compare(np.arange(9).reshape(3, 3), [1, 2, 3]), "not symmetric"),
+        (lambda: rdm.square(np.ones(4)), "not the shape of a condensed RDM"),
+        (lambda: rdm.class_means(EXAMPLE, [1, 2]), r"labels must be \(3,\)"),
+    ],
+)
+def test_errors_say_what_came_and_what_was_expected(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

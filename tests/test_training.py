@@ -1,0 +1,275 @@
+"""Training: repeatable, resumable after kill -9 with the same weights, stacked like apart, errors."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from rarefire import networks, stimuli, training
+from rarefire.errors import InputError, RarefireWarning, UnknownNameError
+
+SHORT = training.Recipe(batch_size=32, max_epochs=3, patience=3)
+OPTIONS = {"recipe": SHORT, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def few():
+    return stimuli.load("digits", "train").subset(np.arange(300))
+
+
+def weights(instance):
+    return torch.cat([p.flatten() for p in instance.network().state_dict().values()])
+
+
+def test_the_same_seed_gives_the_same_weights_in_any_number_of_processes(few, tmp_path):
+    apart = training.train(few, seeds=[0, 1, 2], jobs=2, folder=tmp_path / "a", **OPTIONS)
+    alone = training.train(few, seeds=[1], jobs=1, folder=tmp_path / "b", **OPTIONS)
+    assert torch.equal(weights(apart[1]), weights(alone[0]))
+    assert not torch.equal(weights(apart[0]), weights(apart[1]))
+    assert [i.seed for i in apart] == [0, 1, 2]
+    assert len(apart[0].history["loss"]) == len(apart[0].history["accuracy"]) == 3
+
+
+def test_training_touches_no_global_generator(few, tmp_path):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    training.train(few, seeds=[0], folder=tmp_path, **OPTIONS)
+    assert torch.equal(before[0], torch.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_training_equals_a_plain_loop(few, tmp_path):
+    """The same steps written out once more, without checkpoints, rule or processes."""
+    (instance,) = training.train(few, seeds=[5], folder=tmp_path, **OPTIONS)
+    aside = stimuli.stratified_mask(few.labels, 0.1, seed=0)
+    x, y = torch.from_numpy(few.images[~aside]), torch.from_numpy(few.labels[~aside])
+    network = networks.build(
+        "lenet5", input_shape=(1, 32, 32), n_classes=10, mean=few.mean, std=few.std, seed=5
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    states = []
+    with training.one_thread():
+        for epoch in range(3):
+            seed = int(np.random.SeedSequence([5, epoch]).generate_state(1)[0])
+            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+            for batch in order.split(32):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(network(x[batch]), y[batch]).backward()
+                optimizer.step()
+            states.append(torch.cat([p.detach().flatten().clone() for p in network.parameters()]))
+    assert torch.equal(weights(instance), states[instance.best_epoch - 1])
+
+
+def test_the_rule_stops_after_patience_and_keeps_the_best(few, tmp_path):
+    recipe = training.Recipe(batch_size=32, max_epochs=30, patience=2)
+    (instance,) = training.train(few, seeds=[0], recipe=recipe, folder=tmp_path, progress=False)
+    accuracies = instance.history["accuracy"]
+    assert len(accuracies) == instance.best_epoch + 2 < 30
+    assert int(np.argmax(accuracies)) + 1 == instance.best_epoch
+    aside = stimuli.stratified_mask(few.labels, 0.1, seed=0)
+    assert training.accuracy(instance.network(), few.subset(aside)) == pytest.approx(max(accuracies))
+
+
+def test_a_finished_run_is_read_not_repeated(few, tmp_path):
+    (first,) = training.train(few, seeds=[0], folder=tmp_path, **OPTIONS)
+    written = first.path.stat().st_mtime_ns
+    (again,) = training.train(few, seeds=[0], folder=tmp_path, **OPTIONS)
+    assert again.path.stat().st_mtime_ns == written
+    assert torch.equal(weights(first), weights(again))
+
+
+RUN = """
+import sys, numpy as np
+from rarefire import stimuli, training
+if __name__ == "__main__":
+    few = stimuli.load("digits", "train").subset(np.arange(600))
+    recipe = training.Recipe(batch_size=8, max_epochs=8, patience=8)
+    training.train(few, seeds=[0, 1], recipe=recipe, jobs=int(sys.argv[2]), folder=sys.argv[1], progress=False)
+"""
+
+
+def start(folder, jobs):
+    return subprocess.Popen([sys.executable, "-c", RUN, str(folder), str(jobs)], start_new_session=True)
+
+
+def epochs_on_disk(folder):
+    found = 0
+    for path in folder.glob("*.pt"):
+        found += training._read(path)["epoch"]
+    return found
+
+
+def final(folder):
+    return [training._read(folder / f"seed-000{s}.pt") for s in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert start(folder, 1).wait() == 0
+    return final(folder)
+
+
+def killed_when(moment, folder, jobs):
+    """Start a run, and kill -9 its whole process group at the moment."""
+    run = start(folder, jobs)
+    deadline = time.time() + 120
+    while not moment() and run.poll() is None and time.time() < deadline:
+        time.sleep(0.001)
+    assert run.poll() is None, "the run ended before it could be killed"
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+
+def processes(session):
+    """Living processes of a session."""
+    listed = subprocess.run(["ps", "-o", "pid=", "-s", str(session)], capture_output=True, text=True)
+    return listed.stdout.split()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_three_times_and_resumed_to_the_same_bits(undisturbed, tmp_path, jobs):
+    """Before the first checkpoint, between two, and while one is being written."""
+    began = time.time()
+    killed_when(lambda: time.time() - began > 2.0, tmp_path, jobs)  # starting, or in its first epoch
+    killed_when(lambda: epochs_on_disk(tmp_path) >= 3, tmp_path, jobs)
+    assert 3 <= epochs_on_disk(tmp_path) < 16
+    killed_when(lambda: epochs_on_disk(tmp_path) >= 5 and any(tmp_path.glob(".*.tmp")), tmp_path, jobs)
+    assert epochs_on_disk(tmp_path) < 16
+    assert start(tmp_path, jobs).wait() == 0
+    for resumed, whole in zip(final(tmp_path), undisturbed, strict=True):
+        assert resumed["accuracies"] == whole["accuracies"]
+        assert resumed["losses"] == whole["losses"]
+        assert all(torch.equal(resumed["best"][k], whole["best"][k]) for k in whole["best"])
+
+
+def test_workers_do_not_outlive_a_killed_run(tmp_path):
+    run = start(tmp_path, 2)
+    while not epochs_on_disk(tmp_path) >= 2:
+        assert run.poll() is None
+        time.sleep(0.01)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    deadline = time.time() + 30
+    while processes(run.pid) and time.time() < deadline:
+        time.sleep(0.1)
+    left = processes(run.pid)
+    assert not left, f"still running: {left}"
+    assert epochs_on_disk(tmp_path) < 16
+
+
+def test_a_damaged_checkpoint_is_trained_again(few, tmp_path):
+    (first,) = training.train(few, seeds=[0], folder=tmp_path, **OPTIONS)
+    good = weights(first)
+    first.path.write_bytes(first.path.read_bytes()[:1000])
+    with pytest.warns(RarefireWarning, match="is damaged .* trained again from the start"):
+        (again,) = training.train(few, seeds=[0], folder=tmp_path, **OPTIONS)
+    assert torch.equal(weights(again), good)
+
+
+def test_stacked_instances_are_trained_like_single_ones(few, tmp_path):
+    """The same start, order and steps: equal up to rounding after one epoch."""
+    recipe = training.Recipe(batch_size=32, max_epochs=1)
+    options = {"seeds": [0, 1, 2], "recipe": recipe, "progress": False}
+    apart = training.train(few, device="cpu", folder=tmp_path / "a", **options)
+    stacked = training.train(few, device="stacked-cpu", folder=tmp_path / "s", **options)
+    for one, other in zip(apart, stacked, strict=True):
+        torch.testing.assert_close(weights(one), weights(other), atol=2e-4, rtol=0)
+        assert one.history["loss"] == pytest.approx(other.history["loss"], abs=1e-4)
+
+
+def test_a_stacked_run_resumes_to_the_same_bits(few, tmp_path):
+    options = {"seeds": [0, 1], "device": "stacked-cpu", "progress": False, "recipe": SHORT}
+    whole = training.train(few, folder=tmp_path / "whole", **options)
+
+    class Stop(Exception):
+        pass
+
+    # Stop it after its first epoch as an interrupt would: both checkpoints are written.
+    seen = []
+    original = training._Bar.epoch
+
+    def stop(self, *news):
+        original(self, *news)
+        seen.append(news)
+        if len(seen) == 2:
+            raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training._Bar, "epoch", stop)
+        with pytest.raises(Stop):
+            training.train(few, folder=tmp_path / "cut", **options)
+    resumed = training.train(few, folder=tmp_path / "cut", **options)
+    for one, other in zip(whole, resumed, strict=True):
+        assert torch.equal(weights(one), weights(other))
+
+
+def test_an_atypical_instance_is_reported(few, tmp_path):
+    recipe = training.Recipe(batch_size=300, max_epochs=1, typical=0.99)
+    with pytest.warns(RarefireWarning, match=r"1 of 1 instances stayed below .* 99.0%.*seeds \[7\]"):
+        training.train(few, seeds=[7], recipe=recipe, folder=tmp_path, progress=False)
+
+
+def test_progress_shows_accuracy_and_time_left(few, tmp_path, capfd):
+    training.train(few, seeds=[0, 1], jobs=2, recipe=SHORT, folder=tmp_path)
+    shown = capfd.readouterr().err
+    assert "digits, lenet5" in shown
+    assert "2/2 done, accuracy" in shown
+    assert "<" in shown  # tqdm's elapsed<left
+
+
+def test_identity_names_everything_but_the_seed():
+    facts = training.identity("digits")
+    assert facts["train_digest"] == stimuli.load("digits", "train").digest
+    assert facts["recipe"] == vars(training.RECIPES["digits"])
+    assert training.recipe_for("folder:x") == training.Recipe()
+
+
+def test_accuracy_counted_by_hand(few):
+    class Always(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.one_hot(torch.full((len(x),), 4), 10).float()
+
+    assert training.accuracy(Always(), few) == np.mean(few.labels == 4)
+
+
+def test_mnist_reaches_typical_accuracy(mirror, own_cache, monkeypatch):
+    """Real MNIST: 12,000 images and three epochs already give 95 %; the chapter trains to 98.5 %."""
+    monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))
+    data = stimuli.load("mnist", "train").subset(np.arange(12_000))
+    recipe = training.Recipe(batch_size=64, max_epochs=3)
+    (instance,) = training.train(data, seeds=[0], recipe=recipe, progress=False)
+    assert training.accuracy(instance.network(), stimuli.load("mnist", "test")) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"seeds": []}, InputError, "at least one; got \\[\\]"),
+        ({"seeds": [1, 1]}, InputError, "distinct"),
+        ({"seeds": [1], "network": "lenet6"}, UnknownNameError, "no network 'lenet6'. There are: lenet5"),
+    ],
+)
+def test_errors(few, options, error, message):
+    with pytest.raises(error, match=message):
+        training.train(few, **options)
+
+
+def test_networks_with_batch_norm_are_not_stacked(tmp_path):
+    digits = stimuli.load("digits", "train").subset(np.arange(40))
+    colour = dataclasses.replace(digits, images=digits.images.repeat(3, axis=1), name="folder:colour")
+    with pytest.raises(InputError, match="batch norm.* use device='cpu'"):
+        training.train(
+            colour,
+            "resnet18",
+            seeds=[0],
+            recipe=training.Recipe(max_epochs=1, validation=0.5),
+            device="stacked-cpu",
+            folder=tmp_path,
+            progress=False,
+        )
