@@ -81,10 +81,8 @@ def test_weights_of_another_architecture_are_refused_and_change_nothing(tmp_path
     torch.save(wide.state_dict(), tmp_path / "wide.pth")
     network = networks.lenet5((1, 32, 32), 10)
     before = network.conv1.weight.clone()
-    with pytest.raises(
-        CheckpointError,
-        match=r"wide.pth holds the weights of another architecture .* other shape: conv1.weight \(64, 1, 3, 3\) instead of \(6, 1, 5, 5\)",
-    ):
+    said = r"wide.pth holds .* another architecture .* conv1.weight \(64, 1, 3, 3\) instead of \(6, 1, 5, 5\)"
+    with pytest.raises(CheckpointError, match=said):
         networks.load_weights(network, tmp_path / "wide.pth")
     assert torch.equal(before, network.conv1.weight)
     with pytest.raises(CheckpointError, match=r"missing: .*unknown: "):

@@ -189,6 +189,7 @@ def test_packed_answers_are_found_one_by_one(own_cache, tmp_path, monkeypatch):
     found = store.recall("question", {"seed": 2}, None)
     assert found.source == "shipped"
     np.testing.assert_allclose(found.arrays["x"], 2 / 3, rtol=1e-7)
+    assert found.provenance["facts"] == {"seed": 2}
     assert store.recall("question", {"seed": 4}, None) is None
 
 

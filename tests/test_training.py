@@ -89,7 +89,8 @@ from rarefire import stimuli, training
 if __name__ == "__main__":
     few = stimuli.load("digits", "train").subset(np.arange(600))
     recipe = training.Recipe(batch_size=8, max_epochs=8, patience=8)
-    training.train(few, seeds=[0, 1], recipe=recipe, jobs=int(sys.argv[2]), folder=sys.argv[1], progress=False)
+    folder, jobs = sys.argv[1], int(sys.argv[2])
+    training.train(few, seeds=[0, 1], recipe=recipe, jobs=jobs, folder=folder, progress=False)
 """
 
 

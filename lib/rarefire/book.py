@@ -111,6 +111,7 @@ def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *
             progress_bar=False,
             stderr_file=sys.stderr if verbose else None,
             kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=40"],  # errors; not how the kernel is reached
         )
     except papermill.PapermillExecutionError as error:
         raise BuildError(

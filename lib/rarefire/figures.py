@@ -11,12 +11,14 @@ import base64
 import html
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,7 +28,8 @@ from rarefire.errors import InputError
 
 __all__ = [
     "COLOURS",
-    "cumulative",
+    "cumulative_share",
+    "curve_panels",
     "curves",
     "histogram",
     "panel",
@@ -126,12 +129,40 @@ def curves(
     axes.plot(x[enough], middle, color=ink)
 
 
-def cumulative(axes: Axes, poz: ArrayLike, *, colour: str) -> None:
-    """Cumulative histogram of PoZ ``(n_instances, n_features)``: share of features with PoZ ≤ x."""
-    grid, share = cumulative_share(poz)
-    curves(axes, grid, share, colour=colour)
-    axes.set(xlabel="PoZ", ylabel="share of features", ylim=(0, 1.02))
-    percent(axes, "x")
+def curve_panels(
+    sets: Mapping[str, tuple[ArrayLike, Mapping[str, ArrayLike]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    singles: bool = True,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel of :func:`curves` for each image set, and the numbers behind them.
+
+    Parameters
+    ----------
+    sets
+        Title -> ``x (n_steps,)`` and, by colour, ``y (n_instances, n_steps)``.
+    xlabel, ylabel
+        Of all panels.
+    singles
+        Draw single instances too.
+    limits
+        Of ``"x"`` and ``"y"``; an axis that ends at 1 is one of shares.
+    """
+    panels, tables = [], []
+    for title, (x, by_colour) in sets.items():
+        figure, axes = panel(title=title)
+        for colour, y in by_colour.items():
+            curves(axes, x, y, colour=colour, singles=singles)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        for which, (low, high) in (limits or {}).items():
+            axes.set(**{f"{which}lim": (low, 1.02 * high if which == "y" else high)})
+        if (limits or {}).get("x", (0, 0))[1] == 1:
+            percent(axes, "x")
+        panels.append(figure)
+        tables.append(summary(x, **by_colour).assign(images=title))
+    return panels, pd.concat(tables)
 
 
 def cumulative_share(poz: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -143,7 +174,17 @@ def cumulative_share(poz: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.fl
 
 def histogram(axes: Axes, values: ArrayLike, *, colour: str, bins: int | Sequence[float] = 20) -> None:
     """Histogram of one number per instance or feature."""
-    axes.hist(np.asarray(values, dtype=float), bins=bins, color=COLOURS[colour], alpha=0.85, linewidth=0)
+    with warnings.catch_warnings():
+        # seaborn sets pandas options that this pandas is about to drop; nothing of ours depends on them.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="seaborn")
+        sns.histplot(
+            x=np.asarray(values, dtype=float),
+            bins=bins,
+            color=COLOURS[colour],
+            alpha=0.85,
+            linewidth=0,
+            ax=axes,
+        )
 
 
 def percent(axes: Axes, which: str) -> None:

@@ -15,9 +15,9 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import urllib.error
 import urllib.request
+import uuid
 import warnings
 import zipfile
 import zlib
@@ -96,24 +96,21 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
         If the disk refuses (full, read-only, over quota). What stood at `path` is untouched.
     """
     path = Path(path)
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        temporary = None
     except OSError as error:
         raise DataError(
             f"could not write {path}: {error.strerror or error}. Nothing was changed there. "
             "Free some space, or point RAREFIRE_CACHE to another disk."
         ) from error
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 # --- digests -------------------------------------------------------------------------------------
@@ -266,7 +263,8 @@ def recall(
     if shipped is not None:
         path, row = shipped
         arrays, stamp = _read_shipped(path)
-        return Answer({k: v[row] for k, v in arrays.items()}, stamp, "shipped")
+        own = {k: v for k, v in stamp.items() if k != "keys"} | {"facts": stamp["facts"][row]}
+        return Answer({k: v[row] for k, v in arrays.items()}, own, "shipped")
     path = cache_dir() / "results" / f"{name}.npz"
     if path.exists():
         try:

@@ -557,5 +557,6 @@ def _progress(tasks: list[_Task], *, enabled: bool) -> Iterator[_Bar]:
         desc=f"{tasks[0].data.name}, {tasks[0].network}",
         disable=not enabled,
         smoothing=0.1,
+        mininterval=1,
     ) as bar:
         yield _Bar(bar, recipe.max_epochs, len(tasks))

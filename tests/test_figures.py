@@ -1,0 +1,121 @@
+"""Figures: what reaches the page."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rarefire import figures
+from rarefire.errors import InputError
+
+
+@pytest.fixture
+def drawn(rng):
+    figure, axes = figures.panel(title="title")
+    x, y = np.linspace(0, 1, 20), rng.uniform(size=(7, 20))
+    y[:5, :3] = np.nan
+    figures.curves(axes, x, y, colour="low")
+    axes.text(0.5, 0.5, "R² = 0.9974")
+    return figure, axes, x, y
+
+
+def test_curves_draw_median_band_and_single_instances(drawn):
+    _, axes, x, y = drawn
+    assert len(axes.lines) == 8
+    median = axes.lines[-1]
+    np.testing.assert_allclose(median.get_xdata(), x[3:])  # where at least half are defined
+    np.testing.assert_allclose(median.get_ydata(), np.median(y[:, 3:], axis=0))
+
+
+def test_summary_by_hand():
+    found = figures.summary([1, 2], a=[[1.0, np.nan], [3.0, np.nan], [2.0, 5.0]])
+    assert found["a median"].tolist() == [2, 5]
+    assert found["a 5%"][0] == pytest.approx(1.1)
+    assert found["a defined"].tolist() == [3, 1]
+
+
+def test_cumulative_share_by_hand():
+    grid, share = figures.cumulative_share([[0.0, 0.25, 0.25, 1.0]])
+    at = dict(zip(np.round(grid, 2), share[0], strict=True))
+    assert (at[0.0], at[0.24], at[0.25], at[0.99], at[1.0]) == (0.25, 0.25, 0.75, 0.75, 1.0)
+
+
+def test_a_figure_on_the_page(drawn):
+    numbers = pd.DataFrame({"k": [1, 2], "r2": [0.5, 1.0]})
+    page = figures.show(
+        [drawn[0], drawn[0]],
+        name="two",
+        alt='a "quoted" text',
+        caption="finding",
+        numbers=numbers,
+        legend={"low first": "low"},
+    ).data
+    assert page.count("<svg") == 2
+    assert 'aria-label="a &quot;quoted&quot; text"' in page
+    assert "R² = 0.9974" in page  # text is text, whole
+    assert "currentColor" in page
+    assert figures._INK not in page
+    assert "var(--rf-0072b2, #0072b2)" in page
+    assert "low first" in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'(?:url\(#|href="#)([^")]+)', page):
+        assert target in ids
+    data = re.search(r'href="data:text/csv;base64,([^"]+)"', page)[1]
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(base64.b64decode(data))), numbers)
+
+
+def test_the_same_figure_is_the_same_text():
+    def draw():
+        figure, axes = figures.panel(title="same")
+        figures.curves(axes, [0, 0.5, 1], [[0.1, 0.4, 0.9], [0.2, 0.3, 1.0]], colour="low")
+        return figures.show(figure, name="x", alt="a", caption="c").data
+
+    assert draw() == draw()
+
+
+def test_rdm_panel_histogram_picture_and_table(rng):
+    square = rng.uniform(size=(20, 20))
+    panel = figures.rdm_panel(square, title="t", below="b", groups=["a", "b"], limits=(0, 1))
+    image = panel.axes[0].images[0]
+    np.testing.assert_array_equal(image.get_array(), square)
+    assert image.get_clim() == (0, 1)
+    assert [t.get_text() for t in panel.axes[0].get_yticklabels()] == ["a", "b"]
+    sheet = figures.picture(rng.uniform(size=(7, 1, 4, 4)), titles=list("abcdefg"), columns=3)
+    assert len(sheet.axes) == 9
+    _, axes = figures.panel()
+    figures.histogram(axes, [0.1, 0.9, 0.95], colour="mnist", bins=[0, 0.5, 1])
+    assert [p.get_height() for p in axes.patches] == [1, 2]
+    text = figures.table(pd.DataFrame({"x": [0.12345], "y": [np.nan]}), name="t", caption="c").data
+    assert "<td>0.12</td>" in text
+    assert "<td>–</td>" in text
+
+
+def test_curve_panels_and_percent(rng):
+    y = rng.uniform(size=(3, 5))
+    x = np.linspace(0.2, 1, 5)
+    limits = {"x": (0, 1), "y": (0, 1)}
+    panels, numbers = figures.curve_panels(
+        {"a": (x, {"low": y, "high": 1 - y}), "b": (x, {"low": y})}, xlabel="k", ylabel="r", limits=limits
+    )
+    assert [p.axes[0].get_title(loc="left") for p in panels] == ["a", "b"]
+    assert panels[0].axes[0].xaxis.get_major_formatter()(0.5) == "50%"
+    assert numbers["images"].tolist() == ["a"] * 5 + ["b"] * 5
+    np.testing.assert_allclose(numbers["low median"][:5], np.median(y, axis=0))
+    assert numbers["high median"][5:].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "No Spaces", "alt": "a", "caption": "c"}, "lower-case letters, digits and hyphens"),
+        ({"name": "x", "alt": "", "caption": "c"}, "'x' needs a text alternative"),
+        ({"name": "x", "alt": "a", "caption": ""}, "'x' needs a text alternative and a caption"),
+    ],
+)
+def test_errors(drawn, options, message):
+    with pytest.raises(InputError, match=message):
+        figures.show(drawn[0], **options)
