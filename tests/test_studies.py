@@ -41,6 +41,10 @@ def test_an_ensemble_can_grow(own_cache):
     assert both.n_features == 84
     assert both.at("low", 1.0) == pytest.approx([1, 1])
     assert both.at("random", 0.5).shape == (2, studies.N_RANDOM)
+    few = both["n_images_high"] < 0.5 * 500
+    assert few.any()
+    np.testing.assert_array_equal(np.isnan(both.r2("high")), few | np.isnan(both["high"]))
+    np.testing.assert_array_equal(both.r2("high", least=0), both["high"].astype(float) ** 2)
     assert both["history"].shape == (2, 2)
     assert "digits, lenet5, 2 instances" in both.stamp()
     found = studies.find("digits", seeds=range(5), recipe=SHORT)

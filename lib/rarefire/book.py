@@ -140,7 +140,11 @@ def _make_pages(root: Path, staging: Path, pages: list[str], html: Path, *, verb
     jupyter_book = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", jupyter_book, "build", str(staging), "-n", "-W", "--keep-going"]
     done = subprocess.run(
-        command, cwd=staging, text=True, capture_output=True, env={**os.environ, "PYTHONUTF8": "1"}
+        command,
+        cwd=staging,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONUTF8": "1", "NO_COLOR": "1"},
     )
     if done.returncode:
         log = done.stdout + done.stderr

@@ -189,7 +189,7 @@ def histogram(axes: Axes, values: ArrayLike, *, colour: str, bins: int | Sequenc
 
 def percent(axes: Axes, which: str) -> None:
     """Write an axis of shares in per cent."""
-    formatter = mpl.ticker.PercentFormatter(1, decimals=0)
+    formatter = mpl.ticker.PercentFormatter(1)  # as many decimals as the ticks need
     (axes.xaxis if which == "x" else axes.yaxis).set_major_formatter(formatter)
 
 

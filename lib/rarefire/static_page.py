@@ -46,18 +46,18 @@ def _check_widgets(app: Sphinx, env: Any) -> None:
     for page, data in getattr(env, "nb_metadata", {}).items():
         state = data.get("js_files", {}).get("ipywidgets_state")
         models = json.loads(state[1]["body"])["state"].values() if state else []
-        for model in models:
-            if model["model_module"] != "anywidget" and model["model_name"] not in _DRAWN:
-                _LOG.warning(
-                    "%s does nothing in a static page: use an anywidget",
-                    model["model_name"],
-                    location=page,
-                )
-                break
+        names = {m["model_name"] for m in models if m["model_module"] != "anywidget"} - _DRAWN
+        shown = sorted(name for name in names if not name.endswith("StyleModel"))
+        if shown:
+            _LOG.warning(
+                "%s does nothing in a static page: use an anywidget", ", ".join(shown), location=page
+            )
 
 
 def _style(app: Sphinx, config: Any) -> None:
-    config.html_static_path.append(str(Path(__file__).parent / "static"))
+    static = Path(__file__).parent / "static"
+    config.html_static_path.append(str(static))
+    config.html_favicon = str(static / "favicon.svg")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -86,9 +86,17 @@ class Study:
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.arrays[name]
 
-    def r2(self, curve: str) -> NDArray[np.float64]:
-        """R² of one of :data:`CURVES`, ``(I, F)`` (random orders: ``(I, R, F)``)."""
-        return np.asarray(self.arrays[curve], dtype=np.float64) ** 2
+    def r2(self, curve: str, *, least: float = 0.5) -> NDArray[np.float64]:
+        """R² of one of :data:`CURVES`, ``(I, F)`` (random orders: ``(I, R, F)``).
+
+        NaN where fewer than `least` of the images (or classes) have a defined similarity: the R² of
+        the three images for which a rare feature happens to fire says nothing about the set.
+        """
+        r2 = np.asarray(self.arrays[curve], dtype=np.float64) ** 2
+        counted = self.arrays.get(f"n_images_{curve}")
+        if counted is not None:
+            r2[counted < least * counted[:, -1:]] = np.nan
+        return r2
 
     @property
     def n_features(self) -> int:

@@ -69,7 +69,7 @@ class Recipe:
 
 
 RECIPES = {
-    "digits": Recipe(batch_size=64, max_epochs=40, patience=8, typical=0.95),
+    "digits": Recipe(batch_size=64, max_epochs=40, patience=12, typical=0.95),
     "mnist": Recipe(batch_size=128, max_epochs=20, patience=3, typical=0.985),
     "cifar10": Recipe(batch_size=128, max_epochs=40, patience=5, typical=0.60),
     "cifar10-jpg": Recipe(batch_size=128, max_epochs=40, patience=5, typical=0.60),
