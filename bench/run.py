@@ -30,7 +30,7 @@ def seconds(work: Callable[[], object], *, runs: int = 3) -> float:
 def geometry(n: int, features: int) -> tuple[float, str, float]:
     """Every prefix against the whole; the peer makes both RDMs at three prefixes, extrapolated to all."""
     rng = np.random.default_rng(0)
-    embedding = np.maximum(rng.normal(size=(n, features)) - rng.uniform(0, 2, features), 0)
+    embedding = np.maximum(rng.normal(size=(n, features)) - rng.uniform(-1, 1.5, features), 0)
     order = np.arange(features)
     ours = seconds(lambda: geometry_curve(embedding, order))
     pairs = np.triu_indices(n, k=1)

@@ -1,15 +1,19 @@
 """Image sets: real digits, real MNIST and CIFAR-10 where a mirror is, folders made here, error messages."""
 
 import dataclasses
+import functools
+import gzip
+import http.server
 import io
 import tarfile
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from rarefire import stimuli
+from rarefire import stimuli, store
 from rarefire.errors import DataError, InputError, UnknownNameError
 
 MNIST_FILES = list(stimuli._MNIST_MD5)
@@ -171,6 +175,38 @@ def test_no_network_and_no_mirror_says_what_to_do(offline, name, wanted):
     ):
         stimuli.load(name)
     assert not stimuli.available(name)
+
+
+def test_mnist_is_downloaded_whole_and_goes_on_after_a_failure(mirror, own_cache, monkeypatch, tmp_path):
+    """From a real server on this machine, through torchvision's list of files and homes."""
+    from torchvision.datasets import MNIST
+
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in MNIST_FILES:
+        packed = gzip.compress((mirror / "MNIST" / "raw" / name).read_bytes(), 1)
+        (home / f"{name}.gz").write_bytes(packed)
+    listed = [(p.name, store.file_digest(p, algorithm="md5")) for p in sorted(home.iterdir())]
+    monkeypatch.setattr(MNIST, "resources", listed)
+    handler = functools.partial(QuietServer, directory=str(home))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        last = home / listed[-1][0]
+        last.rename(tmp_path / "away")
+        with pytest.raises(DataError, match=r"(?s)set RAREFIRE_MIRROR.*404"):
+            stimuli.load("mnist")
+        assert not stimuli.available("mnist")
+        (tmp_path / "away").rename(last)
+        assert stimuli.load("mnist").labels[:5].tolist() == [7, 2, 1, 0, 4]
+        server.shutdown()
+    assert stimuli.available("mnist")
+    assert sorted(p.name for p in (own_cache / "MNIST").iterdir()) == ["raw"]
+
+
+class QuietServer(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
 
 
 def test_a_damaged_image_is_named(folder):

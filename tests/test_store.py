@@ -191,6 +191,7 @@ def test_packed_answers_are_found_one_by_one(own_cache, tmp_path, monkeypatch):
     np.testing.assert_allclose(found.arrays["x"], 2 / 3, rtol=1e-7)
     assert found.provenance["facts"] == {"seed": 2}
     assert store.recall("question", {"seed": 4}, None) is None
+    assert store.recall("question", {"seed": 2}, None, use_shipped=False) is None
 
 
 def test_a_mirror_that_does_not_exist_is_named(monkeypatch):

@@ -25,7 +25,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,6 @@ def content_digest(name: str, split: str = "test") -> str:
 # --- the loaders ---------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=2)
 def _digits(split: str) -> Stimuli:
     import torch
     from sklearn.datasets import load_digits
@@ -291,18 +290,19 @@ def _mnist(split: str) -> Stimuli:
 def _download_mnist() -> Path:
     from torchvision.datasets import MNIST
 
-    root = store.cache_dir()
-    raw = root / "MNIST" / "raw"
-    waiting = root / "MNIST" / "downloads"
+    folder = store.cache_dir() / "MNIST"
+    archives = []
     for name, md5 in MNIST.resources:
-        urls = [home + name for home in MNIST.mirrors]
         with _how_to_get("mnist", "MNIST/raw"):
-            archive = store.fetch(urls, waiting / name, md5=md5)
-        # The folder `raw` appears with its first file; `_verify` speaks up if one is missing.
-        with gzip.open(archive) as packed, store.atomic_write(raw / name.removesuffix(".gz")) as file:
+            urls = [home + name for home in MNIST.mirrors]
+            archives.append(store.fetch(urls, folder / "downloads" / name, md5=md5))
+    # Unpacked beside, so that the folder `raw` appears with all of its files.
+    for archive in archives:
+        with gzip.open(archive) as packed, store.atomic_write(folder / "unpacked" / archive.stem) as file:
             shutil.copyfileobj(packed, file)
-    shutil.rmtree(waiting)
-    return root
+    os.replace(folder / "unpacked", folder / "raw")
+    shutil.rmtree(folder / "downloads")
+    return store.cache_dir()
 
 
 def _cifar_root() -> Path | None:

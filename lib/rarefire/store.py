@@ -245,6 +245,8 @@ def recall(
     question: str,
     facts: Mapping[str, Any],
     compute: Callable[[], Mapping[str, NDArray[Any]]] | None,
+    *,
+    use_shipped: bool = True,
 ) -> Answer | None:
     """The answer to `question` under `facts`: shipped, else cached, else computed and cached.
 
@@ -257,9 +259,11 @@ def recall(
     compute
         Called without arguments when neither the shipped results nor the cache have the answer.
         With None, such an answer is None.
+    use_shipped
+        Whether the results shipped with the book count.
     """
     name = key(question=question, **facts)
-    shipped = _shipped_index(data_dir() / "results").get(name)
+    shipped = _shipped_index(data_dir() / "results").get(name) if use_shipped else None
     if shipped is not None:
         path, row = shipped
         arrays, stamp = _read_shipped(path)

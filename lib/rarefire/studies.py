@@ -132,13 +132,23 @@ def run(
     recipe: Recipe | None = None,
     jobs: int | None = None,
     device: str | None = None,
+    use_shipped: bool = True,
     progress: bool = True,
 ) -> Study:
     """Measure an ensemble; train and compute only what is neither shipped nor cached.
 
-    Parameters are those of :func:`rarefire.training.train`.
+    Parameters
+    ----------
+    images, network, seeds, recipe, jobs, device, progress
+        As for :func:`rarefire.training.train`.
+    use_shipped
+        Whether the results shipped with the book count; without them, everything comes from the
+        images, on this machine.
     """
-    answers = {s: store.recall("instance", _facts(images, network, recipe, s), None) for s in seeds}
+    answers = {
+        s: store.recall("instance", _facts(images, network, recipe, s), None, use_shipped=use_shipped)
+        for s in seeds
+    }
     missing = [s for s, answer in answers.items() if answer is None]
     if missing:
         ensemble = training.train(
@@ -183,7 +193,8 @@ def collect(profile: str = "default", *, instances: int = 50) -> dict[str, Study
     ----------
     profile
         ``"default"``: digits are computed where they are not cached; MNIST and CIFAR-10 are what is
-        known of them, shipped or cached. ``"full"``: all three are computed where they are not.
+        known of them, shipped or cached. ``"full"``: all three are computed from the images, where
+        this machine has not done so before.
     instances
         Seeds 0, 1, … of that many instances.
     """
@@ -192,7 +203,8 @@ def collect(profile: str = "default", *, instances: int = 50) -> dict[str, Study
     seeds = range(instances)
     found = {"digits": run("digits", seeds=seeds)}
     for name in ("mnist", stimuli.cifar10_variant()):
-        study = run(name, seeds=seeds) if profile == "full" else find(name, seeds=seeds)
+        full = profile == "full"
+        study = run(name, seeds=seeds, use_shipped=False) if full else find(name, seeds=seeds)
         if study is not None:
             found[name] = study
     if "cifar10" not in found and (shipped := find("cifar10-jpg", seeds=seeds)) is not None:
@@ -251,11 +263,10 @@ def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> 
 
 
 def ship(study: Study, path: str | Path) -> Path:
-    """Write a study's instances as a file of shipped results."""
-    answers = [
-        store.recall("instance", _facts(study.images, study.network, None, seed), None)
-        for seed in study.seeds
-    ]
+    """Write a study's instances as a file of shipped results; what this machine computed goes first."""
+    facts = [_facts(study.images, study.network, None, seed) for seed in study.seeds]
+    own = [store.recall("instance", f, None, use_shipped=False) for f in facts]
+    answers = [mine or store.recall("instance", f, None) for mine, f in zip(own, facts, strict=True)]
     return store.pack(path, [answer for answer in answers if answer is not None])
 
 
@@ -270,7 +281,7 @@ def _measure_and_keep(
 
     # Thousands of small matrix products: more threads than processes would only wait for each other.
     with threadpool_limits(1), training.one_thread():
-        return store.recall("instance", facts, compute)
+        return store.recall("instance", facts, compute, use_shipped=False)
 
 
 def _training_record(instance: training.Instance, max_epochs: int) -> dict[str, NDArray[Any]]:
