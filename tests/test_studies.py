@@ -46,10 +46,11 @@ def test_an_ensemble_can_grow(own_cache):
     np.testing.assert_array_equal(np.isnan(both.r2("high")), few | np.isnan(both["high"]))
     np.testing.assert_array_equal(both.r2("high", least=0), both["high"].astype(float) ** 2)
     assert both["history"].shape == (2, 2)
-    assert "digits, lenet5, 2 instances" in both.stamp()
+    assert "digits, lenet5: 2 instances, 1 from the cache, 1 computed now (rarefire" in both.stamp()
     found = studies.find("digits", seeds=range(5), recipe=SHORT)
     assert found.seeds == (0, 1)
-    assert studies.source({"digits": found}).startswith("Source: digits")
+    said = studies.source({"digits": found})
+    assert said.startswith("Source: lenet5 on digits (2 instances, computed on this machine); rarefire ")
 
 
 def test_what_is_not_known_is_none_and_downloads_nothing(own_cache):

@@ -91,7 +91,7 @@ def _style() -> AbstractContextManager[None]:
     return mpl.rc_context(dict(_STYLE))  # type: ignore[arg-type]
 
 
-def panel(width: float = 2.25, height: float = 2.15, *, title: str = "") -> tuple[Figure, Axes]:
+def panel(width: float = 2.1, height: float = 2.05, *, title: str = "") -> tuple[Figure, Axes]:
     """An empty panel of `width` × `height` inches in the book's style."""
     with _style():
         figure = Figure(figsize=(width, height))
@@ -187,10 +187,11 @@ def histogram(axes: Axes, values: ArrayLike, *, colour: str, bins: int | Sequenc
         )
 
 
-def percent(axes: Axes, which: str) -> None:
-    """Write an axis of shares in per cent."""
-    formatter = mpl.ticker.PercentFormatter(1)  # as many decimals as the ticks need
-    (axes.xaxis if which == "x" else axes.yaxis).set_major_formatter(formatter)
+def percent(axes: Axes, which: str, *, ticks: int = 4) -> None:
+    """Write an axis of shares (``"x"`` or ``"y"``) in per cent, with about that many ticks."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(mpl.ticker.MaxNLocator(ticks))
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda share, _: f"{100 * share:g}%"))
 
 
 def rdm_panel(

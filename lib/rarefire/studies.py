@@ -113,15 +113,16 @@ class Study:
         return self.r2(curve)[..., max(1, round(fraction * self.n_features)) - 1]
 
     def stamp(self) -> str:
-        """Where the numbers come from, for a caption."""
-        versions = self.provenance["versions"]
+        """What was measured and where the numbers come from."""
         how = {"shipped": "shipped with the book", "cache": "from the cache", "computed": "computed now"}
         parts = ", ".join(f"{n} {how[s]}" for s, n in self.sources.items())
         shown = "CIFAR-10 in a JPEG re-encoding" if self.images == "cifar10-jpg" else self.images
-        return (
-            f"{shown}, {self.network}, {len(self)} instances, {parts} (rarefire "
-            f"{versions['rarefire']}, torch {versions['torch']}, {self.provenance['date']})"
-        )
+        return f"{shown}, {self.network}: {len(self)} instances, {parts} ({self.made()})"
+
+    def made(self) -> str:
+        """Versions and date of the computation."""
+        versions = self.provenance["versions"]
+        return f"rarefire {versions['rarefire']}, torch {versions['torch']}, {self.provenance['date']}"
 
 
 def run(
@@ -214,7 +215,14 @@ def collect(profile: str = "default", *, instances: int = 50) -> dict[str, Study
 
 def source(found: Mapping[str, Study]) -> str:
     """Where the numbers of a figure come from: a sentence for its caption."""
-    return "Source: " + "; ".join(study.stamp() for study in found.values()) + "."
+    names = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar10-jpg": "CIFAR-10 in a JPEG re-encoding"}
+    parts = []
+    for name, study in found.items():
+        origin = "recorded runs" if set(study.sources) == {"shipped"} else "computed on this machine"
+        parts.append(f"{names.get(name, name)} ({len(study)} instances, {origin})")
+    networks = " and ".join(sorted({study.network for study in found.values()}))
+    made = "; ".join(sorted({study.made() for study in found.values()}))
+    return f"Source: {networks} on {', '.join(parts)}; {made}."
 
 
 def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> dict[str, NDArray[Any]]:
