@@ -19,7 +19,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import connection
+from multiprocessing import AuthenticationError, connection
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ def train(
     if chosen != "cpu":
         facts["stacked"] = True
     if folder is None:
-        name = f"{data.name.replace('/', '_').replace(':', '_')}-{network}-{store.key(**facts)}"
+        name = f"{data.name.partition(':')[0]}-{network}-{store.key(**facts)}"
         folder = store.cache_dir() / "checkpoints" / name
     tasks = [_Task(data, network, recipe, int(seed), Path(folder) / f"seed-{seed:04d}.pt") for seed in seeds]
     waiting = [task for task in tasks if not _finished(task)]
@@ -435,7 +435,7 @@ def _hear(listener: connection.Listener, bar: _Bar) -> None:
         try:
             with listener.accept() as line:
                 news = line.recv()
-        except (OSError, EOFError):  # a worker died while it spoke; joblib reports that
+        except (OSError, EOFError, AuthenticationError):  # a worker died while it spoke; joblib reports
             continue
         if news is None:
             return
