@@ -190,7 +190,7 @@ def histogram(axes: Axes, values: ArrayLike, *, colour: str, bins: int | Sequenc
 def percent(axes: Axes, which: str, *, ticks: int = 4) -> None:
     """Write an axis of shares (``"x"`` or ``"y"``) in per cent, with about that many ticks."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(mpl.ticker.MaxNLocator(ticks))
+    axis.set_major_locator(mpl.ticker.MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda share, _: f"{100 * share:g}%"))
 
 
