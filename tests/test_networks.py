@@ -64,14 +64,14 @@ def test_penultimate_layer_of_torchvision_classifiers(name):
 
 
 def test_real_squeezenet_recognises_real_images(mirror, tmp_path):
-    """A hundred of the thousand ImageNet sample images; 62.0 % of all are right at the top."""
+    """A hundred of the thousand ImageNet sample images, resized to 256 and cropped to 227 pixels."""
     weights = mirror / "weights" / "squeezenet1_0.pth"
     network = networks.build("squeezenet1_0", input_shape=(3, 227, 227), weights=weights)
     for folder in sorted((mirror / "imagenet-sample").iterdir()):
         (tmp_path / "test" / folder.name).parent.mkdir(exist_ok=True)
         (tmp_path / "test" / folder.name).symlink_to(folder)
     (tmp_path / "train").symlink_to(tmp_path / "test")
-    sample = stimuli.load(f"folder:{tmp_path}", "test", size=227)
+    sample = stimuli.load(f"folder:{tmp_path}", "test", size=227, resize=256)
     every_tenth = sample.subset(np.arange(0, 1000, 10))
     assert 0.50 <= training.accuracy(network, every_tenth) <= 0.75
 

@@ -108,6 +108,20 @@ def test_folder_images_of_other_sizes_are_scaled_and_cropped(folder):
         stimuli.load(f"folder:{folder}", "train", test_fraction=0.1)
     loaded = stimuli.load(f"folder:{folder}", "train", size=14, test_fraction=0.1)
     assert loaded.images.shape[1:] == (3, 14, 14)
+    with pytest.raises(InputError, match="resize=10, size=14"):
+        stimuli.load(f"folder:{folder}", "train", size=14, resize=10)
+
+
+def test_scaling_and_cropping_are_torchvisions(tmp_path, rng):
+    from torchvision import transforms
+
+    noise = Image.fromarray(rng.integers(0, 256, size=(40, 61, 3), dtype=np.uint8))
+    (tmp_path / "test" / "x").mkdir(parents=True)
+    (tmp_path / "train" / "x").mkdir(parents=True)
+    noise.save(tmp_path / "test" / "x" / "a.png")
+    steps = transforms.Compose([transforms.Resize(32), transforms.CenterCrop(28), transforms.ToTensor()])
+    ours = stimuli.load(f"folder:{tmp_path}", "test", size=28, resize=32).images[0]
+    np.testing.assert_allclose(ours, steps(noise).numpy(), atol=1e-6)
 
 
 def test_real_mnist(mirror, own_cache, monkeypatch):
