@@ -54,6 +54,12 @@ def test_scorecard_takes_the_median_of_what_is_defined():
     assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNTESTED]
 
 
+def test_a_verdict_is_withheld_where_most_instances_are_undefined():
+    half, fewer = [0.4, 0.4, np.nan, np.nan], [0.4, np.nan, np.nan]
+    found = claims.scorecard([("poz-80", "a", half), ("poz-80", "b", fewer)])
+    assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNDEFINED]
+
+
 def test_check_recorded(tmp_path):
     file = tmp_path / "recorded.csv"
     file.write_text("name,recorded,tolerance\na,0.5,0.1\nb,0.2,0.01\n")

@@ -27,6 +27,7 @@ REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"
 NOT_REPRODUCED = "not reproduced"
 UNTESTED = "not tested here"
+UNDEFINED = "undefined in most instances"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def scorecard(measured: Iterable[tuple[str, str, ArrayLike]]) -> pd.DataFrame:
     ----------
     measured
         ``(claim id, image set, values)``, values being one per instance ``(I,)``; NaN where an
-        instance has no value. The verdict is on their median.
+        instance has no value. The verdict is on their median; it is withheld where fewer than half
+        of the instances have a value, for those would be a selection.
 
     Returns
     -------
@@ -126,6 +128,7 @@ def scorecard(measured: Iterable[tuple[str, str, ArrayLike]]) -> pd.DataFrame:
         finite = numbers[np.isfinite(numbers)]
         middle = float(np.median(finite)) if len(finite) else math.nan
         low, high = np.quantile(finite, [0.05, 0.95]) if len(finite) else (math.nan, math.nan)
+        selected = 0 < 2 * len(finite) < len(numbers)
         rows.append(
             {
                 "claim": claim.reading,
@@ -134,7 +137,7 @@ def scorecard(measured: Iterable[tuple[str, str, ArrayLike]]) -> pd.DataFrame:
                 "ours": middle,
                 "90 % of instances": f"{low:.2f} – {high:.2f}" if len(finite) else "–",
                 "undefined": len(numbers) - len(finite),
-                "verdict": verdict(claim, middle),
+                "verdict": UNDEFINED if selected else verdict(claim, middle),
             }
         )
     return pd.DataFrame(rows)
