@@ -1,32 +1,31 @@
 """Nested RSA curves: how much of a geometry the first k features of an order carry, for every k.
 
-For image i let z_i be the vector of its first k features, centred (Pearson) and scaled to norm 1,
-and w_i the same for the full embedding. Similarities are dot products, so their sums over all
-ordered pairs i ≠ j need no matrix of images by images::
-
-    Σ r    = ‖Σ_i z_i‖² − n
-    Σ r²   = ‖ZᵀZ‖²_F − n
-    Σ r r' = ‖ZᵀW‖²_F − n
-
-Mean, variance and covariance over pairs follow, and from them the Pearson correlation of the two
-RDMs: exactly, in time linear in the number of images.
+Both kinds are exact and neither makes a matrix of images by images. Against the full embedding
+(:func:`geometry_curve`), sums over pairs are norms of sums over images (:mod:`rarefire.grams`): time
+linear in the number of images, from memory, disk, a GPU or, with :mod:`rarefire.cluster`, many
+machines. Against an RDM, such as people's (:func:`rdm_curve`), sums over pairs run along with the
+features (:mod:`rarefire.pairs`): all prefixes in one pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rarefire import blocks
 from rarefire.errors import InputError
-from rarefire.rdm import Metric, check_embedding, class_means, unit_vectors
+from rarefire.grams import ROUNDING, Grams, PairSums, correlation
+from rarefire.rdm import Metric, check_rdm, class_means, unit_vectors
 
-__all__ = ["Curve", "class_curve", "geometry_curve"]
+__all__ = ["Curve", "check_order", "check_steps", "class_curve", "geometry_curve", "rdm_curve"]
 
-# A variance of similarities below this share of their mean square is rounding, not variation.
-_ROUNDING = 1e-13
+_MEMORY = 2**27  # numbers (1 GiB) that sums may take in all
+_BLOCK = 2**19  # numbers in one block of rows: it and what is made of it fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -71,24 +70,37 @@ class Curve:
 
 
 def geometry_curve(
-    embedding: ArrayLike,
+    embedding: Any,
     order: ArrayLike,
     *,
     metric: Metric = "correlation",
     k: Sequence[int] | None = None,
+    reference: Any = None,
+    precision: Literal["double", "single"] = "double",
+    progress: bool = False,
 ) -> Curve:
-    """How much of the full embedding's geometry the first k features carry.
+    """How much of a geometry of many images the first k features carry; by default, of their own.
 
     Parameters
     ----------
     embedding
-        ``(n_images, n_features)``.
+        ``(n_images, n_features)``: an array, a torch tensor (computed where it lies), or rows on disk
+        (``numpy.memmap``, zarr), which are read in blocks, as often as the memory for the sums
+        requires (once for 20 values of k among 512 features).
     order
         ``(n_features,)``, a permutation of the features, e.g. from :func:`rarefire.poz.order`.
     metric
         ``"correlation"`` or ``"cosine"``.
     k
         Numbers of features to evaluate; by default every one from 1 to all.
+    reference
+        ``(n_images, n_reference)``, another embedding of the same images, whose geometry is the
+        reference; by default `embedding` itself, with all its features.
+    precision
+        ``"double"``: agrees with the RDMs made the long way to about 1e-14. ``"single"``: products in
+        float32 and sums in float64, twice as fast; agrees to about 1e-6.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -96,28 +108,80 @@ def geometry_curve(
         An image without a defined similarity at some k (its first k features are constant, or all
         0 for cosine) is left out there, of the reference too; below three images r is NaN.
 
+    Raises
+    ------
+    InputError
+        For fewer than three images, NaN or infinite features, an `order` that is no permutation, k out
+        of range, a `reference` of other images, or sums that no memory would hold.
+
     Notes
     -----
-    Time n·k·(k + F) for each k, memory n·F. Truong et al. (2023), figures 1b and 1c.
+    Time n·k·F for each k from sums over images (see :mod:`rarefire.grams`) or n²·F for all k from sums
+    over pairs, whichever is less. Truong et al. (2023), figures 1b and 1c.
     """
-    features = check_embedding(embedding)
-    ordered = features[:, _check_order(order, features.shape[1])]
-    steps = _check_steps(k, ordered.shape[1])
-    reference, defined = unit_vectors(ordered, metric=metric)
-    r = np.full(len(steps), np.nan)
-    left = np.zeros(len(steps), dtype=np.intp)
-    whole = _self_sums(reference)
-    for step, prefix in enumerate(steps):
-        z, has = unit_vectors(ordered[:, :prefix], metric=metric)
-        both = has & defined
-        left[step] = np.count_nonzero(both)
-        if both.all():
-            w, sums = reference, whole
-        else:
-            z, w = z[both], reference[both]
-            sums = _self_sums(w)
-        r[step] = _correlation(_self_sums(z), sums, _cross_sum(z, w), len(z))
-    return Curve(steps, r, left, ordered.shape[1])
+    if precision not in ("double", "single"):
+        raise InputError(f"precision is 'double' or 'single'; got {precision!r}.")
+    source = blocks.check_source(embedding)
+    other = None if reference is None else blocks.check_source(reference)
+    if other is not None and other.shape[0] != source.shape[0]:
+        raise InputError(f"the reference has {other.shape[0]} images, the embedding {source.shape[0]}.")
+    n_features = source.shape[1]
+    indices, steps = check_order(order, n_features), check_steps(k, n_features)
+    width = n_features if other is None else other.shape[1]
+    if not (blocks.is_tensor(source) or blocks.is_tensor(other)) and _few(source.shape, steps, width):
+        sums, left = _over_pairs(source, indices, steps, other, metric, progress=progress)
+        return Curve(steps, correlation(sums), left, n_features)
+    r, left = np.full(len(steps), np.nan), np.zeros(len(steps), dtype=np.intp)
+    for group in _groups(steps, width):
+        grams = Grams(steps[group], metric, own=other is None, precision=precision)
+        _over_blocks(grams, source, indices, other, progress=progress)
+        r[group], left[group] = correlation(grams.sums()), grams.images
+    return Curve(steps, r, left, n_features)
+
+
+def rdm_curve(
+    embedding: ArrayLike,
+    rdm: ArrayLike,
+    order: ArrayLike,
+    *,
+    metric: Metric = "correlation",
+    k: Sequence[int] | None = None,
+    progress: bool = False,
+) -> Curve:
+    """How well the first k features predict an RDM, such as people's: all k in one pass.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``.
+    rdm
+        Dissimilarities of the same images, condensed ``(n(n-1)/2,)`` or square ``(n, n)``. Pairs that
+        are NaN are left out.
+    order, metric, k, progress
+        As for :func:`geometry_curve`.
+
+    Returns
+    -------
+    Curve
+        r is positive where the embedding's dissimilarities rise with those given.
+
+    Raises
+    ------
+    InputError
+        As above, and for an `rdm` that is not square, not symmetric, not of these images, or constant.
+
+    Notes
+    -----
+    Time n²·F, memory n·F. Truong et al. (2023), figure 1d.
+    """
+    source = blocks.check_source(embedding)
+    n, n_features = source.shape
+    dissimilarity = check_rdm(rdm, n)
+    indices, steps = check_order(order, n_features), check_steps(k, n_features)
+    # Centred: what is summed are then variations, not the sizes of the ratings.
+    similarity = np.nanmean(dissimilarity) - dissimilarity
+    sums, left = _over_pairs(source, indices, steps, similarity, metric, progress=progress)
+    return Curve(steps, correlation(sums), left, n_features)
 
 
 def class_curve(
@@ -146,8 +210,8 @@ def class_curve(
     """
     means = class_means(embedding, labels)
     n_features = means.shape[1]
-    ordered = means[:, _check_order(order, n_features)]
-    steps = _check_steps(k, n_features)
+    ordered = means[:, check_order(order, n_features)]
+    steps = check_steps(k, n_features)
     if len(means) < 3:
         raise InputError(f"a curve between class means needs at least three classes; got {len(means)}.")
     pairs = np.triu_indices(len(means), k=1)
@@ -171,35 +235,103 @@ def class_curve(
     return Curve(steps, r, left, n_features)
 
 
-def _self_sums(unit: NDArray[np.float64]) -> tuple[float, float]:
-    """Σ r and Σ r² over ordered pairs i ≠ j of unit vectors."""
-    n = len(unit)
-    total = unit.sum(axis=0)
-    return float(total @ total) - n, _cross_sum(unit, unit)
+def _few(shape: tuple[int, int], steps: NDArray[np.intp], width: int) -> bool:
+    """Whether going through all pairs is less work than summing over images, and fits into memory.
+
+    Nanoseconds on two cores: a multiplication and addition inside a product of matrices takes 0.02,
+    one of a running sum over pairs 0.35, and a pair's contribution to a step 0.3 more.
+    """
+    n, n_features = shape
+    grams = 0.02 * n * float(np.sum(steps)) * width
+    pairs = n * (n - 1) / 2 * (0.35 * float(steps[-1]) + 0.3 * len(steps))
+    return pairs < grams and n * (n_features + width + len(steps)) <= _MEMORY
 
 
-def _cross_sum(z: NDArray[np.float64], w: NDArray[np.float64]) -> float:
-    """Σ r r' over ordered pairs i ≠ j."""
-    return float(np.linalg.norm(z.T @ w)) ** 2 - len(z)
+def _groups(steps: NDArray[np.intp], width: int) -> list[slice]:
+    """Steps in groups whose sums fit into memory, in every thread: one pass over the rows for each."""
+    budget = _MEMORY / blocks.threads()
+    groups, start, used = [], 0, 0
+    for i, k in enumerate(steps):
+        need = Grams.elements(int(k), width)
+        if need > _MEMORY:
+            raise InputError(
+                f"sums over {k} × {width} features would take {need * 8 / 2**30:.1f} GiB for each k. Ask for "
+                "fewer features (k), or for fewer images, whose pairs can be gone through."
+            )
+        if used and used + need > budget:
+            groups.append(slice(start, i))
+            start, used = i, 0
+        used += need
+    return [*groups, slice(start, len(steps))]
 
 
-def _correlation(a: tuple[float, float], b: tuple[float, float], cross: float, n: int) -> float:
-    if n < 3:
-        return np.nan
-    pairs = n * (n - 1)
-    mean_a, mean_b = a[0] / pairs, b[0] / pairs
-    square_a, square_b = a[1] / pairs, b[1] / pairs
-    var_a, var_b = square_a - mean_a**2, square_b - mean_b**2
-    if var_a <= _ROUNDING * square_a or var_b <= _ROUNDING * square_b:
-        return np.nan
-    return float(np.clip((cross / pairs - mean_a * mean_b) / np.sqrt(var_a * var_b), -1, 1))
+def _over_blocks(
+    grams: Grams,
+    source: Any,
+    order: NDArray[np.intp],
+    other: Any = None,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    progress: bool = False,
+) -> None:
+    """Add all rows of `source` to `grams`."""
+
+    def some(spans: Iterable[slice]) -> Grams:
+        own = Grams(grams.steps, grams.metric, own=grams.own, precision=grams.precision)
+        for rows in spans:
+            own.update(
+                blocks.read(source, rows)[:, order],
+                None if other is None else blocks.read(other, rows),
+                weights=None if weights is None else weights[rows],
+            )
+        return own
+
+    spans = blocks.spans(source, elements=_BLOCK)
+    for part in blocks.spread(some, spans, progress=progress, title="blocks of images"):
+        grams.add(part)
+
+
+def _over_pairs(
+    source: Any,
+    order: NDArray[np.intp],
+    steps: NDArray[np.intp],
+    reference: Any,
+    metric: str,
+    *,
+    progress: bool = False,
+) -> tuple[PairSums, NDArray[np.intp]]:
+    """The same sums over pairs; the reference is an embedding (2-d), similarities (1-d), or its own."""
+    from rarefire import pairs
+
+    tile: Callable[[slice, slice], NDArray[np.float64]]
+    if isinstance(reference, np.ndarray) and reference.ndim == 1:
+        given = pairs.prefixes(source, order, steps, metric=metric)
+        tile = functools.partial(_condensed_tile, reference, source.shape[0])
+    elif reference is None:
+        given = pairs.prefixes(source, order, steps, metric=metric)
+        tile = given.tile
+    else:
+        every = np.arange(reference.shape[1])
+        whole = pairs.prefixes(reference, every, every[-1:] + 1, metric=metric)
+        given = pairs.prefixes(source, order, steps, metric=metric, keep=whole.full > 0)
+        tile = whole.tile
+    return pairs.pair_sums(given, tile, progress=progress), given.n_images
+
+
+def _condensed_tile(values: NDArray[np.float64], n: int, rows: slice, columns: slice) -> NDArray[np.float64]:
+    """A tile of the square matrix whose upper triangle `values` is; the rest of it is 0."""
+    i = np.arange(rows.start, min(rows.stop, n))[:, None]
+    j = np.arange(columns.start, min(columns.stop, n))
+    index = i * n - i * (i + 1) // 2 + j - i - 1
+    return np.where(j > i, values[np.where(j > i, index, 0)], 0.0)
 
 
 def _varies(values: NDArray[np.float64]) -> bool:
-    return bool(values.var() > _ROUNDING * np.mean(values**2))
+    return bool(values.var() > ROUNDING * np.mean(values**2))
 
 
-def _check_order(order: ArrayLike, n_features: int) -> NDArray[np.intp]:
+def check_order(order: ArrayLike, n_features: int) -> NDArray[np.intp]:
+    """`order` as a permutation of the features."""
     indices = np.asarray(order)
     if indices.shape != (n_features,) or not np.array_equal(np.sort(indices), np.arange(n_features)):
         raise InputError(
@@ -208,7 +340,8 @@ def _check_order(order: ArrayLike, n_features: int) -> NDArray[np.intp]:
     return indices.astype(np.intp)
 
 
-def _check_steps(k: Sequence[int] | None, n_features: int) -> NDArray[np.intp]:
+def check_steps(k: Sequence[int] | None, n_features: int) -> NDArray[np.intp]:
+    """`k` as rising numbers of features without repeats; all of them for None."""
     if k is None:
         return np.arange(1, n_features + 1)
     steps = np.unique(np.asarray(k, dtype=np.intp))

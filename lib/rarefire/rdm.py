@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from rarefire.errors import InputError, RarefireWarning
 
-__all__ = ["class_means", "compare", "rdm", "square", "unit_vectors"]
+__all__ = ["check_rdm", "class_means", "compare", "rdm", "square", "unit_vectors"]
 
 Metric = Literal["correlation", "cosine", "euclidean"]
 METRICS = ("correlation", "cosine", "euclidean")
@@ -149,6 +149,32 @@ def condensed(rdm: ArrayLike) -> NDArray[np.float64]:
     if not np.allclose(values, values.T, equal_nan=True):
         raise InputError("the RDM is not symmetric: its upper and lower triangles differ.")
     return values[np.triu_indices(len(values), k=1)]
+
+
+def check_rdm(rdm: ArrayLike, n_images: int) -> NDArray[np.float64]:
+    """An RDM of `n_images` images, square or condensed, in its condensed form; checked.
+
+    Raises
+    ------
+    InputError
+        If it is not square, not symmetric, of another number of images, has infinite values, or is
+        constant; NaN is allowed.
+    """
+    values = condensed(rdm)
+    if len(values) != n_images * (n_images - 1) // 2:
+        shape = np.shape(rdm)
+        n = f"{shape[0]} images" if len(shape) == 2 else f"{shape[0]} pairs"
+        raise InputError(
+            f"the RDM has {n}, the embedding {n_images} images ({n_images * (n_images - 1) // 2} pairs)."
+        )
+    if np.isinf(values).any():
+        raise InputError(f"{np.count_nonzero(np.isinf(values))} values of the RDM are infinite.")
+    known = values[np.isfinite(values)]
+    if len(known) < 3:
+        raise InputError(f"only {len(known)} pairs of the RDM are defined; three are needed.")
+    if known.min() == known.max():
+        raise InputError("all values of the RDM are equal: there is no correlation.")
+    return values
 
 
 def square(rdm: ArrayLike) -> NDArray[np.float64]:

@@ -1,0 +1,192 @@
+"""Rows of an embedding, block by block, wherever it lives.
+
+An embedding ``(n_images, n_features)`` may be a NumPy array, a torch tensor on the CPU or a GPU, or
+larger than memory: a ``numpy.memmap``, a zarr array, or anything else with ``shape``, ``dtype`` and
+slices of rows. What is computed from it here reads it once, a block of rows at a time.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import threadpoolctl
+from tqdm import tqdm
+
+from rarefire.errors import DataError, InputError
+
+__all__ = ["check_source", "open_embedding", "read", "spans", "spread", "threads"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def open_embedding(path: str | Path) -> Any:
+    """An embedding on disk, without reading it.
+
+    Parameters
+    ----------
+    path
+        A ``.npy`` file, or a zarr store that holds one array.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it cannot be read as an array of numbers. Nothing in the file
+        is executed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"there is no file {path}.")
+    if path.is_dir():
+        try:
+            import zarr
+        except ImportError as error:
+            raise DataError(
+                f"{path} is a folder; to read zarr stores: pip install 'rarefire[scale]'."
+            ) from error
+        try:
+            array = zarr.open(str(path), mode="r")
+        except (ValueError, KeyError, OSError) as error:
+            raise DataError(f"{path} is not a zarr array: {error}") from error
+        if not hasattr(array, "shape"):
+            raise DataError(f"{path} is a zarr group; name the array inside it.")
+        return array
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path} cannot be read as a .npy array of numbers: {error}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise DataError(f"{path} is an archive of several arrays; save the embedding alone, as .npy.")
+    return array
+
+
+def check_source(embedding: Any, *, least: int = 3) -> Any:
+    """`embedding` as something with ``shape``, ``dtype`` and slices of rows; its shape is checked.
+
+    Parameters
+    ----------
+    embedding
+        As above, or what :func:`numpy.asarray` understands. A torch tensor on the CPU becomes a NumPy
+        array that shares its memory; one on a GPU stays there.
+    least
+        Fewest images allowed.
+    """
+    if is_tensor(embedding):
+        source = embedding.detach()
+        if source.device.type == "cpu":
+            source = (source.float() if str(source.dtype) == "torch.bfloat16" else source).numpy()
+    elif all(hasattr(embedding, name) for name in ("shape", "dtype", "__getitem__")):
+        source = embedding
+    else:
+        source = np.asarray(embedding)
+    if len(source.shape) != 2:
+        raise InputError(f"an embedding is (n_images, n_features); got {tuple(source.shape)}.")
+    if not is_tensor(source) and np.dtype(source.dtype).kind not in "fiub":
+        raise InputError(f"an embedding holds real numbers; got {source.dtype}.")
+    if source.shape[0] < least:
+        raise InputError(f"an RDM needs at least three images; got {source.shape[0]}.")
+    if source.shape[1] < 1:
+        raise InputError(f"an embedding needs at least one feature; got {tuple(source.shape)}.")
+    return source
+
+
+def read(source: Any, rows: slice) -> Any:
+    """One block of rows, in memory (a tensor where the source is one), all finite."""
+    block = source[rows]
+    if is_tensor(block):
+        finite = block.isfinite().all(dim=1)
+        block = block.double() if not block.is_floating_point() else block
+    else:
+        block = np.array(block, copy=True) if _mapped(source) else np.asarray(block)
+        _release(source)
+        # A sum is not finite exactly where a row holds NaN or infinity, or overflows: look again there.
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(block.sum(axis=1))
+        if not finite.all():
+            finite = np.isfinite(block).all(axis=1)
+    if not bool(finite.all()):
+        bad = len(finite) - int(finite.sum())
+        total = source.shape[0]
+        where = "" if len(finite) == total else f" (rows {rows.start} to {rows.start + len(finite) - 1})"
+        raise InputError(f"{bad} of {len(finite)} images{where} have NaN or infinite features.")
+    return block
+
+
+def spans(source: Any, *, elements: int) -> list[slice]:
+    """Cut the rows of `source` into blocks of about `elements` numbers, along its chunks if it has any."""
+    n, features = source.shape
+    rows = max(16, elements // features)
+    chunk = getattr(source, "chunks", None)
+    if chunk:
+        rows = max(1, round(rows / chunk[0])) * chunk[0]
+    return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+
+
+def spread(
+    work: Callable[[Iterable[Item]], Result],
+    items: Sequence[Item],
+    *,
+    progress: bool = False,
+    title: str = "",
+) -> list[Result]:
+    """Do `work` on the items, in as many threads as the numerical libraries may use now.
+
+    Each thread gets the items one by one and returns one result; BLAS runs single-threaded inside.
+    An interruption stops all threads at their next item.
+    """
+    workers = min(threads(), max(1, len(items)))
+    lock, stopped, position = threading.Lock(), threading.Event(), iter(items)
+    with tqdm(total=len(items), desc=title, disable=not progress, leave=False) as bar:
+
+        def own() -> Iterator[Item]:
+            while not stopped.is_set():
+                with lock:
+                    item = next(position, None)
+                if item is None:
+                    return
+                yield item
+                with lock:
+                    bar.update()
+
+        if workers == 1:
+            return [work(own())]
+        with threadpoolctl.threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(work, own()) for _ in range(workers)]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                stopped.set()
+                raise
+
+
+def threads() -> int:
+    """How many threads the BLAS behind NumPy may use: its own limit, or that of threadpoolctl."""
+    found = [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
+    return max(found, default=1)
+
+
+def is_tensor(array: Any) -> bool:
+    """Whether `array` is a torch tensor (without importing torch)."""
+    return type(array).__module__.split(".")[0] == "torch"
+
+
+def _mapped(source: Any) -> mmap.mmap | None:
+    """The file mapping behind a read-only memmap opened as a whole."""
+    if isinstance(source, np.memmap) and source.mode == "r":
+        base: Any = source.base
+        return base if isinstance(base, mmap.mmap) else None
+    return None
+
+
+def _release(source: Any) -> None:
+    """Let the pages of a read-only file go that were read: they would count as ours, all of them."""
+    mapping = _mapped(source)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
