@@ -8,9 +8,11 @@ slices of rows. What is computed from it here reads it once, a block of rows at 
 from __future__ import annotations
 
 import mmap
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +22,7 @@ from tqdm import tqdm
 
 from rarefire.errors import DataError, InputError
 
-__all__ = ["check_source", "open_embedding", "read", "spans", "spread", "threads"]
+__all__ = ["check_source", "cores", "open_embedding", "read", "spans", "spread", "threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -141,7 +143,7 @@ def spread(
     Each thread gets the items one by one and returns one result; BLAS runs single-threaded inside.
     An interruption stops all threads at their next item.
     """
-    workers = min(threads(), max(1, len(items)))
+    workers = min(threads(), len(items)) if len(items) > 1 else 1
     lock, stopped, position = threading.Lock(), threading.Event(), iter(items)
     with tqdm(total=len(items), desc=title, disable=not progress, leave=False) as bar:
 
@@ -157,7 +159,7 @@ def spread(
 
         if workers == 1:
             return [work(own())]
-        with threadpoolctl.threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        with _libraries().limit(limits=1), ThreadPoolExecutor(workers) as pool:
             futures = [pool.submit(work, own()) for _ in range(workers)]
             try:
                 return [future.result() for future in futures]
@@ -166,10 +168,20 @@ def spread(
                 raise
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def threads() -> int:
     """How many threads the BLAS behind NumPy may use: its own limit, or that of threadpoolctl."""
-    found = [i["num_threads"] for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
-    return max(found, default=1)
+    return max((library["num_threads"] for library in _libraries().info()), default=1)
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> threadpoolctl.ThreadpoolController:
+    """BLAS libraries in use; looked for once, which takes milliseconds."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
 def is_tensor(array: Any) -> bool:

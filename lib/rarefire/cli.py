@@ -63,6 +63,22 @@ def study(
         print(f"written: {studies.ship(found, ship)}")
 
 
+@app.command("error-rates")
+@_readable
+def error_rates(
+    simulations: Annotated[int, typer.Option(help="of each test, in each kind of world", min=100)] = 2000,
+    recompute: Annotated[bool, typer.Option(help="leave the rates shipped with the book aside")] = False,
+    ship: Annotated[Path | None, typer.Option(help="also write the rates to this .npz")] = None,
+) -> None:
+    """Measure how often each test of the package is wrong. Stop it at any time; it goes on where it was."""
+    from rarefire import simulations as simulated
+
+    table = simulated.error_rates(n=simulations, use_shipped=not recompute, progress=True)
+    print(table.to_string(index=False, float_format="%.3f"))
+    if ship is not None:
+        print(f"written: {simulated.ship(ship, n=simulations)}")
+
+
 @app.command()
 @_readable
 def book(

@@ -10,7 +10,7 @@ features (:mod:`rarefire.pairs`): all prefixes in one pass.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,13 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire import blocks
 from rarefire.errors import InputError
-from rarefire.grams import ROUNDING, Grams, PairSums, correlation
+from rarefire.grams import MEMORY, ROUNDING, Grams, PairSums, correlation, groups, over_blocks
 from rarefire.rdm import Metric, check_rdm, class_means, unit_vectors
 
 __all__ = ["Curve", "check_order", "check_steps", "class_curve", "geometry_curve", "rdm_curve"]
-
-_MEMORY = 2**27  # numbers (1 GiB) that sums may take in all
-_BLOCK = 2**19  # numbers in one block of rows: it and what is made of it fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -132,9 +129,9 @@ def geometry_curve(
         sums, left = _over_pairs(source, indices, steps, other, metric, progress=progress)
         return Curve(steps, correlation(sums), left, n_features)
     r, left = np.full(len(steps), np.nan), np.zeros(len(steps), dtype=np.intp)
-    for group in _groups(steps, width):
+    for group in groups(steps, width):
         grams = Grams(steps[group], metric, own=other is None, precision=precision)
-        _over_blocks(grams, source, indices, other, progress=progress)
+        over_blocks(grams, source, indices, other, progress=progress)
         r[group], left[group] = correlation(grams.sums()), grams.images
     return Curve(steps, r, left, n_features)
 
@@ -244,51 +241,7 @@ def _few(shape: tuple[int, int], steps: NDArray[np.intp], width: int) -> bool:
     n, n_features = shape
     grams = 0.02 * n * float(np.sum(steps)) * width
     pairs = n * (n - 1) / 2 * (0.35 * float(steps[-1]) + 0.3 * len(steps))
-    return pairs < grams and n * (n_features + width + len(steps)) <= _MEMORY
-
-
-def _groups(steps: NDArray[np.intp], width: int) -> list[slice]:
-    """Steps in groups whose sums fit into memory, in every thread: one pass over the rows for each."""
-    budget = _MEMORY / blocks.threads()
-    groups, start, used = [], 0, 0
-    for i, k in enumerate(steps):
-        need = Grams.elements(int(k), width)
-        if need > _MEMORY:
-            raise InputError(
-                f"sums over {k} × {width} features would take {need * 8 / 2**30:.1f} GiB for each k. Ask for "
-                "fewer features (k), or for fewer images, whose pairs can be gone through."
-            )
-        if used and used + need > budget:
-            groups.append(slice(start, i))
-            start, used = i, 0
-        used += need
-    return [*groups, slice(start, len(steps))]
-
-
-def _over_blocks(
-    grams: Grams,
-    source: Any,
-    order: NDArray[np.intp],
-    other: Any = None,
-    *,
-    weights: NDArray[np.float64] | None = None,
-    progress: bool = False,
-) -> None:
-    """Add all rows of `source` to `grams`."""
-
-    def some(spans: Iterable[slice]) -> Grams:
-        own = Grams(grams.steps, grams.metric, own=grams.own, precision=grams.precision)
-        for rows in spans:
-            own.update(
-                blocks.read(source, rows)[:, order],
-                None if other is None else blocks.read(other, rows),
-                weights=None if weights is None else weights[rows],
-            )
-        return own
-
-    spans = blocks.spans(source, elements=_BLOCK)
-    for part in blocks.spread(some, spans, progress=progress, title="blocks of images"):
-        grams.add(part)
+    return pairs < grams and n * (n_features + width + len(steps)) <= MEMORY
 
 
 def _over_pairs(

@@ -20,19 +20,23 @@ so that a Pearson correlation of prefixes is a cosine of prefixes of the residua
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rarefire import blocks
 from rarefire.blocks import is_tensor
 from rarefire.errors import InputError
 
-__all__ = ["Grams", "PairSums", "correlation", "residuals", "unit_scale"]
+__all__ = ["Grams", "PairSums", "correlation", "groups", "over_blocks", "residuals", "unit_scale"]
 
 # A variance of similarities below this share of their mean square is rounding, not variation.
 ROUNDING = 1e-13
+MEMORY = 2**27  # numbers (1 GiB) that sums may take in all
+BLOCK = 2**19  # numbers in one block of rows: it and what is made of it fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,42 @@ class Grams:
             self.w[step] = self.w.get(step, 0.0) + _wide(rows.T @ weight)
             self.ww[step] = self.ww.get(step, 0.0) + _wide(rows.T @ rows)
 
+    def of_each(self, features: Any) -> tuple[PairSums, NDArray[np.bool_]]:
+        """What each image adds to the sums: all its pairs, ``(n_images, n_steps)``; `own` only.
+
+        Parameters
+        ----------
+        features
+            ``(n_images, n_features)``, images that have been added, once each.
+
+        Returns
+        -------
+        sums, inside
+            The sums over each image's pairs with the others, and whether it is defined at each step.
+        """
+        h = residuals(features, metric=self.metric)
+        scale = unit_scale(h, np.append(self.steps, h.shape[1]))
+        unit = h * scale[:, -1:]
+        shape = (len(h), len(self.steps))
+        a, aa, b, bb, ab = (np.zeros(shape) for _ in range(5))
+        w: Any = np.zeros(h.shape[1])
+        ww: Any = np.zeros((h.shape[1],) * 2)
+        for step, k in enumerate(self.steps):
+            z = h[:, :k] * scale[:, step : step + 1]
+            a[:, step] = z @ self.z[step]
+            aa[:, step] = _quadratic(z, self.zz[step], z)
+            ab[:, step] = _quadratic(z, self.zw[step], unit[:, :k])
+            ab[:, step] += _quadratic(z, self.zw_rest[step], unit[:, k:])
+            if step in self.w:
+                w, ww = w + self.w[step], ww + self.ww[step]
+            if step and step not in self.w:
+                b[:, step], bb[:, step] = b[:, step - 1], bb[:, step - 1]
+            else:
+                b[:, step], bb[:, step] = unit @ w, _quadratic(unit, ww, unit)
+        inside = scale[:, :-1] > 0
+        others = np.broadcast_to(self.count - 1, shape)
+        return PairSums(others, a - 1, aa - 1, b - 1, bb - 1, ab - 1), inside
+
     def add(self, more: Grams) -> Grams:
         """Add what was kept of other images, and return self."""
         if self.metric != more.metric or self.own != more.own or not np.array_equal(self.steps, more.steps):
@@ -248,6 +288,62 @@ class Grams:
             ab += [_norm2(v) for v in self.zw_rest]
         own = self.squares
         return PairSums(self.count**2 - own, a - own, aa - own, b - own, bb - own, ab - own)
+
+
+def groups(steps: NDArray[np.intp], width: int) -> list[slice]:
+    """Cut `steps` into groups whose sums fit into memory, in every thread: one pass over the rows for each.
+
+    `width` is the number of the reference's features.
+    """
+    budget = MEMORY / blocks.threads()
+    found, start, used = [], 0, 0
+    for i, k in enumerate(steps):
+        need = Grams.elements(int(k), width)
+        if need > MEMORY:
+            raise InputError(
+                f"sums over {k} × {width} features would take {need * 8 / 2**30:.1f} GiB for each k. Ask for "
+                "fewer features (k), or for fewer images, whose pairs can be gone through."
+            )
+        if used and used + need > budget:
+            found.append(slice(start, i))
+            start, used = i, 0
+        used += need
+    return [*found, slice(start, len(steps))]
+
+
+def over_blocks(
+    grams: Grams,
+    source: Any,
+    order: NDArray[np.intp],
+    other: Any = None,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    progress: bool = False,
+) -> None:
+    """Add all images of `source` (anything :mod:`rarefire.blocks` reads) to `grams`.
+
+    `order`, ``(n_features,)``: the insertion order; `other`: the reference, where `grams` are not its
+    own; `weights`, ``(n_images,)``: how often an image counts.
+    """
+
+    def some(spans: Iterable[slice]) -> Grams:
+        own = Grams(grams.steps, grams.metric, own=grams.own, precision=grams.precision)
+        for rows in spans:
+            own.update(
+                blocks.read(source, rows)[:, order],
+                None if other is None else blocks.read(other, rows),
+                weights=None if weights is None else weights[rows],
+            )
+        return own
+
+    spans = blocks.spans(source, elements=BLOCK)
+    for part in blocks.spread(some, spans, progress=progress, title="blocks of images"):
+        grams.add(part)
+
+
+def _quadratic(left: Any, matrix: Any, right: Any) -> Any:
+    """For each row: left · matrix · right."""
+    return ((left @ matrix) * right).sum(1)
 
 
 def _norm2(value: Any) -> float:

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import embeddings, poz, stimuli, store, training
+from rarefire import blocks, embeddings, poz, stimuli, store, training
 from rarefire.curves import class_curve, geometry_curve
 from rarefire.errors import DataError, unknown
 from rarefire.stimuli import Stimuli
@@ -163,7 +163,7 @@ def run(
             for instance in ensemble
         )
         # Each instance is kept as soon as it is measured, so a stopped run loses little.
-        with joblib.parallel_config("loky", n_jobs=min(jobs or training.cores(), len(missing))):
+        with joblib.parallel_config("loky", n_jobs=min(jobs or blocks.cores(), len(missing))):
             done = joblib.Parallel(return_as="generator", max_nbytes="1M", batch_size=1)(tasks)
             bar = tqdm(done, total=len(missing), desc=f"{images}, {network}: curves", disable=not progress)
             answers.update(zip(missing, bar, strict=True))

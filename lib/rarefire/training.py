@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rarefire import networks, stimuli, store
+from rarefire import blocks, networks, stimuli, store
 from rarefire.errors import InputError, RarefireWarning, unknown
 from rarefire.stimuli import Stimuli
 
@@ -196,7 +196,7 @@ def train(
     if waiting:
         with _progress(waiting, enabled=progress) as bar:
             if chosen == "cpu":
-                _train_apart(waiting, jobs=jobs or cores(), bar=bar)
+                _train_apart(waiting, jobs=jobs or blocks.cores(), bar=bar)
             else:
                 _train_stacked(waiting, device=chosen.removeprefix("stacked-"), bar=bar)
     instances = [_instance(task) for task in tasks]
@@ -386,11 +386,6 @@ def one_thread() -> Iterator[None]:
 
 
 # --- many instances ------------------------------------------------------------------------------
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _train_apart(tasks: list[_Task], *, jobs: int, bar: _Bar) -> None:

@@ -1,0 +1,202 @@
+"""Curves on resampled images: weights c_i of images, and of every pair c_i·c_j.
+
+The sums of :mod:`rarefire.grams` with weights, for many weightings at once: through the pairs where
+there are few (three products of matrices for a whole curve), through the images where there are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from tqdm import tqdm
+
+from rarefire import blocks, grams, pairs
+from rarefire.errors import InputError
+from rarefire.grams import Grams, PairSums, correlation
+from rarefire.rdm import check_rdm
+
+__all__ = ["bootstrap_over_images", "draw", "drawn", "jackknife_over_images", "resample", "without_each"]
+
+_CHUNK = 2**24  # numbers in a working array
+
+#: r of the first k features, of all of them, both on each draw, and the images defined at k.
+Curves = tuple[
+    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]
+]
+# Weighted sums over pairs: columns (n_columns, n_pairs) -> (1 + n_draws, n_columns), all images first.
+_Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def without_each(n: int) -> _Weigh:
+    """All images, then without each of them."""
+    rows, columns = np.triu_indices(n, k=1)
+    pair = np.arange(len(rows))
+    ends = (np.ones(2 * len(rows)), (np.concatenate([rows, columns]), np.concatenate([pair, pair])))
+    touches = sparse.csr_array(ends, shape=(n, len(rows)))
+
+    def weigh(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = values.sum(axis=1)
+        return np.vstack([total, total - touches @ values.T])
+
+    return weigh
+
+
+def drawn(counts: NDArray[np.float64]) -> _Weigh:
+    """All images, then as often as each was drawn."""
+    weights = np.vstack([np.ones(counts.shape[1]), counts])
+    rows, columns = np.triu_indices(counts.shape[1], k=1)
+    size = max(1, 4 * _CHUNK // len(weights))
+    parts = [slice(i, min(i + size, len(rows))) for i in range(0, len(rows), size)]
+
+    def pair_weights(part: slice) -> NDArray[np.float64]:
+        return weights[:, rows[part]] * weights[:, columns[part]]
+
+    kept = pair_weights(parts[0]) if len(parts) == 1 else None
+
+    def weigh(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = np.zeros((len(weights), len(values)))
+        for part in parts:
+            found += (pair_weights(part) if kept is None else kept) @ values[:, part].T
+        return found
+
+    return weigh
+
+
+def resample(
+    source: Any,
+    order: NDArray[np.intp],
+    steps: NDArray[np.intp],
+    metric: str,
+    rdm: ArrayLike | None,
+    weigh: _Weigh,
+    *,
+    progress: bool = False,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
+    """Correlate the first k, and of all features under each weighting: ``(n_rdms, 1 + n_draws, n_steps)``."""
+    n = source.shape[0]
+    given = pairs.prefixes(source, order, steps, metric=metric)
+    whole = np.concatenate([given.tile(slice(i, i + 1), slice(i + 1, n))[0] for i in range(n - 1)])
+    if rdm is None:
+        references = [whole]
+    else:
+        people = _references(rdm, n)
+        references = [np.nanmean(h) - h for h in people]  # as similarities, centred
+    known = [np.isfinite(h) for h in references]
+    gaps = not all(u.all() for u in known)
+
+    # The reference, and all features, over the images that are defined at k: few different sets.
+    n_images = given.n_images
+    sizes, which = np.unique(n_images, return_inverse=True)
+    rows, columns = np.triu_indices(n, k=1)
+    fixed = []  # for each reference: count, Σ h, Σ h², each (n_sizes, 1 + n_draws)
+    r_all = []
+    for h, u in zip(references, known, strict=True):
+        sums = []
+        for size in sizes:
+            inside = given.scale[np.argmax(n_images == size)] > 0
+            use = (inside[rows] & inside[columns] & u).astype(np.float64)
+            b, a = np.where(u, h, 0) * use, whole * use
+            sums.append(weigh(np.stack([use, b, b * b, a, a * a, a * b])).T)
+        count, sum_b, sum_bb, sum_a, sum_aa, sum_ab = np.stack(sums, axis=1)
+        fixed.append((count, sum_b, sum_bb))
+        r_all.append(correlation(PairSums(count, sum_a, sum_aa, sum_b, sum_bb, sum_ab))[which].T)
+    all_r = np.stack(r_all) if rdm is not None else _ones(np.stack(r_all))
+
+    r = np.empty((len(references), all_r.shape[1], len(steps)))
+    running = np.zeros(len(whole))
+    size = max(1, min(512, _CHUNK // len(whole)))
+    starts = range(0, len(steps), size)
+    for start in tqdm(starts, desc="resampled curves", disable=not progress, leave=False):
+        part = slice(start, min(start + size, len(steps)))
+        values = pairs.similarities(given, part, running)
+        squares = values * values
+        if not gaps:
+            a, aa = weigh(values).T, weigh(squares).T
+        for m, (h, u) in enumerate(zip(references, known, strict=True)):
+            if gaps:
+                a, aa = weigh(values * u).T, weigh(squares * u).T
+            ab = weigh(values * np.where(u, h, 0)).T
+            count, b, bb = (table[which[part]] for table in fixed[m])
+            r[m][:, part] = correlation(PairSums(count, a, aa, b, bb, ab)).T
+    if steps[-1] == source.shape[1]:  # all features are all features, to the last digit
+        all_r[..., -1] = r[..., -1]
+    return r, all_r, given
+
+
+def jackknife_over_images(
+    source: Any, order: NDArray[np.intp], steps: NDArray[np.intp], metric: str
+) -> Curves:
+    """A geometry curve without each image, from sums over images: linear in their number."""
+    n = source.shape[0]
+    draws, r = np.full((n, len(steps)), np.nan), np.full(len(steps), np.nan)
+    images = np.zeros(len(steps), dtype=np.intp)
+    for group in grams.groups(steps, source.shape[1]):
+        total = Grams(steps[group], metric)
+        grams.over_blocks(total, source, order)
+        sums = total.sums()
+        r[group], images[group] = correlation(sums), total.images
+
+        def some(
+            parts: Iterable[slice], total: Grams = total, whole: PairSums = sums, at: slice = group
+        ) -> None:
+            for rows in parts:
+                own, inside = total.of_each(blocks.read(source, rows)[:, order])
+                # A pair leaves the ordered sums twice, with either image first.
+                names = PairSums.__dataclass_fields__
+                left = PairSums(*(getattr(whole, name) - 2 * getattr(own, name) for name in names))
+                draws[rows, at] = np.where(inside, correlation(left), np.nan)
+
+        blocks.spread(some, blocks.spans(source, elements=grams.BLOCK))
+    return r, _ones(r), draws, _ones(draws), images
+
+
+def bootstrap_over_images(
+    source: Any,
+    order: NDArray[np.intp],
+    steps: NDArray[np.intp],
+    metric: str,
+    counts: NDArray[np.float64],
+    *,
+    progress: bool = False,
+) -> Curves:
+    """A geometry curve on each sample of images, from sums over images."""
+    groups = grams.groups(steps, source.shape[1])
+
+    def curve(weights: NDArray[np.float64] | None) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        own = [Grams(steps[group], metric) for group in groups]
+        for part in own:
+            grams.over_blocks(part, source, order, weights=weights)
+        return tuple(  # type: ignore[return-value]
+            np.concatenate(each)
+            for each in zip(*((correlation(g.sums()), g.images) for g in own), strict=True)
+        )
+
+    r, images = curve(None)
+    bar = tqdm(counts, desc="resampled curves", disable=not progress, leave=False)
+    draws = np.stack([curve(weights)[0] for weights in bar])
+    return r, _ones(r), draws, _ones(draws), images
+
+
+def _ones(r: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The correlation of a geometry with itself, where it is defined."""
+    return np.where(np.isfinite(r), 1.0, np.nan)
+
+
+def draw(n: int, times: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each of n units was drawn, `times` times: ``(times, n)``."""
+    if times < 2:
+        raise InputError(f"n_boot must be at least 2; got {times}.")
+    if not isinstance(rng, np.random.Generator):
+        raise InputError(f"rng is a numpy.random.Generator; got {type(rng).__name__}.")
+    return rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
+
+
+def _references(rdm: ArrayLike, n: int) -> NDArray[np.float64]:
+    """One RDM or several, ``(n_rdms, n_pairs)``."""
+    values = np.asarray(rdm, dtype=np.float64)
+    several = values.ndim == 3 or (values.ndim == 2 and values.shape != (n, n))
+    return np.stack([check_rdm(v, n) for v in (values if several else [values])])
