@@ -1,59 +1,419 @@
-"""Benchmarks against peers, in the same run. Tab-separated on standard output, a table on standard error.
+"""Benchmarks against peers, in the same run: `make bench`.
 
-Columns: name, ours_s, peer, peer_s, ratio, peak_mb (resident memory of this process so far).
+One tab-separated line for each on standard output, with the columns of COLUMNS; a readable table, and
+how cost grows, on standard error. Each benchmark runs in a process of its own, whose resident memory
+after our part, before the peer's, is `peak_mb`. A peer that would take hours is timed on a few steps
+and extrapolated, and says so. `--record FILE` also keeps the lines, with the machine and versions.
+
+    python bench/run.py [--record FILE] [NAME ...]
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
+import datetime
+import importlib.metadata
+import io
+import json
+import os
+import platform
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rarefire.curves import geometry_curve
-
 COLUMNS = ("name", "ours_s", "peer", "peer_s", "ratio", "peak_mb")
+MILLION = (1_000_000, 512)
 
 
-def seconds(work: Callable[[], object], *, runs: int = 3) -> float:
-    """Median wall time of a few runs."""
+def seconds(work: Callable[[], object], *, runs: int = 5, warm: bool = True) -> float:
+    """Median wall time of a few runs, after one that does not count."""
     times = []
-    for _ in range(runs):
+    for i in range(runs + warm):
         start = time.perf_counter()
         work()
-        times.append(time.perf_counter() - start)
+        if i >= warm:
+            times.append(time.perf_counter() - start)
     return float(np.median(times))
 
 
-def geometry(n: int, features: int) -> tuple[float, str, float]:
-    """Every prefix against the whole; the peer makes both RDMs at three prefixes, extrapolated to all."""
+def peak_mb() -> float:
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def features_of(n: int, features: int, *, seed: int = 0) -> np.ndarray:
+    """Post-ReLU features: active first, rare last."""
+    rng = np.random.default_rng(seed)
+    return np.maximum(rng.normal(size=(n, features)) - np.linspace(-1, 1.5, features), 0)
+
+
+def some_steps(features: int, count: int) -> list[int]:
+    """`count` prefixes whose mean length is that of all prefixes."""
+    return [round((i + 0.5) * features / count) for i in range(count)]
+
+
+def row(ours: float, memory: float, peer: str, theirs: float, **more: object) -> dict[str, object]:
+    """What a benchmark returns."""
+    return {"ours_s": ours, "peer": peer, "peer_s": theirs, "ratio": theirs / ours, "peak_mb": memory, **more}
+
+
+# --- curves against an RDM -----------------------------------------------------------------------
+
+
+def human_input() -> tuple[np.ndarray, np.ndarray]:
+    """120 images × 4,096 features, and 7,140 judgments."""
+    return features_of(120, 4096), np.random.default_rng(1).random(120 * 119 // 2)
+
+
+def human_curve() -> dict[str, object]:
+    """Every prefix of 120 × 4,096 against an RDM; peer: rsatoolbox's RDM and comparison, step by step."""
+    from rarefire.curves import rdm_curve
+
+    embedding, human = human_input()
+    order = np.arange(embedding.shape[1])
+    start = time.perf_counter()
+    found = rdm_curve(embedding, human, order)
+    first = time.perf_counter() - start
+    ours, memory = seconds(lambda: rdm_curve(embedding, human, order)), peak_mb()
+
+    import rsatoolbox
+
+    judged = rsatoolbox.rdm.RDMs(human[None])
+
+    def step(k: int) -> float:
+        data = rsatoolbox.data.Dataset(embedding[:, :k])
+        calculated = rsatoolbox.rdm.calc_rdm(data, method="correlation")
+        return float(rsatoolbox.rdm.compare(calculated, judged, method="corr")[0, 0])
+
+    steps = some_steps(4096, 16)
+    assert np.allclose([step(k) for k in steps], found.r[np.array(steps) - 1], atol=1e-9)
+    theirs = seconds(lambda: [step(k) for k in steps], runs=3) / len(steps) * 4096
+    peer = f"rsatoolbox calc_rdm + compare per prefix ({len(steps)} of 4096, extrapolated)"
+    return row(ours, memory, peer, theirs, first=first)
+
+
+def human_curve_pair_loop() -> dict[str, object]:
+    """The same; peer: a Python loop over pairs, as the paper authors' earlier code does it."""
+    from rarefire.curves import rdm_curve
+
+    embedding, human = human_input()
+    ours, memory = seconds(lambda: rdm_curve(embedding, human, np.arange(4096))), peak_mb()
+    rows, columns = np.triu_indices(120, k=1)
+    pairs, steps = range(0, 7140, 70), some_steps(4096, 4)
+
+    def loop() -> None:
+        for k in steps:
+            for p in pairs:
+                np.corrcoef(embedding[rows[p], :k], embedding[columns[p], :k])[0, 1]
+
+    theirs = seconds(loop, runs=1) / (len(steps) * len(pairs)) * 4096 * 7140
+    peer = f"Python loop over pairs ({len(steps) * len(pairs)} of {4096 * 7140}, extrapolated)"
+    return row(ours, memory, peer, theirs)
+
+
+def bootstrap_1000() -> dict[str, object]:
+    """1,000 bootstraps of that whole curve; peer: rsatoolbox's bootstrap over images."""
+    from rarefire.inference import bootstrap
+
+    embedding, human = human_input()
     rng = np.random.default_rng(0)
-    embedding = np.maximum(rng.normal(size=(n, features)) - rng.uniform(-1, 1.5, features), 0)
-    order = np.arange(features)
-    ours = seconds(lambda: geometry_curve(embedding, order))
-    pairs = np.triu_indices(n, k=1)
+
+    def work() -> object:
+        return bootstrap(embedding, np.arange(4096), rdm=human, n_boot=1000, rng=rng)
+
+    ours, memory = seconds(work, runs=3), peak_mb()
+
+    import rsatoolbox
+    from rsatoolbox.inference import eval_bootstrap_pattern
+
+    judged = rsatoolbox.rdm.RDMs(human[None])
+    steps, samples = some_steps(4096, 8), 10
+    models = []
+    for k in steps:
+        data = rsatoolbox.data.Dataset(embedding[:, :k])
+        models.append(
+            rsatoolbox.model.ModelFixed(str(k), rsatoolbox.rdm.calc_rdm(data, method="correlation"))
+        )
+    theirs = seconds(
+        lambda: eval_bootstrap_pattern(models, judged, N=samples, method="corr", boot_noise_ceil=False),
+        runs=1,
+    )
+    theirs *= 1000 / samples * 4096 / len(steps)
+    peer = f"rsatoolbox eval_bootstrap_pattern ({samples} samples × {len(steps)} prefixes, extrapolated)"
+    return row(ours, memory, peer, theirs)
+
+
+# --- curves against the full embedding -----------------------------------------------------------
+
+
+def naive_steps(embedding: np.ndarray, steps: list[int]) -> list[float]:
+    """Both RDMs made the long way, for some prefixes."""
+    pairs = np.triu_indices(len(embedding), k=1)
     whole = np.corrcoef(embedding)[pairs]
+    return [float(np.corrcoef(np.corrcoef(embedding[:, :k])[pairs], whole)[0, 1]) for k in steps]
 
-    def naive(k: int) -> float:
-        return float(np.corrcoef(np.corrcoef(embedding[:, :k])[pairs], whole)[0, 1])
 
-    steps = [features // 4, features // 2, features]
-    peer = seconds(lambda: [naive(k) for k in steps], runs=1) / len(steps) * features
-    return ours, f"numpy.corrcoef per prefix ({len(steps)} of {features}, extrapolated)", peer
+def geometry_curve_10000() -> dict[str, object]:
+    """Every prefix of 10,000 × 84 against the whole; peer: numpy.corrcoef at every step."""
+    from rarefire.curves import geometry_curve
+
+    embedding = features_of(10_000, 84)
+    order = np.arange(84)
+    found = geometry_curve(embedding, order)
+    ours, memory = seconds(lambda: geometry_curve(embedding, order)), peak_mb()
+    steps = [28, 56]
+    start = time.perf_counter()
+    naive = naive_steps(embedding, steps)
+    theirs = (time.perf_counter() - start) / (len(steps) + 1) * 84  # the whole counts as a step
+    assert np.allclose(naive, found.r[np.array(steps) - 1], atol=1e-9)
+    return row(ours, memory, "numpy.corrcoef per prefix (3 of 84, extrapolated)", theirs)
+
+
+def _million(precision: str) -> dict[str, object]:
+    """20 prefixes of 1,000,000 × 512 from disk; peer: numpy.corrcoef, whose RDM would take 8 TB."""
+    from rarefire.curves import geometry_curve
+
+    n, features = MILLION
+    steps = [round(features * (i + 1) / 20) for i in range(20)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "embedding.npy"
+        file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=MILLION)
+        for i in range(0, n, 20_000):
+            file[i : i + 20_000] = features_of(20_000, features, seed=i)
+        file.flush()
+        del file
+        # Memory is that of a fresh process: writing the file above must not count.
+        code = (
+            "import numpy as np, time, resource, json; from rarefire.curves import geometry_curve\n"
+            f"E = np.load({str(path)!r}, mmap_mode='r')\n"
+            "start = time.perf_counter()\n"
+            f"c = geometry_curve(E, np.arange({features}), k={steps}, precision={precision!r})\n"
+            "print(json.dumps([time.perf_counter() - start,"
+            " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, c.r.tolist()]))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        ours, memory, r = json.loads(done.stdout)
+        few = np.load(path, mmap_mode="r")[:2000]
+        assert np.allclose(geometry_curve(few, np.arange(features), k=steps).r[:-1], r[:-1], atol=0.05)
+    few = few.astype(np.float64)
+    naive_steps(few, [256])
+    theirs = seconds(lambda: naive_steps(few, steps), runs=1) * (n / len(few)) ** 2
+    peer = "numpy.corrcoef per prefix (2,000 images, × 500², extrapolated)"
+    return row(ours, memory, peer, theirs)
+
+
+def million_images() -> dict[str, object]:
+    """In double precision."""
+    return _million("double")
+
+
+def million_images_single() -> dict[str, object]:
+    """Products in single precision, sums in double."""
+    return _million("single")
+
+
+def dask_2_workers() -> dict[str, object]:
+    """300,000 × 256 from disk, 20 prefixes, on two worker processes; peer: the same on one."""
+    import distributed
+
+    from rarefire import cluster
+    from rarefire.curves import geometry_curve
+
+    n, features = 300_000, 256
+    steps = [round(features * (i + 1) / 20) for i in range(20)]
+    order = np.arange(features)
+    times, memory = {}, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "embedding.npy"
+        np.save(path, features_of(n, features).astype(np.float32))
+        for workers in (2, 1):
+            options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+            with (
+                distributed.LocalCluster(n_workers=workers, **options) as local,
+                distributed.Client(local) as client,
+            ):
+                cluster.geometry_curve(path, order, scheduler=client, k=[8])  # imports, on the workers
+                start = time.perf_counter()
+                found = cluster.geometry_curve(path, order, scheduler=client, k=steps)
+                times[workers] = time.perf_counter() - start
+                if workers == 2:
+                    memory = max(peak_mb(), *client.run(_worker_peak_mb).values())
+        here = geometry_curve(np.load(path, mmap_mode="r"), order, k=steps)
+        difference = float(np.abs(here.r - found.r).max())
+        assert difference < 1e-10
+    return row(times[2], memory, "the same on 1 worker", times[1], difference=difference)
+
+
+def _worker_peak_mb() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# --- how cost grows ------------------------------------------------------------------------------
+
+
+def growth() -> dict[str, object]:
+    """Exponents of time against images, features and number of k, for both kinds of curve."""
+    from rarefire.curves import geometry_curve, rdm_curve
+
+    def fit(sizes: list[int], work: Callable[[int], object]) -> tuple[float, list[float]]:
+        times = [seconds(lambda s=s: work(s), runs=3) for s in sizes]  # type: ignore[misc]
+        return float(np.polyfit(np.log(sizes), np.log(times), 1)[0]), times
+
+    human = {n: np.random.default_rng(n).random(n * (n - 1) // 2) for n in (120, 240, 480, 960)}
+    data = {n: features_of(n, 84) for n in (10_000, 20_000, 40_000, 80_000)}
+    wide = {f: features_of(20_000, f) for f in (64, 128, 256, 512)}
+    people = {n: features_of(n, 1024) for n in human}
+    many = {f: features_of(120, f) for f in (2048, 4096, 8192, 16384)}
+    cases: dict[str, tuple[list[int], Callable[[int], object]]] = {
+        "geometry, images (84 features, 20 k)": (
+            list(data),
+            lambda n: geometry_curve(data[n], np.arange(84), k=range(4, 84, 4)),
+        ),
+        "geometry, features (20,000 images, 8 k)": (
+            list(wide),
+            lambda f: geometry_curve(wide[f], np.arange(f), k=[f * (i + 1) // 8 for i in range(8)]),
+        ),
+        "geometry, number of k (20,000 × 256)": (
+            [4, 8, 16, 32],
+            lambda m: geometry_curve(wide[256], np.arange(256), k=[256 * (i + 1) // m for i in range(m)]),
+        ),
+        "against an RDM, images (1,024 features, every k)": (
+            list(human),
+            lambda n: rdm_curve(people[n], human[n], np.arange(1024)),
+        ),
+        "against an RDM, features (120 images, every k)": (
+            list(many),
+            lambda f: rdm_curve(many[f], human[120], np.arange(f)),
+        ),
+    }
+    found = {}
+    for name, (sizes, work) in cases.items():
+        exponent, times = fit(sizes, work)
+        found[name] = {"exponent": exponent, "sizes": sizes, "seconds": times}
+    return {"growth": found}
+
+
+def compilation() -> dict[str, object]:
+    """What the compiled loops cost: once on a machine, and in every new process."""
+    code = (
+        "import time, numpy as np; from rarefire import pairs; from rarefire.curves import rdm_curve\n"
+        "E = np.random.default_rng(0).random((8, 4)); start = time.perf_counter()\n"
+        "rdm_curve(E, np.arange(28.), np.arange(4)); print(time.perf_counter() - start)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        times = []
+        for _ in range(2):
+            environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
+            done = subprocess.run(
+                [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+            )
+            times.append(float(done.stdout))
+    return {"compilation": times}
+
+
+BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
+    "human-curve": human_curve,
+    "human-curve-pair-loop": human_curve_pair_loop,
+    "geometry-curve": geometry_curve_10000,
+    "million-images": million_images,
+    "million-images-single": million_images_single,
+    "bootstrap-1000": bootstrap_1000,
+    "dask-2-workers": dask_2_workers,
+    "growth": growth,
+    "compilation": compilation,
+}
+
+
+def machine() -> str:
+    """Processor and cores."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def main() -> None:
-    """Run all, print both tables."""
-    print("\t".join(COLUMNS))
-    print(f"{'benchmark':<28}{'ours':>10}{'peer':>10}{'ratio':>9}", file=sys.stderr)
-    for name, n, features in [("geometry-curve-2000", 2000, 84), ("geometry-curve", 5000, 84)]:
-        ours, peer_name, peer = geometry(n, features)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        row = (name, f"{ours:.4f}", peer_name, f"{peer:.2f}", f"{peer / ours:.1f}", f"{peak:.0f}")
-        print("\t".join(row), flush=True)
-        print(f"{name:<28}{ours:>9.3f}s{peer:>9.1f}s{peer / ours:>8.0f}×", file=sys.stderr)
+    """Run the benchmarks that are named, or all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--record", type=Path, help="keep the lines in this CSV file")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    unknown = set(given.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    if given.here:
+        print(json.dumps(BENCHMARKS[given.names[0]]()))
+        return
+    rows = []
+    print("\t".join(COLUMNS), flush=True)
+    print(
+        f"{machine()}\n{'benchmark':<24}{'ours':>11}{'peer':>12}{'ratio':>10}{'memory':>10}  peer",
+        file=sys.stderr,
+    )
+    for name in given.names or BENCHMARKS:
+        command = [sys.executable, __file__, "--here", name]
+        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        if "ratio" in found:
+            rows.append({"name": name, **found})
+            print("\t".join(shown(column, rows[-1][column]) for column in COLUMNS), flush=True)
+            print(
+                f"{name:<24}{found['ours_s']:>9.3f} s{found['peer_s']:>10.1f} s{found['ratio']:>9.1f}×"
+                f"{found['peak_mb']:>7.0f} MB  {found['peer']}",
+                file=sys.stderr,
+            )
+        for case, grown in found.get("growth", {}).items():
+            rows.append({"name": f"growth: {case}", "exponent": grown["exponent"]})
+            sizes = ", ".join(
+                f"{s:,}: {t:.3f} s" for s, t in zip(grown["sizes"], grown["seconds"], strict=True)
+            )
+            print(f"time grows with exponent {grown['exponent']:.2f} — {case} ({sizes})", file=sys.stderr)
+        if "compilation" in found:
+            once, again = found["compilation"]
+            print(
+                f"compilation: {once:.1f} s once on a machine; {again:.2f} s in a new process",
+                file=sys.stderr,
+            )
+    if given.record:
+        record(rows, given.record)
+
+
+def shown(column: str, value: object) -> str:
+    """A cell of the tab-separated table."""
+    digits = {"ours_s": 4, "peer_s": 2, "ratio": 2, "peak_mb": 0}.get(column)
+    return str(value) if digits is None else f"{value:.{digits}f}"
+
+
+def record(rows: list[dict[str, Any]], path: Path) -> None:
+    """Keep the lines, with what they were measured on."""
+    from rarefire import store
+
+    versions = " ".join(
+        f"{p} {importlib.metadata.version(p)}" for p in ("numpy", "numba", "rsatoolbox", "dask")
+    )
+    stamp = {"machine": machine(), "versions": versions, "date": datetime.date.today().isoformat()}
+    text = io.StringIO()
+    columns = [*COLUMNS, "exponent", *stamp]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for one in rows:
+        short = {c: float(f"{v:.4g}") if isinstance(v, float) else v for c, v in one.items()}
+        writer.writerow({**short, **stamp})
+    with store.atomic_write(path) as file:
+        file.write(text.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rarefire import curves, embeddings, poz, rdm, stimuli
+from rarefire import curves, embeddings, grams, poz, rdm, stimuli, training
 from rarefire.errors import InputError
 
 
@@ -129,9 +129,207 @@ def test_curve_of_a_real_network_is_exact(trained):
     np.testing.assert_allclose(curves.geometry_curve(embedding, order).r, expected, atol=1e-9)
 
 
+def over_images(monkeypatch):
+    """Take the way through sums over images, however few there are."""
+    monkeypatch.setattr(curves, "_few", lambda *_: False)
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+@pytest.mark.parametrize("first", ["low", "high"])
+def test_both_ways_agree_with_numpy_at_every_k(embedding, monkeypatch, metric, first):
+    order = poz.order(poz.poz(embedding), first=first)
+    expected, left = naive_curve(embedding, order, metric)
+    for _ in range(2):
+        found = curves.geometry_curve(embedding, order, metric=metric)
+        np.testing.assert_allclose(found.r, expected, atol=1e-9)
+        np.testing.assert_array_equal(found.n_images, left)
+        over_images(monkeypatch)
+
+
+def test_which_way_is_taken():
+    every = np.arange(1, 4097)
+    assert curves._few((120, 4096), every, 4096)
+    assert not curves._few((10_000, 84), every[:84], 84)
+    assert not curves._few((1_000_000, 512), np.arange(25, 513, 25), 512)
+    assert not curves._few((1_000_000, 4096), every, 4096)  # pairs would not fit
+
+
+@pytest.fixture(scope="module")
+def mnist(mirror, tmp_path_factory):
+    """Features of 1,500 real MNIST test images in a LeNet-5 trained on MNIST for one epoch."""
+    recipe, folder = training.Recipe(max_epochs=1), tmp_path_factory.mktemp("mnist")
+    (instance,) = training.train("mnist", seeds=[0], recipe=recipe, folder=folder, progress=False)
+    return embeddings.extract(instance.network(), stimuli.load("mnist", "test").subset(np.arange(1500)))
+
+
+@pytest.mark.parametrize("first", ["low", "high"])
+def test_curve_on_mnist_equals_numpy_at_every_k(mnist, first, monkeypatch):
+    order = poz.order(poz.poz(mnist), first=first)
+    expected, left = naive_curve(mnist.astype(float), order)
+    for _ in range(2):
+        found = curves.geometry_curve(mnist, order)
+        np.testing.assert_allclose(found.r, expected, atol=1e-9)
+        np.testing.assert_array_equal(found.n_images, left)
+        over_images(monkeypatch)
+
+
+def test_every_source_gives_the_same_curve(embedding, tmp_path, monkeypatch):
+    import torch
+    import zarr
+
+    over_images(monkeypatch)
+    monkeypatch.setattr(grams, "BLOCK", 24 * 16)
+    order = poz.order(poz.poz(embedding), first="high")
+    expected = curves.geometry_curve(embedding, order)
+    np.save(tmp_path / "e.npy", embedding)
+    zarr.create_array(str(tmp_path / "e.zarr"), data=embedding, chunks=(7, 24))
+    for source in (
+        torch.from_numpy(embedding),
+        np.load(tmp_path / "e.npy", mmap_mode="r"),
+        zarr.open(str(tmp_path / "e.zarr"), mode="r"),
+        embedding.tolist(),
+    ):
+        found = curves.geometry_curve(source, order)
+        np.testing.assert_allclose(found.r, expected.r, atol=1e-12)
+        np.testing.assert_array_equal(found.n_images, expected.n_images)
+    single = curves.geometry_curve(embedding.astype(np.float32), order, precision="single")
+    np.testing.assert_allclose(single.r, expected.r, atol=1e-4)
+
+
+def test_a_tensor_that_stays_a_tensor_gives_the_same_curve(embedding, monkeypatch):
+    """The way of a tensor on a GPU, here on the CPU."""
+    import torch
+
+    order = poz.order(poz.poz(embedding), first="high")
+    expected = curves.geometry_curve(embedding, order)
+    monkeypatch.setattr(curves.blocks, "check_source", lambda x: x)
+    found = curves.geometry_curve(torch.from_numpy(embedding), order)
+    np.testing.assert_allclose(found.r, expected.r, atol=1e-12)
+    np.testing.assert_array_equal(found.n_images, expected.n_images)
+
+
+def test_a_tensor_on_a_gpu(embedding):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    order = poz.order(poz.poz(embedding), first="high")
+    found = curves.geometry_curve(torch.from_numpy(embedding).cuda(), order)
+    np.testing.assert_allclose(found.r, curves.geometry_curve(embedding, order).r, atol=1e-10)
+
+
+def test_several_passes_give_the_same_curve(embedding, monkeypatch):
+    over_images(monkeypatch)
+    order = np.arange(24)
+    expected = curves.geometry_curve(embedding, order)
+    monkeypatch.setattr(grams, "MEMORY", 4000)
+    assert len(curves.groups(np.arange(1, 25), 24)) > 3
+    np.testing.assert_allclose(curves.geometry_curve(embedding, order).r, expected.r, atol=1e-12)
+
+
+@pytest.mark.parametrize("way", ["pairs", "images"])
+def test_another_embedding_as_reference(embedding, rng, monkeypatch, way):
+    if way == "images":
+        over_images(monkeypatch)
+    other = np.maximum(rng.normal(size=(40, 7)), 0)
+    other[5] = 0  # no geometry there: left out everywhere
+    found = curves.geometry_curve(embedding, np.arange(24), reference=other, k=[12])
+    use = np.delete(np.arange(40), 5)
+    partial, full = (rdm.rdm(x[use]) for x in (embedding[:, :12], other))
+    assert found.n_images.tolist() == [39]
+    assert found.r[0] == pytest.approx(np.corrcoef(partial, full)[0, 1], abs=1e-12)
+    with pytest.raises(InputError, match="the reference has 39 images, the embedding 40"):
+        curves.geometry_curve(embedding, np.arange(24), reference=other[:39])
+
+
+# --- against an RDM ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+def test_rdm_curve_equals_rsatoolbox_at_every_k(embedding, rng, metric):
+    import rsatoolbox
+
+    human = rng.random(780)
+    alive = embedding[:, poz.order(poz.poz(embedding))] + (1e-3 if metric == "correlation" else 0)
+    alive[:, 0] += 0.1  # every prefix of two features is defined
+    judged = rsatoolbox.rdm.RDMs(human[None])
+    found = curves.rdm_curve(alive, human, np.arange(24), metric=metric)
+    for k in range(2, 25):
+        if metric == "correlation":
+            data = rsatoolbox.data.Dataset(alive[:, :k])
+            theirs = rsatoolbox.rdm.calc_rdm(data, method="correlation")
+        else:
+            theirs = rsatoolbox.rdm.RDMs(rdm.rdm(alive[:, :k], metric="cosine")[None])
+        expected = rsatoolbox.rdm.compare(theirs, judged, method="corr")[0, 0]
+        assert found.r[k - 1] == pytest.approx(expected, abs=1e-9), k
+
+
+def test_rdm_curve_with_missing_judgments_and_constant_images(embedding, rng):
+    human = rng.random(780) * 1e-3 + 1000  # far from 0
+    human[[3, 99, 500]] = np.nan
+    order = poz.order(poz.poz(embedding), first="high")
+    found = curves.rdm_curve(embedding, rdm.square(human), order)
+    for k in (4, 10, 24):
+        has = np.ptp(embedding[:, order[:k]], axis=1) > 0
+        i, j = np.triu_indices(40, 1)
+        use = has[i] & has[j] & np.isfinite(human)
+        with np.errstate(invalid="ignore"):
+            partial = 1 - np.corrcoef(embedding[:, order[:k]])[i, j]
+        assert found.r[k - 1] == pytest.approx(np.corrcoef(partial[use], human[use])[0, 1], abs=1e-9)
+        assert found.n_images[k - 1] == has.sum()
+
+
+def test_rdm_curve_on_real_judgments_equals_rsatoolbox(mur):
+    """Mur et al. (2013): SqueezeNet's pooled features, the mean of 16 people."""
+    import rsatoolbox
+
+    features, people = mur
+    judged = rsatoolbox.rdm.RDMs(people.mean(axis=0)[None])
+    order = poz.order(poz.poz(features))
+    found = curves.rdm_curve(features, people.mean(axis=0), order)
+    for k in range(16, 513, 16):
+        data = rsatoolbox.data.Dataset(features[:, order[:k]].astype(float))
+        theirs = rsatoolbox.rdm.calc_rdm(data, method="correlation")
+        assert found.r[k - 1] == pytest.approx(
+            rsatoolbox.rdm.compare(theirs, judged, method="corr")[0, 0], abs=1e-9
+        )
+    assert found.r[-1] == pytest.approx(0.54, abs=0.02)  # the value of an independent prototype
+
+
+def test_inputs_are_not_modified(embedding, rng):
+    human, before = rng.random(780), embedding.copy()
+    kept = human.copy()
+    curves.rdm_curve(embedding, human, np.arange(24))
+    curves.geometry_curve(embedding, np.arange(24))
+    np.testing.assert_array_equal(embedding, before)
+    np.testing.assert_array_equal(human, kept)
+
+
+@pytest.mark.parametrize(
+    ("human", "message"),
+    [
+        (np.zeros(10), "is of 5 images; the embedding has 40 images"),
+        (np.zeros(11), "11 pairs, which no number of images has"),
+        (np.zeros((40, 39)), r"square, or condensed to one dimension; got \(40, 39\)"),
+        (np.triu(np.ones((40, 40))), "not symmetric"),
+        (np.ones(780), "all values of the RDM are equal"),
+        (np.full(780, np.nan), "only 0 pairs of the RDM are defined"),
+        (np.append(np.zeros(779), np.inf), "1 values of the RDM are infinite"),
+    ],
+)
+def test_errors_of_rdms(embedding, human, message):
+    with pytest.raises(InputError, match=message):
+        curves.rdm_curve(embedding, human, np.arange(24))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (
+            lambda e: curves.geometry_curve(e, np.arange(24), precision="half"),
+            "'double' or 'single'; got 'half'",
+        ),
+        (lambda e: curves.geometry_curve(np.where(e > 2, np.nan, e), np.arange(24)), "NaN or infinite"),
         (lambda e: curves.geometry_curve(e[:2], np.arange(24)), "at least three images; got 2"),
         (lambda e: curves.geometry_curve(e, np.arange(23)), "each of the 24 feature indices once"),
         (lambda e: curves.geometry_curve(e, [0] * 24), "each of the 24 feature indices once"),

@@ -60,13 +60,15 @@ def open_embedding(path: str | Path) -> Any:
             raise DataError(f"{path} is a zarr group; name the array inside it.")
         return array
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            start = file.read(6)
+        if start[:2] == b"PK":
+            raise DataError(f"{path} is an archive of arrays; save the embedding alone, as .npy.")
+        if start != b"\x93NUMPY":
+            raise DataError(f"{path} is not a .npy file.")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read as a .npy array of numbers: {error}") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise DataError(f"{path} is an archive of several arrays; save the embedding alone, as .npy.")
-    return array
 
 
 def check_source(embedding: Any, *, least: int = 3) -> Any:
@@ -140,27 +142,26 @@ def spread(
 ) -> list[Result]:
     """Do `work` on the items, in as many threads as the numerical libraries may use now.
 
-    Each thread gets the items one by one and returns one result; BLAS runs single-threaded inside.
+    Each thread gets every so many-th item and returns one result; BLAS runs single-threaded inside.
     An interruption stops all threads at their next item.
     """
     workers = min(threads(), len(items)) if len(items) > 1 else 1
-    lock, stopped, position = threading.Lock(), threading.Event(), iter(items)
+    lock, stopped = threading.Lock(), threading.Event()
     with tqdm(total=len(items), desc=title, disable=not progress, leave=False) as bar:
 
-        def own() -> Iterator[Item]:
-            while not stopped.is_set():
-                with lock:
-                    item = next(position, None)
-                if item is None:
+        def own(first: int) -> Iterator[Item]:
+            # Dealt out beforehand: sums are then added in the same order every time.
+            for item in items[first::workers]:
+                if stopped.is_set():
                     return
                 yield item
                 with lock:
                     bar.update()
 
         if workers == 1:
-            return [work(own())]
+            return [work(own(0))]
         with _libraries().limit(limits=1), ThreadPoolExecutor(workers) as pool:
-            futures = [pool.submit(work, own()) for _ in range(workers)]
+            futures = [pool.submit(work, own(i)) for i in range(workers)]
             try:
                 return [future.result() for future in futures]
             except BaseException:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
-from rarefire.errors import RarefireError
+from rarefire.errors import InputError, RarefireError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+def run() -> None:
+    """Run the program: what a user got wrong is one readable line, never a traceback."""
+    try:
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except TyperException as error:
+        print(f"rarefire: {error.format_message().rstrip('.')}. See rarefire --help.", file=sys.stderr)
+        status = 2
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 def _readable(command: Callable[..., None]) -> Callable[..., None]:
@@ -25,6 +41,12 @@ def _readable(command: Callable[..., None]) -> Callable[..., None]:
         except RarefireError as error:
             print(f"rarefire: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
+        except Exception as error:
+            if os.environ.get("RAREFIRE_DEBUG"):
+                raise
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"rarefire: {text} (RAREFIRE_DEBUG=1 shows where)", file=sys.stderr)
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print("rarefire: interrupted; what is finished is kept.", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -34,7 +56,125 @@ def _readable(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.callback()
 def main() -> None:
-    """What rarely firing features do in a vision network."""
+    """What rarely firing features do in a vision network: PoZ, nested RSA curves, and the book on them."""
+
+
+@app.command("poz")
+@_readable
+def poz_command(
+    embedding: Annotated[
+        Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")
+    ],
+    out: Annotated[Path, typer.Option(help="CSV with columns feature, poz, kind")],
+    rare: Annotated[
+        float, typer.Option(help="features with a greater share of zeros are rare", min=0, max=1)
+    ] = 0.8,
+) -> None:
+    """Percentage of zeros of every feature: active, rare, or dead (0 for every image)."""
+    import pandas as pd
+
+    from rarefire import blocks, poz
+
+    rates = poz.poz(blocks.open_embedding(embedding))
+    kinds = poz.kinds(rates, rare=rare)
+    _write_table(pd.DataFrame({"feature": range(len(rates)), "poz": rates, "kind": kinds}), out)
+    counts = ", ".join(f"{(kinds == kind).sum():,} {kind}" for kind in poz.KINDS)
+    print(f"{len(rates):,} features: {counts} (rare: PoZ > {rare:g}, dead: PoZ = 1). Written: {out}")
+
+
+@app.command("curve")
+@_readable
+def curve_command(
+    embedding: Annotated[
+        Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")
+    ],
+    out: Annotated[Path, typer.Option(help="CSV with columns k, r, r2, n_images, poz")],
+    human: Annotated[
+        Path | None, typer.Option(help="square RDM, .npy or .csv; default: the full embedding's geometry")
+    ] = None,
+    order: Annotated[str, typer.Option(help="low or high PoZ first, or random")] = "low",
+    metric: Annotated[str, typer.Option(help="correlation or cosine")] = "correlation",
+    k: Annotated[str, typer.Option(help="all, or numbers of features such as 10,20,50")] = "all",
+    seed: Annotated[int, typer.Option(help="of the random order", min=0)] = 0,
+    similarity: Annotated[bool, typer.Option("--similarity", help="the RDM holds similarities")] = False,
+    plot: Annotated[Path | None, typer.Option(help="also draw the curve: .png or .svg")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="compute with Dask: local, or a scheduler's address")
+    ] = None,
+) -> None:
+    """R² of the first k features' RDM with a reference, for every k. Equal PoZ goes by feature index."""
+    import pandas as pd
+
+    from rarefire import blocks, curves, figures, poz, rdm
+
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
+        raise InputError(f"--plot writes .png or .svg; got {plot.name!r}.")
+    if order not in ("low", "high", "random"):
+        raise InputError(f"--order is low, high or random; got {order!r}.")
+    if metric not in ("correlation", "cosine"):
+        raise InputError(f"--metric is correlation or cosine; got {metric!r}.")
+    if human is None and similarity:
+        raise InputError("--similarity says how to read the RDM; name one with --human.")
+    if human is not None and scheduler is not None:
+        raise InputError(
+            "--scheduler is for the embedding's own geometry; curves against an RDM need no cluster."
+        )
+    source = blocks.open_embedding(embedding)
+    rates = poz.poz(source)
+    indices = _insertion(rates, order, seed)
+    options: dict[str, Any] = {"metric": metric, "k": _steps(k)}
+    progress = sys.stderr.isatty()
+    if human is not None:
+        found = curves.rdm_curve(source, rdm.read(human, similarity=similarity), indices, **options)
+    elif scheduler is not None:
+        from rarefire import cluster
+
+        address = None if scheduler == "local" else scheduler
+        found = cluster.geometry_curve(embedding, indices, scheduler=address, progress=progress, **options)
+    else:
+        found = curves.geometry_curve(source, indices, progress=progress, **options)
+    cut = rates[indices[found.k - 1]]
+    table = pd.DataFrame({"k": found.k, "r": found.r, "r2": found.r2, "n_images": found.n_images, "poz": cut})
+    _write_table(table, out)
+    against = "the full embedding" if human is None else human.name
+    shown = {"low": "low→high PoZ", "high": "high→low PoZ", "random": f"random order, seed {seed}"}[order]
+    if plot is not None:
+        figures.save_curve(plot, found, cut, title=shown, against=against)
+    undefined = int((found.r != found.r).sum())
+    note = f" R² is undefined (empty) at {undefined:,} of {len(table):,} k." if undefined else ""
+    print(
+        f"{source.shape[0]:,} images × {source.shape[1]:,} features, {shown}, {metric}, against {against}: "
+        f"R² = {found.r2[-1]:.4f} at k = {found.k[-1]:,}.{note} Written: {out}"
+    )
+
+
+def _insertion(rates: NDArray[np.float64], order: str, seed: int) -> NDArray[np.intp]:
+    """The features in the order in which they are inserted."""
+    import numpy as np
+
+    from rarefire import poz
+
+    if order == "random":
+        return np.random.default_rng(seed).permutation(len(rates))
+    return poz.order(rates, first="low" if order == "low" else "high")
+
+
+def _steps(text: str) -> list[int] | None:
+    """``all`` or ``10,20,50``."""
+    if text.strip() == "all":
+        return None
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise InputError(f"--k is all, or whole numbers such as 10,20,50; got {text!r}.") from None
+
+
+def _write_table(table: Any, path: Path) -> None:
+    """A CSV, whole or not at all."""
+    from rarefire import store
+
+    with store.atomic_write(path) as file:
+        file.write(table.to_csv(index=False).encode())
 
 
 @app.command()

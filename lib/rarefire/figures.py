@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -24,6 +25,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from rarefire import store
+from rarefire.curves import Curve
 from rarefire.errors import InputError
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "panel",
     "picture",
     "rdm_panel",
+    "save_curve",
     "show",
     "summary",
     "table",
@@ -246,6 +250,36 @@ def picture(
                 if titles:
                     axes.set_title(titles[i], loc="center", fontsize=8)
     return figure
+
+
+def save_curve(path: str | Path, curve: Curve, poz: ArrayLike, *, title: str, against: str) -> None:
+    """Draw one nested curve into a file.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.png`` or ``.svg``.
+    curve
+        Its R² is drawn against the number of features.
+    poz
+        ``(n_steps,)``, PoZ of the feature at each cut, drawn beside it.
+    title, against
+        Written above, and named as the reference.
+    """
+    figure, axes = panel(5.2, 3.2, title=title)
+    marker = {"marker": "o", "markersize": 3.5} if len(curve.k) <= 30 else {}
+    axes.plot(curve.k, curve.r2, color=COLOURS["low"], label=f"R² with {against}", **marker)  # type: ignore[arg-type]
+    label = "PoZ of the feature at the cut"
+    axes.plot(curve.k, poz, color=COLOURS["random"], linewidth=1, linestyle="--", label=label)
+    axes.set(xlabel="number of features", xlim=(0, curve.n_features), ylim=(0, 1.02))
+    with _style():
+        figure.legend(loc="outside lower center", ncols=2)
+        buffer = io.BytesIO()
+        kind = Path(path).suffix[1:].lower()
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
+    with store.atomic_write(path) as file:
+        file.write(buffer.getvalue())
 
 
 # --- on the page ---------------------------------------------------------------------------------

@@ -201,6 +201,8 @@ class Replicates:
         ``(n_steps,)``, images defined at that k.
     n_subjects
         Subjects, where they were drawn too; else 0.
+    own
+        Whether the reference is the embedding itself.
     """
 
     kind: Literal["jackknife", "bootstrap", "two-factor"]
@@ -211,6 +213,7 @@ class Replicates:
     draws_all: NDArray[np.float64]
     n_images: NDArray[np.intp]
     n_subjects: int = 0
+    own: bool = False
 
     @property
     def unit(self) -> str:
@@ -253,7 +256,7 @@ class Replicates:
             se = self._spread(draws)
             low, high, p = value - quantile * se, value + quantile * se, _p(value, se, self.df)
         else:
-            z, z_se = np.arctanh(self.r), self._spread(np.arctanh(self.draws))
+            z, z_se = _fisher(self.r), self._spread(_fisher(self.draws))
             exact = np.abs(self.r) == 1  # a curve's end, where it is compared with itself
             with np.errstate(invalid="ignore"):
                 low, high = (np.where(exact, self.r, np.tanh(z + s * quantile * z_se)) for s in (-1, 1))
@@ -283,7 +286,7 @@ class Replicates:
         if quantity == "difference":
             value, draws = self._difference()
         elif quantity == "r":
-            value, draws = np.arctanh(self.r), np.arctanh(self.draws)
+            value, draws = _fisher(self.r), _fisher(self.draws)
         else:
             raise InputError(f"quantity is r or difference; got {quantity!r}.")
         se = self._spread(draws)
@@ -307,7 +310,7 @@ class Replicates:
         return Maximum(self.k, float(np.nanmin(p_at)), p_at, low, high, best, level, method)
 
     def _difference(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if (self.r_all == 1).all():
+        if self.own:
             raise InputError(
                 "the reference is the embedding itself, which all features reproduce: no difference."
             )
@@ -432,14 +435,15 @@ def jackknife(
     n = source.shape[0]
     indices, steps = check_order(order, source.shape[1]), check_steps(k, source.shape[1])
     if rdm is None and n * (n - 1) // 2 > _PAIRS:
-        return Replicates(
-            "jackknife", steps, *resampling.jackknife_over_images(source, indices, steps, metric)
-        )
+        found = resampling.jackknife_over_images(source, indices, steps, metric)
+        return Replicates("jackknife", steps, *found, own=True)
     r, r_all, given = resample(source, indices, steps, metric, rdm, without_each(n))
     # Deleting an image that is not in the sums changes nothing: it is no replicate.
     out = (given.scale == 0).T
     draws, draws_all = (np.where(out, np.nan, v[0, 1:]) for v in (r, r_all))
-    return Replicates("jackknife", steps, r[0, 0], r_all[0, 0], draws, draws_all, given.n_images)
+    return Replicates(
+        "jackknife", steps, r[0, 0], r_all[0, 0], draws, draws_all, given.n_images, own=rdm is None
+    )
 
 
 def bootstrap(
@@ -472,10 +476,11 @@ def bootstrap(
     counts = draw(n, n_boot, rng)
     if rdm is None and n * (n - 1) // 2 > _PAIRS:
         found = resampling.bootstrap_over_images(source, indices, steps, metric, counts, progress=progress)
-        return Replicates("bootstrap", steps, *found)
+        return Replicates("bootstrap", steps, *found, own=True)
     weigh = drawn(counts)
     r, r_all, given = resample(source, indices, steps, metric, rdm, weigh, progress=progress)
-    return Replicates("bootstrap", steps, r[0, 0], r_all[0, 0], r[0, 1:], r_all[0, 1:], given.n_images)
+    draws = r[0, 1:], r_all[0, 1:]
+    return Replicates("bootstrap", steps, r[0, 0], r_all[0, 0], *draws, given.n_images, own=rdm is None)
 
 
 def two_factor_bootstrap(
@@ -758,10 +763,10 @@ def noise_ceiling(rdms: ArrayLike, *, standardise: bool = True) -> NoiseCeiling:
     if standardise:
         people = people - np.nanmean(people, axis=1, keepdims=True)
         people /= np.nanstd(people, axis=1, keepdims=True)
-    every = np.nanmean(people, axis=0)
+    every = _mean(people)
     low, high = [], []
     for s, own in enumerate(people):
-        others = np.nanmean(np.delete(people, s, axis=0), axis=0)
+        others = _mean(np.delete(people, s, axis=0))
         low.append(_pearson(own, others))
         high.append(_pearson(own, every))
     return NoiseCeiling(float(np.mean(low)), float(np.mean(high)), np.array(low))
@@ -782,7 +787,7 @@ def split_half(rdms: ArrayLike, *, n_splits: int = 100, rng: np.random.Generator
     found = []
     for _ in range(n_splits):
         mixed = people[rng.permutation(len(people))]
-        found.append(_pearson(np.nanmean(mixed[:half], axis=0), np.nanmean(mixed[half:], axis=0)))
+        found.append(_pearson(_mean(mixed[:half]), _mean(mixed[half:])))
     r = float(np.mean(found))
     return Reliability(r, spearman_brown(r))
 
@@ -842,6 +847,11 @@ def _widen(largest: NDArray[np.float64], df: float, n: int) -> NDArray[np.float6
     return np.asarray(stats.t.isf(stats.norm.sf(z), df))
 
 
+def _fisher(r: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fisher's z; NaN for a correlation that is exactly 1 and so has no spread."""
+    return np.arctanh(np.where(np.abs(r) < 1, r, np.nan))
+
+
 def _quantile(level: float, df: NDArray[np.float64]) -> NDArray[np.float64]:
     if not 0 < level < 1:
         raise InputError(f"level lies in (0, 1); got {level}.")
@@ -854,6 +864,13 @@ def _p(value: NDArray[np.float64], se: NDArray[np.float64], df: NDArray[np.float
     # No difference and no spread: the same features on both sides.
     t = np.where((value == 0) & (se == 0), 0.0, t)
     return np.asarray(2 * stats.t.sf(t, np.where(df > 0, df, np.nan)))
+
+
+def _mean(rdms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over subjects of what they judged; NaN where none did."""
+    known = np.isfinite(rdms)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, rdms, 0).sum(axis=0) / known.sum(axis=0))
 
 
 def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

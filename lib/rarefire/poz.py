@@ -13,20 +13,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rarefire import blocks
 from rarefire.errors import InputError
 
-__all__ = ["PozCounter", "Silence", "ghosts", "order", "poz", "silence"]
+__all__ = ["KINDS", "PozCounter", "Silence", "ghosts", "kinds", "order", "poz", "silence"]
 
 Direction = Literal["low", "high"]
 
 
-def poz(embedding: ArrayLike) -> NDArray[np.float64]:
+#: What a feature can be.
+KINDS = ("active", "rare", "dead")
+
+
+def poz(embedding: Any) -> NDArray[np.float64]:
     """PoZ of every feature.
 
     Parameters
     ----------
     embedding
-        Post-ReLU activations, ``(n_images, n_features)``; or ``(n_images, n_channels, h, w)``,
+        Post-ReLU activations, ``(n_images, n_features)``, an array or anything else that
+        :mod:`rarefire.blocks` reads in blocks, such as a file on disk; or ``(n_images, n_channels, h, w)``,
         which gives the APoZ of every channel (Hu et al. 2016, equation 1).
 
     Returns
@@ -40,8 +46,35 @@ def poz(embedding: ArrayLike) -> NDArray[np.float64]:
         For activations that are negative (not post-ReLU), NaN or infinite, and for no images.
     """
     counter = PozCounter()
-    counter.update(embedding)
+    if len(getattr(embedding, "shape", ())) == 2:
+        source = blocks.check_source(embedding, least=0)
+        for rows in blocks.spans(source, elements=2**22):
+            block = blocks.read(source, rows)
+            counter.update(block.cpu() if blocks.is_tensor(block) else block)
+    else:
+        counter.update(embedding)
     return counter.result()
+
+
+def kinds(poz: ArrayLike, *, rare: float = 0.8) -> NDArray[np.str_]:
+    """Which features are active, rare or dead.
+
+    Parameters
+    ----------
+    poz
+        ``(n_features,)`` in [0, 1].
+    rare
+        Features with a greater PoZ are rare; Truong et al. (2023) speak of .8.
+
+    Returns
+    -------
+    ndarray
+        ``(n_features,)``, of :data:`KINDS`; dead: PoZ is 1.
+    """
+    rates = np.asarray(poz, dtype=np.float64)
+    if rates.ndim != 1 or not ((rates >= 0) & (rates <= 1)).all():
+        raise InputError(f"poz must be one share in [0, 1] per feature; got shape {rates.shape}.")
+    return np.where(rates == 1, "dead", np.where(rates > rare, "rare", "active"))
 
 
 class PozCounter:

@@ -6,7 +6,9 @@ An RDM is kept condensed: the upper triangle, row by row, ``n(n-1)/2`` numbers, 
 
 from __future__ import annotations
 
+import math
 import warnings
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
-from rarefire.errors import InputError, RarefireWarning
+from rarefire.errors import DataError, InputError, RarefireWarning
 
-__all__ = ["check_rdm", "class_means", "compare", "rdm", "square", "unit_vectors"]
+__all__ = ["check_rdm", "class_means", "compare", "rdm", "read", "square", "unit_vectors"]
 
 Metric = Literal["correlation", "cosine", "euclidean"]
 METRICS = ("correlation", "cosine", "euclidean")
@@ -162,11 +164,11 @@ def check_rdm(rdm: ArrayLike, n_images: int) -> NDArray[np.float64]:
     """
     values = condensed(rdm)
     if len(values) != n_images * (n_images - 1) // 2:
-        shape = np.shape(rdm)
-        n = f"{shape[0]} images" if len(shape) == 2 else f"{shape[0]} pairs"
-        raise InputError(
-            f"the RDM has {n}, the embedding {n_images} images ({n_images * (n_images - 1) // 2} pairs)."
+        own = (1 + math.sqrt(1 + 8 * len(values))) / 2
+        images = (
+            f"{own:.0f} images" if own == int(own) else f"{len(values)} pairs, which no number of images has"
         )
+        raise InputError(f"the RDM is of {images}; the embedding has {n_images} images.")
     if np.isinf(values).any():
         raise InputError(f"{np.count_nonzero(np.isinf(values))} values of the RDM are infinite.")
     known = values[np.isfinite(values)]
@@ -175,6 +177,86 @@ def check_rdm(rdm: ArrayLike, n_images: int) -> NDArray[np.float64]:
     if known.min() == known.max():
         raise InputError("all values of the RDM are equal: there is no correlation.")
     return values
+
+
+def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
+    """An RDM from a file.
+
+    Parameters
+    ----------
+    path
+        A square, symmetric matrix: ``.npy``, or text (``.csv``, ``.tsv``, ``.txt``) whose numbers are
+        separated by commas, semicolons, tabs or spaces, with or without names of the images in a
+        first row and a first column. What is left empty is NaN. Nothing in the file is executed.
+    similarity
+        The matrix holds similarities; they are turned around.
+
+    Returns
+    -------
+    ndarray
+        ``(n(n-1)/2,)``, dissimilarities, condensed.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or cannot be read.
+    InputError
+        If it is not square, not symmetric, or holds similarities (the diagonal is the largest) where
+        dissimilarities are expected.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}.")
+    try:
+        values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _parse(path)
+        values = np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError, EOFError, OSError) as error:
+        raise DataError(f"{path} cannot be read as a matrix of numbers: {error}") from error
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise InputError(f"the RDM in {path.name} must be square; got {values.shape}.")
+    if np.isinf(values).any():
+        raise InputError(
+            f"{np.count_nonzero(np.isinf(values))} values of the RDM in {path.name} are infinite."
+        )
+    upper = condensed(values)
+    if similarity:
+        return np.asarray(np.nanmax(upper, initial=0) - upper)
+    itself = np.diag(values)
+    others = np.where(np.eye(len(values), dtype=bool), -np.inf, np.nan_to_num(values, nan=-np.inf))
+    if len(values) > 1 and (itself >= others.max(axis=1)).all() and np.nanmin(upper) < itself.max():
+        raise InputError(
+            f"in {path.name} no image is less dissimilar to itself than to others: these look like "
+            "similarities. Say so (similarity=True, --similarity)."
+        )
+    return upper
+
+
+def _parse(path: Path) -> NDArray[np.float64]:
+    """A matrix of numbers from text."""
+    text = path.read_text(encoding="utf-8-sig")
+    delimiter = next((d for d in (",", ";", "\t") if d in text), None)
+    lines = [line for line in text.splitlines() if line.strip()]
+    rows = [[cell.strip().strip('"') for cell in line.split(delimiter)] for line in lines]
+    if rows and not all(_is_number(cell) for cell in rows[0]):
+        rows = rows[1:]
+    if rows and not any(_is_number(row[0]) for row in rows if row[0]) and any(row[0] for row in rows):
+        rows = [row[1:] for row in rows]
+    lengths = {len(row) for row in rows}
+    if len(lengths) != 1:
+        raise ValueError(f"its rows have {', '.join(map(str, sorted(lengths))) or 'no'} entries")
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            if not _is_number(cell):
+                raise ValueError(f"row {i + 1}, column {j + 1} is {cell!r}")
+    return np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def square(rdm: ArrayLike) -> NDArray[np.float64]:

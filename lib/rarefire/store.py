@@ -96,6 +96,8 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
         If the disk refuses (full, read-only, over quota). What stood at `path` is untouched.
     """
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"could not write {path}: it is a folder; name a file.")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +109,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise DataError(
             f"could not write {path}: {error.strerror or error}. Nothing was changed there. "
-            "Free some space, or point RAREFIRE_CACHE to another disk."
+            "Free some space, or write elsewhere (RAREFIRE_CACHE says where the cache is)."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

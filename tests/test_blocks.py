@@ -1,0 +1,160 @@
+"""Rows in blocks: every kind of source gives the same rows, and threads stop when they should."""
+
+import mmap
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from rarefire import blocks
+from rarefire.errors import DataError, InputError
+
+
+def test_every_source_gives_the_same_rows(embedding, tmp_path):
+    np.save(tmp_path / "e.npy", embedding)
+    zarr.create_array(str(tmp_path / "e.zarr"), data=embedding, chunks=(9, 24))
+    sources = [
+        embedding,
+        embedding.tolist(),
+        torch.from_numpy(embedding),
+        torch.from_numpy(embedding).requires_grad_(),
+        np.asfortranarray(embedding),
+        blocks.open_embedding(tmp_path / "e.npy"),
+        blocks.open_embedding(tmp_path / "e.zarr"),
+    ]
+    for given in sources:
+        source = blocks.check_source(given)
+        parts = [blocks.read(source, rows) for rows in blocks.spans(source, elements=24 * 16)]
+        assert len(parts) > 1
+        np.testing.assert_array_equal(np.concatenate(parts), embedding)
+
+
+def test_half_precision_and_integers_are_read():
+    half = torch.full((4, 2), 1.5, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(blocks.check_source(half), np.full((4, 2), 1.5))
+    assert blocks.read(blocks.check_source(np.eye(3, dtype=bool)), slice(0, 2)).shape == (2, 3)
+
+
+def test_spans_cover_all_rows_once_and_follow_chunks(tmp_path):
+    spans = blocks.spans(np.zeros((1000, 10)), elements=2560)
+    assert [s.stop - s.start for s in spans] == [256, 256, 256, 232]
+    array = zarr.create_array(str(tmp_path / "e.zarr"), data=np.zeros((1000, 10)), chunks=(100, 10))
+    assert all(s.start % 100 == 0 for s in blocks.spans(array, elements=2560))
+
+
+def test_pages_of_a_file_are_let_go(tmp_path):
+    """Reading a file in blocks must not count as memory in use: 200 MB are read, far less stays."""
+    import subprocess
+    import sys
+
+    np.save(tmp_path / "large.npy", np.zeros((100_000, 256)))
+    code = (
+        "import resource, sys; from rarefire import blocks\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "s = blocks.open_embedding(sys.argv[1])\n"
+        "before = peak()\nfor rows in blocks.spans(s, elements=2**19): blocks.read(s, rows)\n"
+        "print((peak() - before) / 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "large.npy")], check=True, capture_output=True, text=True
+    )
+    assert float(done.stdout) < 60
+    assert isinstance(blocks._mapped(blocks.open_embedding(tmp_path / "large.npy")), mmap.mmap)
+
+
+def test_a_private_copy_on_write_map_is_left_alone(tmp_path):
+    np.save(tmp_path / "e.npy", np.zeros((10, 2)))
+    changed = np.load(tmp_path / "e.npy", mmap_mode="c")
+    changed[3] = 7
+    blocks.read(blocks.check_source(changed), slice(0, 5))
+    assert changed[3].tolist() == [7, 7]
+
+
+def test_spread_does_everything_once_in_several_threads():
+    def work(items):
+        return threading.get_ident(), [time.sleep(0.001) or i for i in items]
+
+    seen = blocks.spread(work, range(100), progress=True)
+    assert sorted(i for _, some in seen for i in some) == list(range(100))
+    assert len({ident for ident, _ in seen}) == len(seen) == min(blocks.threads(), 100)
+
+
+def test_one_failure_stops_all_threads():
+    done = []
+
+    def work(items):
+        for i in items:
+            if i == 4:
+                raise InputError("four")
+            done.append(i)
+            time.sleep(0.001)
+
+    with pytest.raises(InputError, match="four"):
+        blocks.spread(work, range(10_000))
+    assert len(done) < 9_000
+
+
+def test_threads_follow_the_libraries_own_limit():
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        assert blocks.threads() == 1
+    assert 1 <= blocks.cores() <= 4096
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros(5), r"\(n_images, n_features\); got \(5,\)"),
+        (np.zeros((2, 4)), "at least three images; got 2"),
+        (np.zeros((4, 0)), "at least one feature"),
+        (np.array([["a", "b"]] * 4), "real numbers; got <U1"),
+        (np.zeros((4, 2), dtype=complex), "real numbers; got complex128"),
+    ],
+)
+def test_errors_of_sources(given, message):
+    with pytest.raises(InputError, match=message):
+        blocks.check_source(given)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_nan_and_infinity_are_counted_and_located(bad, kind):
+    spoilt = np.zeros((10, 3))
+    spoilt[[4, 6], 1] = bad
+    with pytest.raises(InputError, match=r"2 of 10 images have NaN or infinite features"):
+        blocks.read(kind(spoilt), slice(0, 10))
+    with pytest.raises(InputError, match=r"1 of 5 images \(rows 5 to 9\)"):
+        blocks.read(kind(spoilt), slice(5, 10))
+
+
+def test_large_values_are_not_taken_for_infinite():
+    large = np.full((3, 4), 6e4, dtype=np.float16)
+    assert blocks.read(large, slice(0, 3)).max() == np.float16(6e4)
+    huge = np.full((3, 4), 1e308)
+    assert blocks.read(huge, slice(0, 3)).max() == 1e308
+
+
+def test_errors_of_files(tmp_path):
+    (tmp_path / "text.npy").write_text("hello")
+    np.savez(tmp_path / "several.npz", a=np.zeros(3))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    np.save(tmp_path / "short.npy", np.zeros((100, 10)))
+    whole = (tmp_path / "short.npy").read_bytes()
+    (tmp_path / "short.npy").write_bytes(whole[:500])
+    (tmp_path / "folder").mkdir()
+    zarr.create_group(str(tmp_path / "group.zarr"))
+    for name, message in {
+        "none.npy": "there is no file",
+        "text.npy": "is not a .npy file",
+        "several.npz": "is an archive of arrays",
+        "objects.npy": "cannot be read as a .npy array of numbers",
+        "short.npy": "cannot be read as a .npy array of numbers",
+        "folder": "is not a zarr array",
+        "group.zarr": "is a zarr group",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            blocks.open_embedding(tmp_path / name)
