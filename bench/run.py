@@ -46,6 +46,11 @@ def seconds(work: Callable[[], object], *, runs: int = 5, warm: bool = True) -> 
 
 def peak_mb() -> float:
     """Largest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held when it started this process
+        return (
+            int(next(s for s in status.read_text().splitlines() if s.startswith("VmHWM")).split()[1]) / 1024
+        )
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -191,15 +196,8 @@ def _million(precision: str) -> dict[str, object]:
         file.flush()
         del file
         # Memory is that of a fresh process: writing the file above must not count.
-        code = (
-            "import numpy as np, time, resource, json; from rarefire.curves import geometry_curve\n"
-            f"E = np.load({str(path)!r}, mmap_mode='r')\n"
-            "start = time.perf_counter()\n"
-            f"c = geometry_curve(E, np.arange({features}), k={steps}, precision={precision!r})\n"
-            "print(json.dumps([time.perf_counter() - start,"
-            " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, c.r.tolist()]))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        command = [sys.executable, __file__, "--here", "curve-of-a-file", str(path), precision]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         ours, memory, r = json.loads(done.stdout)
         few = np.load(path, mmap_mode="r")[:2000]
         assert np.allclose(geometry_curve(few, np.arange(features), k=steps).r[:-1], r[:-1], atol=0.05)
@@ -208,6 +206,18 @@ def _million(precision: str) -> dict[str, object]:
     theirs = seconds(lambda: naive_steps(few, steps), runs=1) * (n / len(few)) ** 2
     peer = "numpy.corrcoef per prefix (2,000 images, × 500², extrapolated)"
     return row(ours, memory, peer, theirs)
+
+
+def curve_of_a_file(path: str, precision: str) -> list[Any]:
+    """Seconds, memory and r of 20 prefixes of a file."""
+    from rarefire.curves import geometry_curve
+
+    embedding = np.load(path, mmap_mode="r")
+    features = embedding.shape[1]
+    steps = [round(features * (i + 1) / 20) for i in range(20)]
+    start = time.perf_counter()
+    found = geometry_curve(embedding, np.arange(features), k=steps, precision=precision)  # type: ignore[arg-type]
+    return [time.perf_counter() - start, peak_mb(), found.r.tolist()]
 
 
 def million_images() -> dict[str, object]:
@@ -245,17 +255,11 @@ def dask_2_workers() -> dict[str, object]:
                 found = cluster.geometry_curve(path, order, scheduler=client, k=steps)
                 times[workers] = time.perf_counter() - start
                 if workers == 2:
-                    memory = max(peak_mb(), *client.run(_worker_peak_mb).values())
+                    memory = max(client.run(peak_mb).values())
         here = geometry_curve(np.load(path, mmap_mode="r"), order, k=steps)
         difference = float(np.abs(here.r - found.r).max())
         assert difference < 1e-10
     return row(times[2], memory, "the same on 1 worker", times[1], difference=difference)
-
-
-def _worker_peak_mb() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 # --- how cost grows ------------------------------------------------------------------------------
@@ -352,6 +356,9 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="keep the lines in this CSV file")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.here and given.names[0] == "curve-of-a-file":
+        print(json.dumps(curve_of_a_file(*given.names[1:])))
+        return
     unknown = set(given.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")

@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from PIL import Image
 
-from rarefire import store, studies, training
+from rarefire import curves, embeddings, poz, rdm, store, studies, training
 
 PROGRAM = Path(sys.executable).with_name("rarefire")
 
@@ -21,6 +25,184 @@ def test_help_lists_the_commands():
     assert done.returncode == 0
     assert re.search(r"study .*Train and measure", done.stdout)
     assert re.search(r"book .*Execute the chapters", done.stdout)
+    assert re.search(r"curve .*R² of the first k features", done.stdout)
+    assert run().stdout == done.stdout
+
+
+# --- an embedding from elsewhere -----------------------------------------------------------------
+
+
+@pytest.fixture
+def files(trained, tmp_path):
+    """Real features of digits, and the RDM of their pixels as if people had made it."""
+    network, test = trained
+    embedding = embeddings.extract(network, test)
+    pixels = rdm.square(rdm.rdm(test.images.reshape(len(test.images), -1).astype(float)))
+    np.save(tmp_path / "E.npy", embedding)
+    np.save(tmp_path / "RDM.npy", pixels)
+    np.savetxt(tmp_path / "RDM.csv", pixels, delimiter=",")
+    np.save(tmp_path / "S.npy", 1 - pixels)
+    return embedding, pixels
+
+
+def test_poz_of_a_file(files, tmp_path):
+    embedding, _ = files
+    done = run("poz", "E.npy", "--out", "poz.csv", "--rare", "0.5", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "poz.csv")
+    assert table.columns.tolist() == ["feature", "poz", "kind"]
+    assert table.feature.tolist() == list(range(84))
+    np.testing.assert_allclose(table.poz, (embedding == 0).mean(axis=0))
+    expected = ["dead" if p == 1 else "rare" if p > 0.5 else "active" for p in table.poz]
+    assert table.kind.tolist() == expected
+    assert set(expected) == {"dead", "rare", "active"}
+    assert re.search(r"84 features: \d+ active, \d+ rare, \d+ dead", done.stdout)
+
+
+@pytest.mark.parametrize("order", ["low", "high", "random"])
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+def test_curve_of_a_file(files, tmp_path, order, metric):
+    embedding, _ = files
+    done = run(
+        "curve", "E.npy", "--out", "c.csv", "--order", order, "--metric", metric, "--seed", "5", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "c.csv")
+    assert table.columns.tolist() == ["k", "r", "r2", "n_images", "poz"]
+    rates = poz.poz(embedding)
+    # Ties by feature index, in both directions; the random order from its seed.
+    expected = {
+        "low": sorted(range(84), key=lambda f: (rates[f], f)),
+        "high": sorted(range(84), key=lambda f: (-rates[f], f)),
+        "random": np.random.default_rng(5).permutation(84),
+    }[order]
+    curve = curves.geometry_curve(embedding, expected, metric=metric)
+    np.testing.assert_allclose(table.r, curve.r, atol=1e-12)
+    np.testing.assert_allclose(table.r2, curve.r2, atol=1e-12)
+    np.testing.assert_array_equal(table.n_images, curve.n_images)
+    np.testing.assert_allclose(table.poz, rates[expected])
+    assert table.k.tolist() == list(range(1, 85))
+
+
+@pytest.mark.parametrize("source", [["RDM.npy"], ["RDM.csv"], ["S.npy", "--similarity"]])
+def test_curve_against_an_rdm(files, tmp_path, source):
+    embedding, pixels = files
+    done = run(
+        "curve",
+        "E.npy",
+        "--human",
+        *source,
+        "--k",
+        "10,40 84",
+        "--out",
+        "c.csv",
+        "--plot",
+        "c.svg",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "c.csv")
+    order = poz.order(poz.poz(embedding))
+    expected = curves.rdm_curve(embedding, pixels, order, k=[10, 40, 84])
+    np.testing.assert_allclose(table.r, expected.r, atol=1e-9)
+    assert table.k.tolist() == [10, 40, 84]
+    assert (table.r > 0).all()
+    drawn = (tmp_path / "c.svg").read_text()
+    assert "low→high PoZ" in drawn
+    assert f"R² with {source[0]}" in drawn
+
+
+def test_curve_of_a_zarr_store_on_a_cluster(files, tmp_path):
+    embedding, _ = files
+    zarr.create_array(str(tmp_path / "E.zarr"), data=embedding, chunks=(40, 84))
+    done = run("curve", "E.zarr", "--scheduler", "local", "--k", "20,84", "--out", "c.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = curves.geometry_curve(embedding, poz.order(poz.poz(embedding)), k=[20, 84])
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "c.csv").r, expected.r, atol=1e-10)
+
+
+def test_a_plot_is_a_picture(files, tmp_path):
+    done = run("curve", "E.npy", "--out", "c.csv", "--plot", "c.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "c.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 400
+        assert len(picture.convert("RGB").getcolors(100_000)) > 20  # something is drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "status"),
+    [
+        (["curve", "none.npy"], "there is no file none.npy", 1),
+        (["curve", "text.npy"], "text.npy is not a .npy file", 1),
+        (["curve", "nan.npy"], "1 of 150 images have NaN or infinite features", 1),
+        (["curve", "negative.npy"], "activations are negative", 1),
+        (["poz", "negative.npy"], "Name the ReLU's layer", 1),
+        (["curve", "two.npy"], "at least three images; got 2", 1),
+        (["curve", "flat.npy"], r"\(n_images, n_features\); got \(150,\)", 1),
+        (["curve", "E.npy", "--human", "none.csv"], "there is no file none.csv", 1),
+        (["curve", "E.npy", "--human", "S.npy"], "look like similarities", 1),
+        (["curve", "E.npy", "--human", "few.npy"], "is of 149 images; the embedding has 150", 1),
+        (["curve", "E.npy", "--human", "oblong.npy"], r"must be square; got \(149, 150\)", 1),
+        (["curve", "E.npy", "--human", "skew.npy"], "not symmetric", 1),
+        (["curve", "E.npy", "--similarity"], "name one with --human", 1),
+        (["curve", "E.npy", "--order", "up"], "--order is low, high or random; got 'up'", 1),
+        (["curve", "E.npy", "--metric", "l2"], "--metric is correlation or cosine; got 'l2'", 1),
+        (["curve", "E.npy", "--k", "a"], "--k is all, or whole numbers", 1),
+        (["curve", "E.npy", "--k", "0,9"], "k must lie between 1 and 84", 1),
+        (["curve", "E.npy", "--plot", "c.gif"], "--plot writes .png or .svg; got 'c.gif'", 1),
+        (["curve", "E.npy", "--human", "RDM.npy", "--scheduler", "local"], "need no cluster", 1),
+        (["curve", "E.npy", "--seed", "x"], "Invalid value for '--seed'", 2),
+        (["curve", "E.npy", "--unknown"], "No such option", 2),
+        (["nothing"], "No such command 'nothing'", 2),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line(files, tmp_path, arguments, message, status):
+    embedding, pixels = files
+    spoilt = embedding.copy()
+    spoilt[3, 4] = np.nan
+    skew = pixels.copy()
+    skew[3, 4] += 1
+    made = {"nan": spoilt, "negative": embedding - 1, "two": embedding[:2], "flat": embedding[:, 0]}
+    made |= {"few": pixels[1:, 1:], "oblong": pixels[1:], "skew": skew}
+    for name, values in made.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    (tmp_path / "text.npy").write_text("hello")
+    out = [] if arguments == ["nothing"] else ["--out", "out.csv"]
+    done = run(*arguments, *out, cwd=tmp_path)
+    assert done.returncode == status
+    assert re.search(message, done.stderr), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_missing_out_and_a_folder_as_out(files, tmp_path):
+    done = run("curve", "E.npy", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "rarefire: Missing option '--out'. See rarefire --help.\n")
+    done = run("poz", "E.npy", "--out", ".", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "it is a folder; name a file" in done.stderr
+
+
+def test_something_unforeseen_is_one_line_too(files, tmp_path):
+    code = (
+        "import sys; from rarefire import cli, poz\n"
+        "def broken(*_): raise RuntimeError('two\\nlines')\n"
+        "poz.poz = broken; sys.argv = ['rarefire', 'poz', 'E.npy', '--out', 'x.csv']; cli.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "rarefire: RuntimeError: two lines (RAREFIRE_DEBUG=1 shows where)\n"
+
+
+# --- the book's own ------------------------------------------------------------------------------
+
+
+def test_error_rates_are_printed_from_the_record(own_cache):
+    done = run("error-rates")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"jackknife of the difference +image +True +0\.0\d\d", done.stdout)
 
 
 def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):

@@ -202,7 +202,7 @@ def test_a_tensor_that_stays_a_tensor_gives_the_same_curve(embedding, monkeypatc
 
     order = poz.order(poz.poz(embedding), first="high")
     expected = curves.geometry_curve(embedding, order)
-    monkeypatch.setattr(curves.blocks, "check_source", lambda x: x)
+    monkeypatch.setattr(curves.blocks, "check_source", lambda x, **_: x)
     found = curves.geometry_curve(torch.from_numpy(embedding), order)
     np.testing.assert_allclose(found.r, expected.r, atol=1e-12)
     np.testing.assert_array_equal(found.n_images, expected.n_images)
@@ -335,6 +335,8 @@ def test_errors_of_rdms(embedding, human, message):
         (lambda e: curves.geometry_curve(e, [0] * 24), "each of the 24 feature indices once"),
         (lambda e: curves.geometry_curve(e, np.arange(24), k=[0, 3]), "k must lie between 1 and 24"),
         (lambda e: curves.geometry_curve(e, np.arange(24), k=[25]), "k must lie between 1 and 24"),
+        (lambda e: curves.geometry_curve(e, np.arange(24), k=[2.5]), r"in whole numbers; got \[2.5\]"),
+        (lambda e: curves.geometry_curve(e, np.arange(24), k=[]), r"k must lie between 1 and 24, .*got \[\]"),
         (lambda e: curves.geometry_curve(e, np.arange(24), metric="euclidean"), "got 'euclidean'"),
         (lambda e: curves.class_curve(e, [0, 1] * 20, np.arange(24)), "at least three classes; got 2"),
         (lambda e: curves.class_curve(e, [0, 1], np.arange(24)), r"labels must be \(40,\)"),

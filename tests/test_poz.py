@@ -118,3 +118,30 @@ def test_batches_must_agree():
     counter.update(TOY)
     with pytest.raises(InputError, match="this batch has 2 features, those before it had 3"):
         counter.update(TOY[:, :2])
+
+
+def test_kinds(embedding):
+    rates = poz.poz(embedding)
+    found = poz.kinds(rates, rare=0.5)
+    assert set(found) <= set(poz.KINDS)
+    for rate, kind in zip(rates, found, strict=True):
+        assert kind == ("dead" if rate == 1 else "rare" if rate > 0.5 else "active")
+    assert poz.kinds([0.8, 0.8001, 1.0]).tolist() == ["active", "rare", "dead"]
+    with pytest.raises(InputError, match=r"one share in \[0, 1\] per feature"):
+        poz.kinds([1.5])
+
+
+def test_poz_of_files_and_tensors_is_that_of_the_array(embedding, tmp_path):
+    import torch
+    import zarr
+
+    np.save(tmp_path / "e.npy", embedding)
+    zarr.create_array(str(tmp_path / "e.zarr"), data=embedding, chunks=(7, 24))
+    expected = poz.poz(embedding)
+    for source in (
+        np.load(tmp_path / "e.npy", mmap_mode="r"),
+        zarr.open(str(tmp_path / "e.zarr"), mode="r"),
+        torch.from_numpy(embedding),
+        embedding.tolist(),
+    ):
+        np.testing.assert_array_equal(poz.poz(source), expected)

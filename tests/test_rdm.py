@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from rarefire import rdm
-from rarefire.errors import InputError, RarefireWarning
+from rarefire.errors import DataError, InputError, RarefireWarning
 
 EXAMPLE = np.array(
     [[0.91, 0.76, 0.3, 0.7, 0.9, 0], [0.40, 0.70, 0.6, 0.3, 0.7, 0], [0.02, 0.40, 0.9, 0.2, 0.2, 0]]
@@ -171,3 +171,76 @@ def test_inputs_are_unmodified(embedding):
 def test_errors_say_what_came_and_what_was_expected(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# --- from a file ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def matrix(rng):
+    return rdm.square(rng.random(45))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", " "])
+@pytest.mark.parametrize("named", [False, True])
+def test_text_with_and_without_names(matrix, tmp_path, delimiter, named):
+    names = [f"image{i}" for i in range(10)]
+    lines = [delimiter.join(repr(float(v)) for v in row) for row in matrix]
+    if named:
+        lines = [f"{n}{delimiter}{line}" for n, line in zip(names, lines, strict=True)]
+        corner = "" if delimiter != " " else "-"
+        lines.insert(0, delimiter.join([corner, *names]))
+    path = tmp_path / "rdm.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    np.testing.assert_array_equal(rdm.read(path), rdm.condensed(matrix))
+
+
+def test_npy_similarities_and_gaps(matrix, tmp_path):
+    np.save(tmp_path / "rdm.npy", matrix)
+    np.testing.assert_array_equal(rdm.read(tmp_path / "rdm.npy"), rdm.condensed(matrix))
+    np.save(tmp_path / "sim.npy", 10 - matrix)
+    found = rdm.read(tmp_path / "sim.npy", similarity=True)
+    assert np.corrcoef(found, rdm.condensed(matrix))[0, 1] == pytest.approx(1)
+    matrix[2, 5] = matrix[5, 2] = np.nan
+    text = "\n".join(",".join("" if np.isnan(v) else str(v) for v in row) for row in matrix)
+    (tmp_path / "gap.csv").write_text(text)
+    assert np.isnan(rdm.read(tmp_path / "gap.csv")).sum() == 1
+
+
+def test_any_diagonal_but_a_similarity_s_is_accepted(matrix, tmp_path, rng):
+    np.fill_diagonal(matrix, rng.random(10) * 0.1)
+    np.save(tmp_path / "rdm.npy", matrix)
+    np.testing.assert_array_equal(rdm.read(tmp_path / "rdm.npy"), rdm.condensed(matrix))
+    np.fill_diagonal(matrix, np.nan)
+    np.save(tmp_path / "rdm.npy", matrix)
+    assert len(rdm.read(tmp_path / "rdm.npy")) == 45
+
+
+def test_errors_of_files(matrix, tmp_path):
+    np.save(tmp_path / "similar.npy", 1 - matrix)
+    np.save(tmp_path / "oblong.npy", matrix[1:])
+    np.save(tmp_path / "skew.npy", np.triu(matrix))
+    np.save(tmp_path / "infinite.npy", np.where(matrix > 0.9, np.inf, matrix))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    (tmp_path / "word.csv").write_text("0,1,2\n1,0,x\n2,3,0\n")
+    (tmp_path / "ragged.csv").write_text("0,1,2\n1,0\n2,3,0\n")
+    (tmp_path / "empty.csv").write_text("")
+    for name, error, message in [
+        ("none.npy", DataError, "there is no file"),
+        ("similar.npy", InputError, "look like similarities"),
+        ("oblong.npy", InputError, r"must be square; got \(9, 10\)"),
+        ("skew.npy", InputError, "not symmetric"),
+        ("infinite.npy", InputError, "values of the RDM in infinite.npy are infinite"),
+        ("objects.npy", DataError, "cannot be read as a matrix of numbers"),
+        ("word.csv", DataError, "row 2, column 3 is 'x'"),
+        ("ragged.csv", DataError, "its rows have 2, 3 entries"),
+        ("empty.csv", DataError, "its rows have no entries"),
+    ]:
+        with pytest.raises(error, match=message):
+            rdm.read(tmp_path / name)
+
+
+def test_check_rdm_names_both_sizes(matrix):
+    np.testing.assert_array_equal(rdm.check_rdm(matrix, 10), rdm.condensed(matrix))
+    with pytest.raises(InputError, match="the RDM is of 10 images; the embedding has 12 images"):
+        rdm.check_rdm(matrix, 12)

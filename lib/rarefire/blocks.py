@@ -71,20 +71,23 @@ def open_embedding(path: str | Path) -> Any:
         raise DataError(f"{path} cannot be read as a .npy array of numbers: {error}") from error
 
 
-def check_source(embedding: Any, *, least: int = 3) -> Any:
+def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     """`embedding` as something with ``shape``, ``dtype`` and slices of rows; its shape is checked.
 
     Parameters
     ----------
     embedding
         As above, or what :func:`numpy.asarray` understands. A torch tensor on the CPU becomes a NumPy
-        array that shares its memory; one on a GPU stays there.
+        array that shares its memory.
     least
         Fewest images allowed.
+    stay
+        Leave a tensor on a GPU where it is, rather than copy it.
     """
     if is_tensor(embedding):
         source = embedding.detach()
-        if source.device.type == "cpu":
+        if source.device.type == "cpu" or not stay:
+            source = source.cpu()
             source = (source.float() if str(source.dtype) == "torch.bfloat16" else source).numpy()
     elif all(hasattr(embedding, name) for name in ("shape", "dtype", "__getitem__")):
         source = embedding

@@ -118,10 +118,12 @@ def geometry_curve(
     """
     if precision not in ("double", "single"):
         raise InputError(f"precision is 'double' or 'single'; got {precision!r}.")
-    source = blocks.check_source(embedding)
-    other = None if reference is None else blocks.check_source(reference)
+    source = blocks.check_source(embedding, stay=True)
+    other = None if reference is None else blocks.check_source(reference, stay=True)
     if other is not None and other.shape[0] != source.shape[0]:
         raise InputError(f"the reference has {other.shape[0]} images, the embedding {source.shape[0]}.")
+    if other is not None and blocks.is_tensor(source) != blocks.is_tensor(other):
+        raise InputError("the embedding and the reference must both be on the GPU, or neither.")
     n_features = source.shape[1]
     indices, steps = check_order(order, n_features), check_steps(k, n_features)
     width = n_features if other is None else other.shape[1]
@@ -297,7 +299,9 @@ def check_steps(k: Sequence[int] | None, n_features: int) -> NDArray[np.intp]:
     """`k` as rising numbers of features without repeats; all of them for None."""
     if k is None:
         return np.arange(1, n_features + 1)
-    steps = np.unique(np.asarray(k, dtype=np.intp))
-    if not len(steps) or steps[0] < 1 or steps[-1] > n_features:
-        raise InputError(f"k must lie between 1 and {n_features}; got {list(k)[:10]}.")
-    return steps
+    steps = np.unique(np.asarray(k))
+    if not len(steps) or steps.dtype.kind not in "iu" or steps[0] < 1 or steps[-1] > n_features:
+        raise InputError(
+            f"k must lie between 1 and {n_features}, in whole numbers; got {np.ravel(k)[:10].tolist()}."
+        )
+    return steps.astype(np.intp)

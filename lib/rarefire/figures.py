@@ -50,6 +50,8 @@ COLOURS = {
     "high": "#d55e00",
     "random": "#7f7f7f",
     "cosine": "#7a4fb5",
+    "ours": "#332288",
+    "naive": "#a11d5f",
     "digits": "#009e73",
     "mnist": "#b8860b",
     "cifar10": "#cc79a7",

@@ -189,24 +189,24 @@ class Grams:
         born = _numpy(scale > 0)
         h = _cast(h, self.precision)
         for step, k in enumerate(self.steps):
-            self._add_step(step, int(k), h, other, scale[:, step], last[:, 0], root)
+            self._add_step(step, h[:, :k], other, scale[:, step], last[:, 0], root)
         self._add_reference(born, other, root)
         self.images += np.count_nonzero(born, axis=0)
         self.count += counts @ born
         self.squares += counts**2 @ born
 
-    def _add_step(self, step: int, k: int, h: Any, other: Any, scale: Any, last: Any, root: Any) -> None:
-        prefix = h[:, :k]
+    def _add_step(self, step: int, prefix: Any, other: Any, scale: Any, last: Any, root: Any) -> None:
+        k = prefix.shape[1]
         z = prefix * _cast(scale * root, self.precision)[:, None]
         self.z[step] += _wide(z.T @ _cast(root, self.precision))
         self.zz[step] += _wide(z.T @ z)
-        if self.own:
-            # zᵀw over the first k features is hᵀ D h with a diagonal D: its root makes it symmetric.
-            y = prefix * _cast((scale * last) ** 0.5 * root, self.precision)[:, None]
-            self.zw[step] += _wide(y.T @ y)
-            self.zw_rest[step] += _wide(z.T @ other[:, k:])
-        else:
+        if not self.own:
             self.zw[step] += _wide(z.T @ other)
+            return
+        self.zw_rest[step] += _wide(z.T @ other[:, k:])
+        # zᵀw over the first k features is hᵀ D h with a diagonal D: its root makes it symmetric.
+        y = prefix * _cast((scale * last) ** 0.5 * root, self.precision)[:, None]
+        self.zw[step] += _wide(y.T @ y)
 
     def _add_reference(self, born: NDArray[np.bool_], other: Any, root: Any) -> None:
         """Sums of the reference, kept under the step from which on an image is defined."""

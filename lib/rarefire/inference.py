@@ -660,7 +660,7 @@ def random_orders(
     progress
         Show a progress bar.
     """
-    source = blocks.check_source(embedding)
+    source = blocks.check_source(embedding, stay=rdm is None)
     n_features = source.shape[1]
     indices, steps = check_order(order, n_features), check_steps(k, n_features)
     if n_orders < 1:

@@ -49,8 +49,7 @@ def poz(embedding: Any) -> NDArray[np.float64]:
     if len(getattr(embedding, "shape", ())) == 2:
         source = blocks.check_source(embedding, least=0)
         for rows in blocks.spans(source, elements=2**22):
-            block = blocks.read(source, rows)
-            counter.update(block.cpu() if blocks.is_tensor(block) else block)
+            counter.update(blocks.read(source, rows))
     else:
         counter.update(embedding)
     return counter.result()

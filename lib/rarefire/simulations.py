@@ -198,13 +198,13 @@ def _similarities(features: P) -> P:
 
 def paired_t_over_folds(sample: Sample, rng: np.random.Generator, *, seeds: int = 8, folds: int = 5) -> float:
     """P of a paired t test over `seeds` × `folds` test folds of the same images. Not valid."""
-    d = _differences_over_folds(sample, rng, seeds=seeds, folds=folds)
+    d = differences_over_folds(sample, rng, seeds=seeds, folds=folds)
     return float(stats.ttest_1samp(d, 0).pvalue)
 
 
 def nadeau_bengio(sample: Sample, rng: np.random.Generator, *, seeds: int = 8, folds: int = 5) -> float:
     """P of the same test with the variance corrected for overlapping folds (Nadeau & Bengio 2003)."""
-    d = _differences_over_folds(sample, rng, seeds=seeds, folds=folds)
+    d = differences_over_folds(sample, rng, seeds=seeds, folds=folds)
     variance = d.var(ddof=1) * (1 / len(d) + 1 / (folds - 1))
     return float(2 * stats.t.sf(abs(d.mean()) / np.sqrt(variance), len(d) - 1))
 
@@ -232,7 +232,8 @@ def best_k(sample: Sample, rng: np.random.Generator) -> float:  # noqa: ARG001
     return float(np.nanmin(p))
 
 
-def _differences_over_folds(sample: Sample, rng: np.random.Generator, *, seeds: int, folds: int) -> P:
+def differences_over_folds(sample: Sample, rng: np.random.Generator, *, seeds: int = 8, folds: int = 5) -> P:
+    """r(kept, human) − r(all, human) on every test fold of the same images: ``(seeds × folds,)``."""
     unit, _ = unit_vectors(sample.embedding)
     first, _ = unit_vectors(sample.embedding[:, : sample.kept])
     n = len(unit)
@@ -382,6 +383,7 @@ TESTS: dict[str, Simulated] = {
     "bootstrap band of r over k": Simulated(_band_misses, "image", has_power=False),
 }
 EFFECT = 0.1  # planted in the worlds in which power is measured
+SIMULATIONS = 2000  # of each test in each kind of world, in the recorded table
 #: Rows of the table: the tests, and the order of their random numbers.
 NAMES = tuple(TESTS)
 
@@ -426,7 +428,7 @@ def _one(test: str, given: World, seed: Sequence[int]) -> bool:
         return TESTS[test].rejects(given, np.random.default_rng(seed))
 
 
-def error_rates(*, n: int = 2000, use_shipped: bool = True, progress: bool = False) -> pd.DataFrame:
+def error_rates(*, n: int = SIMULATIONS, use_shipped: bool = True, progress: bool = False) -> pd.DataFrame:
     """Measure how often each test is wrong in a null world, and right in one with an effect.
 
     Parameters
@@ -436,7 +438,7 @@ def error_rates(*, n: int = 2000, use_shipped: bool = True, progress: bool = Fal
     use_shipped
         Whether the recorded rates count.
     progress
-        Show progress bars; 2,000 simulations take most of an hour on two cores.
+        Show progress bars; the recorded number takes half an hour on two cores.
 
     Returns
     -------
@@ -462,7 +464,7 @@ def error_rates(*, n: int = 2000, use_shipped: bool = True, progress: bool = Fal
     )
 
 
-def ship(path: str | Path, *, n: int = 2000) -> Path:
+def ship(path: str | Path, *, n: int = SIMULATIONS) -> Path:
     """Write the rates as a file of shipped results; what is cached is not simulated again."""
     found = [_recorded(test, n=n, use_shipped=False, progress=True) for test in NAMES]
     return store.pack(path, found)

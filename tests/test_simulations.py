@@ -1,0 +1,134 @@
+"""Worlds with known truth: the truth is what they say, and the recorded error rates come out again."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rarefire import simulations
+from rarefire.errors import InputError, UnknownNameError
+
+
+def r_with(sample, k, human):
+    similarity = simulations._similarities(sample.embedding[:, :k])
+    return -np.corrcoef(similarity, human)[0, 1]
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.3])
+def test_a_large_sample_has_the_population_s_correlations(effect):
+    world = simulations.world(effect=effect)
+    sample = world.sample(np.random.default_rng(1), n_images=2000)
+    found = [r_with(sample, k, sample.human) for k in world.ks]
+    np.testing.assert_allclose(found, world.r, atol=0.012)
+    np.testing.assert_allclose(world.r[:-1] / world.r[-1], 1 + effect)
+    assert world.ks[-1] == sample.embedding.shape[1] == 64
+
+
+def test_subjects_differ_and_their_mean_difference_is_none():
+    world = simulations.world()
+    sample = world.sample(np.random.default_rng(2), n_images=1000, n_subjects=60)
+    kept, whole = ([r_with(sample, k, h) for h in sample.human] for k in (sample.kept, 64))
+    d = np.array(kept) - np.array(whole)
+    assert d.std() > 0.02  # people do differ
+    assert abs(d.mean()) < 4 * d.std() / np.sqrt(60) + 0.01
+
+
+def test_features_are_post_relu_and_rarer_in_later_groups():
+    sample = simulations.world().sample(np.random.default_rng(3))
+    assert sample.embedding.min() == 0
+    silent = (sample.embedding == 0).reshape(120, 8, 8).mean(axis=(0, 2))
+    assert silent[-1] > silent[0] + 0.2
+    assert sample.order.tolist() == list(range(64))
+
+
+def test_williams_is_the_published_formula():
+    """Steiger (1980), equation 7, written out with three correlations and n."""
+    sample = simulations.world().sample(np.random.default_rng(4), n_images=12)
+    kept = simulations._similarities(sample.embedding[:, : sample.kept])
+    whole = simulations._similarities(sample.embedding)
+    r12, r13, r23 = (
+        np.corrcoef(a, b)[0, 1] for a, b in ((sample.human, kept), (sample.human, whole), (kept, whole))
+    )
+    n = 66
+    det = np.linalg.det(np.array([[1, r12, r13], [r12, 1, r23], [r13, r23, 1]]))
+    t = (r12 - r13) * np.sqrt(
+        (n - 1) * (1 + r23) / (2 * det * (n - 1) / (n - 3) + ((r12 + r13) / 2) ** 2 * (1 - r23) ** 3)
+    )
+    expected = 2 * stats.t.sf(abs(t), n - 3)
+    # Both similarities and judgments enter with their sign turned, which leaves |t| as it is.
+    turned = simulations.williams(sample, np.random.default_rng(0))
+    signs = np.array([-r12, -r13])
+    mean = signs.mean()
+    t = (signs[0] - signs[1]) * np.sqrt(
+        (n - 1) * (1 + r23) / (2 * det * (n - 1) / (n - 3) + mean**2 * (1 - r23) ** 3)
+    )
+    assert turned == pytest.approx(expected)
+    assert turned == pytest.approx(2 * stats.t.sf(abs(t), n - 3))
+
+
+def test_fold_tests_are_made_of_the_folds():
+    sample = simulations.world().sample(np.random.default_rng(5))
+    d = simulations.differences_over_folds(sample, np.random.default_rng(6))
+    assert d.shape == (40,)
+    p = simulations.paired_t_over_folds(sample, np.random.default_rng(6))
+    assert p == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    t = d.mean() / np.sqrt(d.var(ddof=1) * (1 / 40 + 1 / 4))
+    corrected = simulations.nadeau_bengio(sample, np.random.default_rng(6))
+    assert corrected == pytest.approx(2 * stats.t.sf(abs(t), 39))
+    # The first fold, by hand.
+    part = np.array_split(np.random.default_rng(6).permutation(120), 5)[0]
+    rows, columns = np.triu_indices(120, 1)
+    use = np.isin(rows, part) & np.isin(columns, part)
+    kept, whole = (simulations._similarities(sample.embedding[:, :k])[use] for k in (sample.kept, 64))
+    expected = np.corrcoef(kept, -sample.human[use])[0, 1] - np.corrcoef(whole, -sample.human[use])[0, 1]
+    assert d[0] == pytest.approx(expected)
+
+
+def test_simulations_do_not_depend_on_how_they_are_spread():
+    test = "jackknife of the difference"
+    alone = simulations.rejections(test, n=12, effect=simulations.EFFECT, jobs=1)
+    spread = simulations.rejections(test, n=12, effect=simulations.EFFECT, jobs=2)
+    np.testing.assert_array_equal(alone, spread)
+    assert 0 < alone.sum() < 12
+    other = simulations.rejections(test, n=12, effect=simulations.EFFECT, seed=1, jobs=1)
+    assert not np.array_equal(alone, other)
+
+
+def test_recorded_rates_need_no_computing(own_cache):
+    table = simulations.error_rates()
+    assert table["test"].tolist() == list(simulations.NAMES)
+    assert list(own_cache.rglob("*")) == []
+
+
+def test_no_offered_test_is_above_its_level():
+    table = simulations.error_rates()
+    offered = table[table.valid]
+    assert (offered["false positives"] <= 0.05 + 2 * offered["error"]).all()
+    naive = table.set_index("test")["false positives"]
+    assert naive["paired t over 8 × 5 folds"] > 0.2
+    assert naive["Williams' test over pairs"] > 0.1
+    power = offered["power"][[simulations.TESTS[t].has_power for t in offered["test"]]]
+    assert (power > 0.2).all()
+
+
+# Slow: half a minute for each of the slower tests; all of them regenerate the recorded table.
+@pytest.mark.parametrize("test", simulations.NAMES)
+def test_the_recorded_rates_come_out_again(test):
+    """500 new null studies, and 100 with an effect, with other random numbers."""
+    recorded = simulations.error_rates().set_index("test").loc[test]
+    cases = [(500, 0.0, recorded["false positives"])]
+    if simulations.TESTS[test].has_power:
+        cases.append((100, simulations.EFFECT, recorded["power"]))
+    for n, effect, rate in cases:
+        found = simulations.rejections(test, n=n, effect=effect, seed=1).mean()
+        expected = min(max(rate, 0.005), 0.995)
+        chance = np.sqrt(expected * (1 - expected) * (1 / n + 1 / simulations.SIMULATIONS))
+        assert abs(found - rate) <= 4 * chance, (effect, found, rate)
+        if effect == 0 and recorded["valid"]:
+            assert found <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / n)
+
+
+def test_errors():
+    with pytest.raises(UnknownNameError, match="no test 'jackknife'. There are: jackknife"):
+        simulations.rejections("jackknife", n=1)
+    with pytest.raises(InputError, match="at least two groups of four features; got 1 of 8"):
+        simulations.world(n_groups=1)
