@@ -339,9 +339,9 @@ def test_change_of_prediction_says_everything(embedding, human):
     assert (found.k, found.n, found.unit, found.level) == (8, 40, "image", 0.95)
     assert found.method == "delete-one-image jackknife, t with n − 1 df"
     text = str(found)
-    assert f"difference {found.estimate:+.3f}" in text
-    assert "df = 39" in text
-    assert "unit of replication: image" in text
+    assert text.startswith(f"D = {found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}], p = ")
+    assert f"df = 39\nr = {found.r_kept:.3f} with 8 features, {found.r_all:.3f} with all\n" in text
+    assert text.endswith("unit of replication: image (n = 40)")
 
 
 def test_change_of_prediction_by_other_methods(embedding, human, rng):
@@ -360,7 +360,7 @@ def test_change_of_prediction_by_other_methods(embedding, human, rng):
     )
     assert most.k in (4, 8, 16)
     assert np.isnan(most.df)
-    assert "df" not in str(most).split("(")[0]
+    assert "df" not in str(most).splitlines()[0]
     assert "largest |t| over 3 numbers" in most.method
 
 

@@ -48,7 +48,9 @@ def _readable(command: Callable[..., None]) -> Callable[..., None]:
             print(f"rarefire: {text} (RAREFIRE_DEBUG=1 shows where)", file=sys.stderr)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            print("rarefire: interrupted; what is finished is kept.", file=sys.stderr)
+            print(
+                "rarefire: interrupted. What is finished is kept, nothing is half-written.", file=sys.stderr
+            )
             raise typer.Exit(130) from None
 
     return wrapped

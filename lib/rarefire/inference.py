@@ -174,9 +174,9 @@ class Test:
     def __str__(self) -> str:
         freedom = f", df = {self.df:g}" if np.isfinite(self.df) else ""
         return (
-            f"r = {self.r_kept:.3f} with {self.k} features, {self.r_all:.3f} with all: difference "
-            f"{self.estimate:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.3g}{freedom} "
-            f"({self.method}; unit of replication: {self.unit})"
+            f"D = {self.estimate:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.3g}{freedom}\n"
+            f"r = {self.r_kept:.3f} with {self.k} features, {self.r_all:.3f} with all\n"
+            f"{self.method}; unit of replication: {self.unit} (n = {self.n})"
         )
 
 
