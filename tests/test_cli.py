@@ -11,7 +11,7 @@ import pytest
 import zarr
 from PIL import Image
 
-from rarefire import curves, embeddings, poz, rdm, store, studies, training
+from rarefire import cli, curves, embeddings, poz, rdm, store, studies, training
 
 PROGRAM = Path(sys.executable).with_name("rarefire")
 
@@ -139,7 +139,7 @@ def test_a_plot_is_a_picture(files, tmp_path):
         (["curve", "negative.npy"], "activations are negative", 1),
         (["poz", "negative.npy"], "Name the ReLU's layer", 1),
         (["curve", "two.npy"], "at least three images; got 2", 1),
-        (["curve", "flat.npy"], r"\(n_images, n_features\); got \(150,\)", 1),
+        (["curve", "flat.npy"], r"must be \(n_images, n_features\) .*; got \(150,\)", 1),
         (["curve", "E.npy", "--human", "none.csv"], "there is no file none.csv", 1),
         (["curve", "E.npy", "--human", "S.npy"], "look like similarities", 1),
         (["curve", "E.npy", "--human", "few.npy"], "is of 149 images; the embedding has 150", 1),
@@ -157,7 +157,7 @@ def test_a_plot_is_a_picture(files, tmp_path):
         (["nothing"], "No such command 'nothing'", 2),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line(files, tmp_path, arguments, message, status):
+def test_what_a_user_gets_wrong_is_one_line(files, tmp_path, monkeypatch, capsys, arguments, message, status):
     embedding, pixels = files
     spoilt = embedding.copy()
     spoilt[3, 4] = np.nan
@@ -169,11 +169,15 @@ def test_what_a_user_gets_wrong_is_one_line(files, tmp_path, arguments, message,
         np.save(tmp_path / f"{name}.npy", values)
     (tmp_path / "text.npy").write_text("hello")
     out = [] if arguments == ["nothing"] else ["--out", "out.csv"]
-    done = run(*arguments, *out, cwd=tmp_path)
-    assert done.returncode == status
-    assert re.search(message, done.stderr), done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stdout == ""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["rarefire", *arguments, *out])
+    with pytest.raises(SystemExit) as stopped:
+        cli.run()
+    assert stopped.value.code == status
+    said = capsys.readouterr()
+    assert re.search(message, said.err), said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert said.out == ""
     assert not (tmp_path / "out.csv").exists()
 
 

@@ -107,7 +107,7 @@ def curve_command(
     """R² of the first k features' RDM with a reference, for every k. Equal PoZ goes by feature index."""
     import pandas as pd
 
-    from rarefire import blocks, curves, figures, poz, rdm
+    from rarefire import blocks, curves, poz, rdm
 
     if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"--plot writes .png or .svg; got {plot.name!r}.")
@@ -141,6 +141,8 @@ def curve_command(
     against = "the full embedding" if human is None else human.name
     shown = {"low": "low→high PoZ", "high": "high→low PoZ", "random": f"random order, seed {seed}"}[order]
     if plot is not None:
+        from rarefire import figures
+
         figures.save_curve(plot, found, cut, title=shown, against=against)
     undefined = int((found.r != found.r).sum())
     note = f" R² is undefined (empty) at {undefined:,} of {len(table):,} k." if undefined else ""

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import rankdata
 
 from rarefire.errors import DataError, InputError, RarefireWarning
 
@@ -136,6 +135,8 @@ def compare(first: ArrayLike, second: ArrayLike, *, method: Comparator = "r2") -
         which = "first" if a.min() == a.max() else "second"
         raise InputError(f"all values of the {which} RDM are equal: there is no correlation.")
     if method == "spearman":
+        from scipy.stats import rankdata  # slow to import, and rarely needed
+
         a, b = rankdata(a), rankdata(b)
     r = float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
     return r * r if method == "r2" else r
