@@ -446,6 +446,8 @@ def change(e, h, **options):
             lambda e, h, g: inference.random_orders(e, np.arange(24), rng=g, n_orders=3, k=[24]).maximum(),
             "no k at which all orders are defined and differ",
         ),
+        (lambda e, h, g: inference.jackknife(e, np.arange(24), rdm=[h, h]), r"square, .*got \(2, 780\)"),
+        (lambda e, h, g: inference.bootstrap(e, np.arange(24), rdm=h[:9], rng=g), "9 pairs, which no number"),
         (lambda e, h, g: inference.two_factor_bootstrap(e, np.arange(24), rdms=[h], rng=g), "two subjects"),
         (lambda e, h, g: inference.seed_interval(np.ones((1, 4))), r"at least two instances; got \(1, 4\)"),
         (lambda e, h, g: inference.seed_interval(np.ones((2, 4)), k=[1]), "k has 1 entries, values 4 steps"),

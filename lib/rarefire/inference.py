@@ -296,7 +296,7 @@ class Replicates:
         t = np.full(len(value), np.nan)
         t[use] = np.abs(value[use]) / se[use]
         # Bootstrap values scatter with the uncorrected SE; widened here to the t distribution's tails.
-        largest = np.nanmax(np.abs(draws[:, use] - value[use]) / se[use], axis=1)
+        largest = np.nan_to_num(np.abs(draws[:, use] - value[use]) / se[use]).max(axis=1)
         largest = _widen(largest, float(self.df[use].min()), self.n_images[use].min())
         exceed = (largest[:, None] >= t[None, use]).sum(axis=0)
         p_at = np.full(len(value), np.nan)
@@ -437,7 +437,8 @@ def jackknife(
     if rdm is None and n * (n - 1) // 2 > _PAIRS:
         found = resampling.jackknife_over_images(source, indices, steps, metric)
         return Replicates("jackknife", steps, *found, own=True)
-    r, r_all, given = resample(source, indices, steps, metric, rdm, without_each(n))
+    judged = None if rdm is None else check_rdm(rdm, n)
+    r, r_all, given = resample(source, indices, steps, metric, judged, without_each(n))
     # Deleting an image that is not in the sums changes nothing: it is no replicate.
     out = (given.scale == 0).T
     draws, draws_all = (np.where(out, np.nan, v[0, 1:]) for v in (r, r_all))
@@ -477,8 +478,8 @@ def bootstrap(
     if rdm is None and n * (n - 1) // 2 > _PAIRS:
         found = resampling.bootstrap_over_images(source, indices, steps, metric, counts, progress=progress)
         return Replicates("bootstrap", steps, *found, own=True)
-    weigh = drawn(counts)
-    r, r_all, given = resample(source, indices, steps, metric, rdm, weigh, progress=progress)
+    judged = None if rdm is None else check_rdm(rdm, n)
+    r, r_all, given = resample(source, indices, steps, metric, judged, drawn(counts), progress=progress)
     draws = r[0, 1:], r_all[0, 1:]
     return Replicates("bootstrap", steps, r[0, 0], r_all[0, 0], *draws, given.n_images, own=rdm is None)
 

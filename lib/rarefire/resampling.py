@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import sparse
 from tqdm import tqdm
 
 from rarefire import blocks, grams, pairs
 from rarefire.errors import InputError
 from rarefire.grams import Grams, PairSums, correlation
-from rarefire.rdm import check_rdm
 
 __all__ = ["bootstrap_over_images", "draw", "drawn", "jackknife_over_images", "resample", "without_each"]
 
@@ -71,20 +70,32 @@ def resample(
     order: NDArray[np.intp],
     steps: NDArray[np.intp],
     metric: str,
-    rdm: ArrayLike | None,
+    rdm: NDArray[np.float64] | None,
     weigh: _Weigh,
     *,
     progress: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
-    """Correlate the first k, and of all features under each weighting: ``(n_rdms, 1 + n_draws, n_steps)``."""
+    """Correlate the first k features, and all of them, with each RDM under each weighting of the images.
+
+    Parameters
+    ----------
+    source, order, steps, metric
+        The embedding, the insertion order, the numbers k and the metric, checked.
+    rdm
+        Dissimilarities, ``(n_pairs,)`` or ``(n_rdms, n_pairs)``; None for the embedding's own geometry.
+    weigh
+        :func:`without_each` or :func:`drawn`.
+
+    Returns
+    -------
+    r, r_all, prefixes
+        ``(n_rdms, 1 + n_draws, n_steps)`` both, all images first; and the prepared embedding.
+    """
     n = source.shape[0]
     given = pairs.prefixes(source, order, steps, metric=metric)
     whole = np.concatenate([given.tile(slice(i, i + 1), slice(i + 1, n))[0] for i in range(n - 1)])
-    if rdm is None:
-        references = [whole]
-    else:
-        people = _references(rdm, n)
-        references = [np.nanmean(h) - h for h in people]  # as similarities, centred
+    # As similarities, centred.
+    references = [whole] if rdm is None else [np.nanmean(h) - h for h in np.atleast_2d(rdm)]
     known = [np.isfinite(h) for h in references]
     gaps = not all(u.all() for u in known)
 
@@ -193,10 +204,3 @@ def draw(n: int, times: int, rng: np.random.Generator) -> NDArray[np.float64]:
     if not isinstance(rng, np.random.Generator):
         raise InputError(f"rng is a numpy.random.Generator; got {type(rng).__name__}.")
     return rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
-
-
-def _references(rdm: ArrayLike, n: int) -> NDArray[np.float64]:
-    """One RDM or several, ``(n_rdms, n_pairs)``."""
-    values = np.asarray(rdm, dtype=np.float64)
-    several = values.ndim == 3 or (values.ndim == 2 and values.shape != (n, n))
-    return np.stack([check_rdm(v, n) for v in (values if several else [values])])
