@@ -160,3 +160,9 @@ def test_errors_of_files(tmp_path):
     }.items():
         with pytest.raises(DataError, match=message):
             blocks.open_embedding(tmp_path / name)
+
+
+def test_without_zarr_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(DataError, match=r"to read zarr stores: pip install 'rarefire\[scale\]'"):
+        blocks.open_embedding(tmp_path)

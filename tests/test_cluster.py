@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -108,3 +109,9 @@ def test_errors_from_workers_and_from_here(client, many, tmp_path):
         cluster.geometry_curve(tmp_path / "none.npy", np.arange(32), scheduler=client)
     with pytest.raises(DataError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
         cluster.geometry_curve(many, np.arange(32), scheduler="tcp://127.0.0.1:9")
+
+
+def test_without_dask_it_says_what_to_install(many, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(DataError, match=r"needs Dask: pip install 'rarefire\[scale\]'"):
+        cluster.geometry_curve(many, np.arange(32))

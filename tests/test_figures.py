@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from rarefire import figures
-from rarefire.errors import InputError
+from rarefire.errors import DataError, InputError
 
 
 @pytest.fixture
@@ -119,3 +119,22 @@ def test_curve_panels_and_percent(rng):
 def test_errors(drawn, options, message):
     with pytest.raises(InputError, match=message):
         figures.show(drawn[0], **options)
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_a_curve_in_a_file(tmp_path, embedding, suffix):
+    from rarefire import curves
+
+    curve = curves.geometry_curve(embedding, np.arange(24))
+    path = tmp_path / f"curve.{suffix}"
+    figures.save_curve(path, curve, np.linspace(0, 1, 24), title="low→high PoZ", against="people")
+    first = path.read_bytes()
+    figures.save_curve(path, curve, np.linspace(0, 1, 24), title="low→high PoZ", against="people")
+    assert path.read_bytes() == first  # the same numbers make the same file
+    if suffix == "svg":
+        assert "R² with people" in first.decode()
+    with pytest.raises(InputError, match="a .png or .svg file; got 'curve.gif'"):
+        figures.save_curve(tmp_path / "curve.gif", curve, np.linspace(0, 1, 24), title="", against="")
+    (tmp_path / f"folder.{suffix}").mkdir()
+    with pytest.raises(DataError, match="it is a folder"):
+        figures.save_curve(tmp_path / f"folder.{suffix}", curve, np.linspace(0, 1, 24), title="", against="")

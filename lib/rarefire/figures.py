@@ -268,6 +268,9 @@ def save_curve(path: str | Path, curve: Curve, poz: ArrayLike, *, title: str, ag
     title, against
         Written above, and named as the reference.
     """
+    kind = Path(path).suffix[1:].lower()
+    if kind not in ("png", "svg"):
+        raise InputError(f"a curve is drawn into a .png or .svg file; got {Path(path).name!r}.")
     figure, axes = panel(5.2, 3.2, title=title)
     marker = {"marker": "o", "markersize": 3.5} if len(curve.k) <= 30 else {}
     axes.plot(curve.k, curve.r2, color=COLOURS["low"], label=f"R² with {against}", **marker)  # type: ignore[arg-type]
@@ -277,7 +280,6 @@ def save_curve(path: str | Path, curve: Curve, poz: ArrayLike, *, title: str, ag
     with _style():
         figure.legend(loc="outside lower center", ncols=2)
         buffer = io.BytesIO()
-        kind = Path(path).suffix[1:].lower()
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
     with store.atomic_write(path) as file:

@@ -431,9 +431,8 @@ def jackknife(
     Replicates
         ``draws`` are ``(n_images, n_steps)``; NaN where the image has no defined similarity.
     """
-    source = blocks.check_source(embedding)
+    source, indices, steps = _checked(embedding, order, k)
     n = source.shape[0]
-    indices, steps = check_order(order, source.shape[1]), check_steps(k, source.shape[1])
     if rdm is None and n * (n - 1) // 2 > _PAIRS:
         found = resampling.jackknife_over_images(source, indices, steps, metric)
         return Replicates("jackknife", steps, *found, own=True)
@@ -471,9 +470,8 @@ def bootstrap(
     progress
         Show a progress bar.
     """
-    source = blocks.check_source(embedding)
+    source, indices, steps = _checked(embedding, order, k)
     n = source.shape[0]
-    indices, steps = check_order(order, source.shape[1]), check_steps(k, source.shape[1])
     counts = draw(n, n_boot, rng)
     if rdm is None and n * (n - 1) // 2 > _PAIRS:
         found = resampling.bootstrap_over_images(source, indices, steps, metric, counts, progress=progress)
@@ -514,9 +512,8 @@ def two_factor_bootstrap(
     The corrected two-factor bootstrap of Schütt et al. (2023): variances with both, with subjects
     alone and with images alone are combined, since drawing both at once overestimates.
     """
-    source = blocks.check_source(embedding)
+    source, indices, steps = _checked(embedding, order, k)
     n = source.shape[0]
-    indices, steps = check_order(order, source.shape[1]), check_steps(k, source.shape[1])
     people = _subjects(rdms, n)
     counts = draw(n, n_boot, rng)
     shares = draw(len(people), n_boot, rng) / len(people)
@@ -661,9 +658,8 @@ def random_orders(
     progress
         Show a progress bar.
     """
-    source = blocks.check_source(embedding, stay=rdm is None)
+    source, indices, steps = _checked(embedding, order, k, stay=rdm is None)
     n_features = source.shape[1]
-    indices, steps = check_order(order, n_features), check_steps(k, n_features)
     if n_orders < 1:
         raise InputError(f"n_orders must be at least 1; got {n_orders}.")
     last = int(steps[-1])
@@ -805,6 +801,14 @@ def spearman_brown(r: float, *, length: float = 2) -> float:
 
 
 # --- helpers -------------------------------------------------------------------------------------
+
+
+def _checked(
+    embedding: Any, order: ArrayLike, k: Sequence[int] | None, *, stay: bool = False
+) -> tuple[Any, NDArray[np.intp], NDArray[np.intp]]:
+    """The embedding, the order and the steps, as every function here takes them."""
+    source = blocks.check_source(embedding, stay=stay)
+    return source, check_order(order, source.shape[1]), check_steps(k, source.shape[1])
 
 
 def _subjects(rdms: ArrayLike, n_images: int | None = None) -> NDArray[np.float64]:
