@@ -354,7 +354,8 @@ def test_change_of_prediction_by_other_methods(embedding, human, rng):
     both = inference.change_of_prediction(
         embedding, people, order, k=8, method="subjects-and-images", n_boot=100, rng=rng
     )
-    assert (both.unit, both.df) == ("subject and image", 2)
+    assert (both.unit, both.df, both.n, both.n_subjects) == ("subject and image", 2, 40, 3)
+    assert str(both).endswith("subject and image (3 subjects, 40 images)")
     most = inference.change_of_prediction(
         embedding, human, order, k=[4, 8, 16, 24], method="maximum", n_boot=200, rng=rng
     )

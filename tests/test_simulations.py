@@ -94,7 +94,7 @@ def test_recorded_rates_need_no_computing(own_cache):
 
 def test_no_offered_test_is_above_its_level():
     table = simulations.error_rates()
-    offered = table[table.valid]
+    offered = table[table.offered]
     assert (offered["false positives"] <= 0.05 + 2 * offered["error"]).all()
     naive = table.set_index("test")["false positives"]
     assert naive["paired t over 8 × 5 folds"] > 0.2
@@ -116,7 +116,7 @@ def test_the_recorded_rates_come_out_again(test):
         expected = min(max(rate, 0.005), 0.995)
         chance = np.sqrt(expected * (1 - expected) * (1 / n + 1 / simulations.SIMULATIONS))
         assert abs(found - rate) <= 4 * chance, (effect, found, rate)
-        if effect == 0 and recorded["valid"]:
+        if effect == 0 and recorded["offered"]:
             assert found <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / n)
 
 

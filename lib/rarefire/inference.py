@@ -149,8 +149,8 @@ class Test:
         Number of features.
     r_kept, r_all
         r of the first k features, and of all of them, with people.
-    n
-        Images that the answer rests on.
+    n, n_subjects
+        Images that the answer rests on; subjects, where they were drawn too, else 0.
     unit, method
         What was taken to vary, and what was done, in words.
     """
@@ -168,15 +168,17 @@ class Test:
     r_kept: float
     r_all: float
     n: int
+    n_subjects: int
     unit: str
     method: str
 
     def __str__(self) -> str:
         freedom = f", df = {self.df:g}" if np.isfinite(self.df) else ""
+        units = f"{self.n_subjects} subjects, {self.n} images" if self.n_subjects else f"n = {self.n}"
         return (
             f"D = {self.estimate:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.3g}{freedom}\n"
             f"r = {self.r_kept:.3f} with {self.k} features, {self.r_all:.3f} with all\n"
-            f"{self.method}; unit of replication: {self.unit} (n = {self.n})"
+            f"{self.method}; unit of replication: {self.unit} ({units})"
         )
 
 
@@ -296,7 +298,8 @@ class Replicates:
         t = np.full(len(value), np.nan)
         t[use] = np.abs(value[use]) / se[use]
         # Bootstrap values scatter with the uncorrected SE; widened here to the t distribution's tails.
-        largest = np.nan_to_num(np.abs(draws[:, use] - value[use]) / se[use]).max(axis=1)
+        largest = (np.abs(draws[:, use] - value[use]) / se[use]).max(axis=1)
+        largest = largest[np.isfinite(largest)]  # of the samples that are defined at every k
         largest = _widen(largest, float(self.df[use].min()), self.n_images[use].min())
         exceed = (largest[:, None] >= t[None, use]).sum(axis=0)
         p_at = np.full(len(value), np.nan)
@@ -550,8 +553,7 @@ def change_of_prediction(
         Dissimilarities of the images: condensed ``(n(n-1)/2,)`` or square ``(n, n)``; for
         ``"subjects-and-images"`` one for each subject, with a leading axis.
     order
-        ``(n_features,)``. PoZ that orders features should come from other images, or be independent
-        of people's judgments, as PoZ is.
+        ``(n_features,)``, taken as given: PoZ that orders the features should come from other images.
     k
         How many features are kept; chosen beforehand or on other images, not at the curve's peak.
         With ``"maximum"``, all the k that were looked at.
@@ -626,6 +628,7 @@ def change_of_prediction(
         r_kept=float(replicates.r[at]),
         r_all=float(replicates.r_all[at]),
         n=int(replicates.n_images[at]),
+        n_subjects=replicates.n_subjects,
         unit=replicates.unit,
         method=name,
     )
