@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 import zarr
 
@@ -115,6 +116,8 @@ def test_threads_follow_the_libraries_own_limit():
         (np.zeros((4, 0)), "at least one feature"),
         (np.array([["a", "b"]] * 4), "real numbers; got <U1"),
         (np.zeros((4, 2), dtype=complex), "real numbers; got complex128"),
+        (np.ma.masked_less(np.eye(4), 0.5), "a masked array; pass a plain one"),
+        (scipy.sparse.eye_array(4), "a sparse array; pass a plain one"),
     ],
 )
 def test_errors_of_sources(given, message):

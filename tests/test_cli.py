@@ -181,6 +181,41 @@ def test_what_a_user_gets_wrong_is_one_line(files, tmp_path, monkeypatch, capsys
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_what_is_read_is_never_overwritten(files, tmp_path, monkeypatch):
+    before = {name: (tmp_path / name).read_bytes() for name in ("E.npy", "RDM.npy")}
+    for arguments in (
+        ["poz", "E.npy", "--out", "E.npy"],
+        ["curve", "E.npy", "--human", "RDM.npy", "--out", "./RDM.npy"],
+        ["curve", "E.npy", "--out", "z.svg", "--plot", "z.svg"],
+    ):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["rarefire", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.run()
+        assert stopped.value.code == 1
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert not (tmp_path / "z.svg").exists()
+
+
+def test_a_plot_that_cannot_be_written_leaves_no_table(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for out, plot in (("z.csv", "E.npy/z.png"), ("E.npy/z.csv", "z.png")):
+        arguments = ["rarefire", "curve", "E.npy", "--k", "9", "--out", out, "--plot", plot]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit):
+            cli.run()
+        assert "could not write" in capsys.readouterr().err
+        assert not (tmp_path / "z.csv").exists()
+        assert not (tmp_path / "z.png").exists()
+
+
+def test_a_dollar_sign_in_a_file_s_name_is_no_formula(files, tmp_path):
+    (tmp_path / "RDM.npy").rename(tmp_path / "a$_{x$.npy")
+    arguments = ("--human", "a$_{x$.npy", "--k", "9", "--out", "z.csv", "--plot", "z.svg")
+    done = run("curve", "E.npy", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_missing_out_and_a_folder_as_out(files, tmp_path):
     done = run("curve", "E.npy", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, "rarefire: Missing option '--out'. See rarefire --help.\n")

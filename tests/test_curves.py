@@ -218,6 +218,49 @@ def test_a_tensor_on_a_gpu(embedding):
     np.testing.assert_allclose(found.r, curves.geometry_curve(embedding, order).r, atol=1e-10)
 
 
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+@pytest.mark.parametrize("alike", [1e-1, 1e-2, 1e-4])
+@pytest.mark.parametrize("way", ["pairs", "images", "single"])
+def test_images_that_are_nearly_alike(metric, alike, way, monkeypatch, rng):
+    """All similarities near 1: r must not drown in their size."""
+    if way != "pairs":
+        over_images(monkeypatch)
+    embedding = rng.random(12) + 1 + alike * rng.normal(size=(30, 12))
+    precision = "single" if way == "single" else "double"
+    found = curves.geometry_curve(embedding, np.arange(12), k=[3, 6, 9], metric=metric, precision=precision)
+    for k, r in zip(found.k, found.r, strict=True):
+        partial, full = (spdist(x, metric) for x in (embedding[:, :k], embedding))
+        assert r == pytest.approx(np.corrcoef(partial, full)[0, 1], abs=1e-4 if way == "single" else 1e-6)
+    human = rng.random(435)
+    judged = curves.rdm_curve(embedding, human, np.arange(12), k=[6], metric=metric)
+    expected = np.corrcoef(spdist(embedding[:, :6], metric), human)[0, 1]
+    assert judged.r[0] == pytest.approx(expected, abs=1e-6)
+
+
+def spdist(x, metric):
+    from scipy.spatial.distance import pdist
+
+    return pdist(x, metric)
+
+
+def test_images_that_nobody_judged_do_not_count(embedding, rng):
+    human = np.full((40, 40), np.nan)
+    human[:12, :12] = rdm.square(rng.random(66))
+    found = curves.rdm_curve(embedding, human, np.arange(24), k=[20])
+    few = curves.rdm_curve(embedding[:12], human[:12, :12], np.arange(24), k=[20])
+    assert found.r[0] == pytest.approx(few.r[0], abs=1e-12)
+    assert found.n_images.tolist() == few.n_images.tolist() == [12]
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-3, 1e200])
+def test_the_scale_of_judgments_does_not_matter(embedding, rng, size):
+    human = rng.random(780)
+    expected = curves.rdm_curve(embedding, human, np.arange(24)).r
+    np.testing.assert_allclose(
+        curves.rdm_curve(embedding, human * size, np.arange(24)).r, expected, atol=1e-9
+    )
+
+
 def test_several_passes_give_the_same_curve(embedding, monkeypatch):
     over_images(monkeypatch)
     order = np.arange(24)

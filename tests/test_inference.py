@@ -198,6 +198,40 @@ def test_missing_judgments_differ_between_subjects(embedding, rng):
     assert found.r[0] == pytest.approx(expected, abs=1e-12)
 
 
+def test_images_that_nobody_judged_are_no_replicates(embedding, rng):
+    human = np.full((40, 40), np.nan)
+    human[:12, :12] = rdm.square(rng.random(66))
+    for options in ({"method": "jackknife"}, {"method": "bootstrap", "n_boot": 50}):
+        found, few = (
+            change(e, h, **options, **({"rng": np.random.default_rng(1)} if "n_boot" in options else {}))
+            for e, h in ((embedding, human), (embedding[:12], human[:12, :12]))
+        )
+        assert (found.n, found.df) == (few.n, few.df)
+        assert found.se == pytest.approx(few.se, rel=1e-9)
+
+
+def test_a_replicate_that_is_missing_is_not_passed_over(rng):
+    """Seven images alike and one apart: without that one nothing varies."""
+    embedding = np.tile(rng.random(6), (8, 1))
+    embedding[0] = rng.random(6)
+    human = rdm.square(rng.random(28) * 0.1)
+    human[0, 1:] = human[1:, 0] = 1
+    found = inference.jackknife(embedding, np.arange(6), rdm=human, k=[5])
+    assert np.isnan(found.draws[0, 0])
+    assert np.isnan(found.estimate("r").se[0])
+
+
+def test_dead_features_change_nothing_at_all(embedding):
+    order = poz.order(poz.poz(embedding))
+    alive = int((poz.poz(embedding) < 1).sum())
+    assert alive < 24
+    human = np.random.default_rng(0).random(780)
+    found = inference.change_of_prediction(
+        embedding, human, order, k=alive, method="jackknife", metric="cosine"
+    )
+    assert (found.estimate, found.p) == (0, 1)
+
+
 # --- over the whole curve ------------------------------------------------------------------------
 
 
@@ -247,6 +281,8 @@ def test_an_order_that_matters_is_found_and_one_that_does_not_is_not(rng):
     options = {"rdm": people, "rng": rng, "n_orders": 99, "k": [6, 12]}
     found = inference.random_orders(features, np.arange(36), **options)
     assert found.p[0] == found.maximum() * 2 == 0.02
+    every = inference.random_orders(features, rng.permutation(36), **{**options, "k": [36]})
+    assert every.p[0] == 1  # all features are all features, in any order
     chance = inference.random_orders(features, rng.permutation(36), **options)
     assert chance.p[0] > 0.05
     assert chance.maximum() > 0.05
@@ -454,8 +490,15 @@ def change(e, h, **options):
         (lambda e, h, g: inference.seed_interval(np.ones((2, 4)), k=[1]), "k has 1 entries, values 4 steps"),
         (lambda e, h, g: inference.holm([0.2, 1.2]), r"numbers in \[0, 1\]"),
         (lambda e, h, g: inference.noise_ceiling(h), r"at least two subjects; got \(780,\)"),
-        (lambda e, h, g: inference.spearman_brown(-1.0), r"lies in \(−1, 1\]; got -1"),
-        (lambda e, h, g: inference.spearman_brown(1.1), r"lies in \(−1, 1\]; got 1.1"),
+        (lambda e, h, g: inference.spearman_brown(-0.5, length=3), "above"),
+        (lambda e, h, g: inference.random_orders(e, np.arange(24), rng=3), "Generator; got int"),
+        (lambda e, h, g: inference.split_half([h, h], rng=g, n_splits=0), "n_splits must be at least 1"),
+        (
+            lambda e, h, g: inference.bootstrap(e, np.arange(24), rdm=h, n_boot=9, rng=g).maximum(level=2),
+            r"level lies in \(0, 1\); got 2",
+        ),
+        (lambda e, h, g: inference.spearman_brown(-1.0), r"lies in \(−1, 1\], .*; got -1"),
+        (lambda e, h, g: inference.spearman_brown(1.1), r"lies in \(−1, 1\], .*; got 1.1"),
     ],
 )
 def test_errors(embedding, human, rng, call, message):

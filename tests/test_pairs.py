@@ -28,7 +28,7 @@ def test_sums_equal_the_pairs_one_by_one(late, rng, metric, gaps, steps):
     upper = np.triu_indices(40, 1)
     for step, k in enumerate(steps):
         unit, defined = rdm.unit_vectors(late[:, :k], metric=metric)
-        a, b = (unit @ unit.T)[upper], reference[upper]
+        a, b = (unit @ unit.T)[upper] - 1, reference[upper]
         use = np.isfinite(b) & defined[upper[0]] & defined[upper[1]]
         a, b = a[use], b[use]
         expected = [use.sum(), a.sum(), (a * a).sum(), b.sum(), (b * b).sum(), (a * b).sum()]
@@ -42,8 +42,8 @@ def test_more_images_than_a_tile_holds(rng):
     given = pairs.prefixes(embedding, np.arange(12), np.arange(1, 13), metric="correlation")
     found = pairs.pair_sums(given, given.tile)
     similarity = np.corrcoef(embedding)[np.triu_indices(300, 1)]
-    assert found.a[-1] == pytest.approx(similarity.sum(), abs=1e-8)
-    assert found.ab[-1] == pytest.approx((similarity**2).sum(), abs=1e-8)
+    assert found.a[-1] == pytest.approx((similarity - 1).sum(), abs=1e-8)
+    assert found.ab[-1] == pytest.approx(((similarity - 1) ** 2).sum(), abs=1e-8)
     assert found.bb[-1] == pytest.approx(found.aa[-1], abs=1e-8)
 
 
@@ -54,15 +54,16 @@ def test_similarities_in_consecutive_parts(late):
     parts = [pairs.similarities(given, part, running) for part in (slice(0, 2), slice(2, 5), slice(5, 6))]
     upper = np.triu_indices(40, 1)
     for k, values in zip(steps, np.concatenate(parts), strict=True):
-        unit, _ = rdm.unit_vectors(late[:, :k])
-        np.testing.assert_allclose(values, (unit @ unit.T)[upper], atol=1e-12)
+        unit, defined = rdm.unit_vectors(late[:, :k])
+        use = defined[upper[0]] & defined[upper[1]]
+        np.testing.assert_allclose(values, np.where(use, (unit @ unit.T)[upper] - 1, 0), atol=1e-12)
 
 
 def test_prefixes_in_an_order_and_without_some_images(late, rng):
     order, keep = rng.permutation(24), rng.random(40) > 0.3
     given = pairs.prefixes(late, order, np.array([24]), metric="cosine", keep=keep)
     unit, defined = rdm.unit_vectors(late, metric="cosine")
-    np.testing.assert_allclose(given.tile(slice(0, 4), slice(5, 40)), unit[:4] @ unit[5:].T, atol=1e-12)
+    np.testing.assert_allclose(given.tile(slice(0, 4), slice(5, 40)), unit[:4] @ unit[5:].T - 1, atol=1e-12)
     assert given.n_images[0] == (keep & defined).sum()
 
 

@@ -195,6 +195,29 @@ def test_text_with_and_without_names(matrix, tmp_path, delimiter, named):
     np.testing.assert_array_equal(rdm.read(path), rdm.condensed(matrix))
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("header", [True, False])
+def test_tables_as_pandas_writes_them(matrix, tmp_path, first, index, header):
+    import pandas as pd
+
+    numbers = list(range(first, first + 10))
+    frame = pd.DataFrame(matrix, index=numbers, columns=numbers)
+    frame.to_csv(tmp_path / "rdm.csv", index=index, header=header)
+    np.testing.assert_array_equal(rdm.read(tmp_path / "rdm.csv"), rdm.condensed(matrix))
+
+
+def test_quoted_names_missing_values_and_a_delimiter_at_the_end(matrix, tmp_path):
+    names = [f'"image, {i}"' for i in range(10)]
+    rows = [[n, *map(repr, map(float, row))] for n, row in zip(names, matrix, strict=True)]
+    rows[0][2] = rows[1][1] = "NA"
+    text = "\n".join(",".join(row) + "," for row in [["", *names], *rows]) + "\n\n"
+    (tmp_path / "rdm.csv").write_text(text)
+    found = rdm.read(tmp_path / "rdm.csv")
+    assert np.isnan(found[0])
+    np.testing.assert_array_equal(found[1:], rdm.condensed(matrix)[1:])
+
+
 def test_npy_similarities_and_gaps(matrix, tmp_path):
     np.save(tmp_path / "rdm.npy", matrix)
     np.testing.assert_array_equal(rdm.read(tmp_path / "rdm.npy"), rdm.condensed(matrix))
@@ -222,6 +245,9 @@ def test_errors_of_files(matrix, tmp_path):
     np.save(tmp_path / "skew.npy", np.triu(matrix))
     np.save(tmp_path / "infinite.npy", np.where(matrix > 0.9, np.inf, matrix))
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    np.save(tmp_path / "triangle.npy", np.triu(matrix))
+    np.save(tmp_path / "nothing.npy", np.where(np.eye(10), 0, np.nan))
+    np.save(tmp_path / "complex.npy", matrix.astype(complex))
     (tmp_path / "word.csv").write_text("0,1,2\n1,0,x\n2,3,0\n")
     (tmp_path / "ragged.csv").write_text("0,1,2\n1,0\n2,3,0\n")
     (tmp_path / "empty.csv").write_text("")
@@ -232,7 +258,10 @@ def test_errors_of_files(matrix, tmp_path):
         ("skew.npy", InputError, "not symmetric"),
         ("infinite.npy", InputError, "values of the RDM in infinite.npy are infinite"),
         ("objects.npy", DataError, "cannot be read as a matrix of numbers"),
-        ("word.csv", DataError, "row 2, column 3 is 'x'"),
+        ("word.csv", DataError, "row 2, column 3 of the numbers is 'x'"),
+        ("triangle.npy", InputError, "Fill in both triangles"),
+        ("nothing.npy", InputError, "holds no value for any pair"),
+        ("complex.npy", DataError, "its numbers are complex"),
         ("ragged.csv", DataError, "its rows have 2, 3 entries"),
         ("empty.csv", DataError, "its rows have no entries"),
     ]:

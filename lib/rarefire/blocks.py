@@ -84,6 +84,9 @@ def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     stay
         Leave a tensor on a GPU where it is, rather than copy it.
     """
+    if isinstance(embedding, np.ma.MaskedArray) or hasattr(embedding, "toarray"):
+        kind = "masked" if isinstance(embedding, np.ma.MaskedArray) else "sparse"
+        raise InputError(f"the embedding is a {kind} array; pass a plain one (.filled(…) or .toarray()).")
     if is_tensor(embedding):
         source = embedding.detach()
         if source.device.type == "cpu" or not stay:

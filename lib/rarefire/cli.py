@@ -77,6 +77,7 @@ def poz_command(
 
     from rarefire import blocks, poz
 
+    _apart(embedding, out)
     rates = poz.poz(blocks.open_embedding(embedding))
     kinds = poz.kinds(rates, rare=rare)
     _write_table(pd.DataFrame({"feature": range(len(rates)), "poz": rates, "kind": kinds}), out)
@@ -109,6 +110,7 @@ def curve_command(
 
     from rarefire import blocks, curves, poz, rdm
 
+    _apart(embedding, human, out, plot)
     if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"--plot writes .png or .svg; got {plot.name!r}.")
     if order not in ("low", "high", "random"):
@@ -137,13 +139,18 @@ def curve_command(
         found = curves.geometry_curve(source, indices, progress=progress, **options)
     cut = rates[indices[found.k - 1]]
     table = pd.DataFrame({"k": found.k, "r": found.r, "r2": found.r2, "n_images": found.n_images, "poz": cut})
-    _write_table(table, out)
     against = "the full embedding" if human is None else human.name
     shown = {"low": "low→high PoZ", "high": "high→low PoZ", "random": f"random order, seed {seed}"}[order]
     if plot is not None:
         from rarefire import figures
 
         figures.save_curve(plot, found, cut, title=shown, against=against)
+    try:
+        _write_table(table, out)
+    except RarefireError:
+        if plot is not None:  # both or neither
+            plot.unlink(missing_ok=True)
+        raise
     undefined = int((found.r != found.r).sum())
     note = f" R² is undefined (empty) at {undefined:,} of {len(table):,} k." if undefined else ""
     print(
@@ -161,6 +168,14 @@ def _insertion(rates: NDArray[np.float64], order: str, seed: int) -> NDArray[np.
     if order == "random":
         return np.random.default_rng(seed).permutation(len(rates))
     return poz.order(rates, first="low" if order == "low" else "high")
+
+
+def _apart(*paths: Path | None) -> None:
+    """No file that is written is one that is read, or another one that is written."""
+    named = [path.resolve() for path in paths if path is not None]
+    for path in named:
+        if named.count(path) > 1:
+            raise InputError(f"{path.name} is named twice: what is written must not replace what is read.")
 
 
 def _steps(text: str) -> list[int] | None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from rarefire import blocks, grams
 from rarefire.curves import Curve, check_order, check_steps
 from rarefire.errors import DataError, InputError
-from rarefire.grams import Grams, correlation
+from rarefire.grams import LEAST, Grams, correlation
 from rarefire.rdm import Metric
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def geometry_curve(
                 ) from error
             finally:
                 client.cancel(futures)
-            r[group], left[group] = correlation(total.sums()), total.images
+            r[group] = correlation(total.sums(), least=LEAST[precision])
+            left[group] = total.images
     return Curve(steps, r, left, n_features)
 
 

@@ -271,9 +271,9 @@ def save_curve(path: str | Path, curve: Curve, poz: ArrayLike, *, title: str, ag
     kind = Path(path).suffix[1:].lower()
     if kind not in ("png", "svg"):
         raise InputError(f"a curve is drawn into a .png or .svg file; got {Path(path).name!r}.")
-    figure, axes = panel(5.2, 3.2, title=title)
+    figure, axes = panel(5.2, 3.2, title=_plain(title))
     marker = {"marker": "o", "markersize": 3.5} if len(curve.k) <= 30 else {}
-    axes.plot(curve.k, curve.r2, color=COLOURS["low"], label=f"R² with {against}", **marker)  # type: ignore[arg-type]
+    axes.plot(curve.k, curve.r2, color=COLOURS["low"], label=_plain(f"R² with {against}"), **marker)  # type: ignore[arg-type]
     label = "PoZ of the feature at the cut"
     axes.plot(curve.k, poz, color=COLOURS["random"], linewidth=1, linestyle="--", label=label)
     axes.set(xlabel="number of features", xlim=(0, curve.n_features), ylim=(0, 1.02))
@@ -284,6 +284,11 @@ def save_curve(path: str | Path, curve: Curve, poz: ArrayLike, *, title: str, ag
         figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
     with store.atomic_write(path) as file:
         file.write(buffer.getvalue())
+
+
+def _plain(text: str) -> str:
+    """Text as it is: a dollar sign in a file's name is no formula."""
+    return text.replace("$", r"\$")
 
 
 # --- on the page ---------------------------------------------------------------------------------

@@ -31,10 +31,21 @@ from rarefire import blocks
 from rarefire.blocks import is_tensor
 from rarefire.errors import InputError
 
-__all__ = ["Grams", "PairSums", "correlation", "groups", "over_blocks", "residuals", "unit_scale"]
+__all__ = [
+    "Grams",
+    "PairSums",
+    "correlation",
+    "groups",
+    "over_blocks",
+    "residuals",
+    "unit_scale",
+]
 
 # A variance of similarities below this share of their mean square is rounding, not variation.
 ROUNDING = 1e-13
+_FLOOR = 1e-27  # the same for similarities in [−1, 1] that are all the same
+#: The same for sums over images, where products of size 1 are added before their mean is taken off.
+LEAST = {"double": 1e-6, "single": 1e-2}
 MEMORY = 2**27  # numbers (1 GiB) that sums may take in all
 BLOCK = 2**19  # numbers in one block of rows: it and what is made of it fit the processor's cache
 
@@ -55,14 +66,20 @@ class PairSums:
     ab: NDArray[np.float64]
 
 
-def correlation(sums: PairSums) -> NDArray[np.float64]:
-    """Pearson r between the two lists of similarities, in [−1, 1]; NaN where one does not vary."""
+def correlation(sums: PairSums, *, least: float = ROUNDING) -> NDArray[np.float64]:
+    """Pearson r between two lists of similarities, in [−1, 1]; NaN where one does not vary.
+
+    `least` is the smallest variance, as a share of the mean square, that is not taken for rounding.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         mean_a, mean_b = sums.a / sums.pairs, sums.b / sums.pairs
         square_a, square_b = sums.aa / sums.pairs, sums.bb / sums.pairs
         var_a, var_b = square_a - mean_a**2, square_b - mean_b**2
+        varies = (var_a > np.maximum(least * square_a, _FLOOR)) & (
+            var_b > np.maximum(least * square_b, _FLOOR)
+        )
         # Three pairs at least: two or one would always correlate perfectly.
-        varies = (var_a > ROUNDING * square_a) & (var_b > ROUNDING * square_b) & (sums.pairs >= 3)
+        varies &= sums.pairs >= 3
         r = (sums.ab / sums.pairs - mean_a * mean_b) / np.sqrt(np.where(varies, var_a * var_b, np.nan))
     return np.clip(r, -1, 1)
 

@@ -24,8 +24,8 @@ from tqdm import tqdm
 from rarefire import blocks, curves, resampling
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
-from rarefire.rdm import Metric, check_rdm
-from rarefire.resampling import draw, drawn, resample, without_each
+from rarefire.rdm import Metric, check_rdm, judged_images
+from rarefire.resampling import check_rng, draw, drawn, resample, without_each
 
 __all__ = [
     "Estimate",
@@ -51,6 +51,7 @@ Quantity = Literal["r", "r2", "difference"]
 Method = Literal["jackknife", "bootstrap", "subjects-and-images", "maximum"]
 _METHODS = ("jackknife", "bootstrap", "subjects-and-images", "maximum")
 
+_SAME = 1e-12  # differences between correlations below this are rounding
 _PAIRS = 2**21  # up to that many pairs, resampling goes through pairs; above, through sums over images
 
 
@@ -259,7 +260,7 @@ class Replicates:
             low, high, p = value - quantile * se, value + quantile * se, _p(value, se, self.df)
         else:
             z, z_se = _fisher(self.r), self._spread(_fisher(self.draws))
-            exact = np.abs(self.r) == 1  # a curve's end, where it is compared with itself
+            exact = np.abs(self.r) > 1 - _SAME  # a curve's end, where it is compared with itself
             with np.errstate(invalid="ignore"):
                 low, high = (np.where(exact, self.r, np.tanh(z + s * quantile * z_se)) for s in (-1, 1))
             p = np.where(exact, 0.0, _p(z, z_se, self.df))
@@ -291,6 +292,7 @@ class Replicates:
             value, draws = _fisher(self.r), _fisher(self.draws)
         else:
             raise InputError(f"quantity is r or difference; got {quantity!r}.")
+        _quantile(level, self.df)  # checks it
         se = self._spread(draws)
         use = (se > 0) & np.isfinite(value)
         if not use.any():
@@ -317,13 +319,16 @@ class Replicates:
             raise InputError(
                 "the reference is the embedding itself, which all features reproduce: no difference."
             )
-        return self.r - self.r_all, self.draws - self.draws_all
+        d = self.r - self.r_all, self.draws - self.draws_all
+        return np.where(np.abs(d[0]) < _SAME, 0, d[0]), np.where(np.abs(d[1]) < _SAME, 0, d[1])
 
     def _spread(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
         """Standard error from the replicates of a quantity."""
         n = np.maximum(self.n_images, 2)
         if self.kind == "jackknife":
-            return np.where(self.n_images >= 3, np.sqrt((n - 1) * _variance(draws, ddof=0)), np.nan)
+            # Every image that is in must have a replicate: the one that lacks it may matter most.
+            every = (np.isfinite(draws).sum(axis=0) == self.n_images) & (self.n_images >= 3)
+            return np.where(every, np.sqrt((n - 1) * _variance(draws, ddof=0)), np.nan)
         if self.kind == "bootstrap":
             return _mostly(draws, np.sqrt(n / (n - 1) * _variance(draws, ddof=1)))
         # Drawing both at once counts some of the variance twice; combined as rsatoolbox does it.
@@ -358,15 +363,15 @@ class RandomOrders:
     def p(self) -> NDArray[np.float64]:
         """``(n_steps,)``, two-sided p that the order is one of the random ones."""
         n = np.isfinite(self.null).sum(axis=0)
-        above = (self.null >= self.r).sum(axis=0)
-        below = (self.null <= self.r).sum(axis=0)
+        above = (self.null >= self.r - _SAME).sum(axis=0)
+        below = (self.null <= self.r + _SAME).sum(axis=0)
         p = np.minimum(1, 2 * (1 + np.minimum(above, below)) / (1 + n))
         return np.where(np.isfinite(self.r) & (n > 0), p, np.nan)
 
     def maximum(self) -> float:
         """P over all k at once: the largest deviation from the random orders, studentised."""
         every = np.vstack([self.r, self.null])
-        use = np.isfinite(every).all(axis=0) & (np.ptp(every, axis=0) > 0)
+        use = np.isfinite(every).all(axis=0) & (np.ptp(every, axis=0) > _SAME)
         if not use.any():
             raise InputError("there is no k at which all orders are defined and differ.")
         # The order in question is one of them under the null, so it counts in mean and spread too.
@@ -439,8 +444,8 @@ def jackknife(
     if rdm is None and n * (n - 1) // 2 > _PAIRS:
         found = resampling.jackknife_over_images(source, indices, steps, metric)
         return Replicates("jackknife", steps, *found, own=True)
-    judged = None if rdm is None else check_rdm(rdm, n)
-    r, r_all, given = resample(source, indices, steps, metric, judged, without_each(n))
+    source, judged = _judged(source, rdm)
+    r, r_all, given = resample(source, indices, steps, metric, judged, without_each(source.shape[0]))
     # Deleting an image that is not in the sums changes nothing: it is no replicate.
     out = (given.scale == 0).T
     draws, draws_all = (np.where(out, np.nan, v[0, 1:]) for v in (r, r_all))
@@ -475,12 +480,13 @@ def bootstrap(
     """
     source, indices, steps = _checked(embedding, order, k)
     n = source.shape[0]
-    counts = draw(n, n_boot, rng)
     if rdm is None and n * (n - 1) // 2 > _PAIRS:
+        counts = draw(n, n_boot, rng)
         found = resampling.bootstrap_over_images(source, indices, steps, metric, counts, progress=progress)
         return Replicates("bootstrap", steps, *found, own=True)
-    judged = None if rdm is None else check_rdm(rdm, n)
-    r, r_all, given = resample(source, indices, steps, metric, judged, drawn(counts), progress=progress)
+    source, judged = _judged(source, rdm)
+    weigh = drawn(draw(source.shape[0], n_boot, rng))
+    r, r_all, given = resample(source, indices, steps, metric, judged, weigh, progress=progress)
     draws = r[0, 1:], r_all[0, 1:]
     return Replicates("bootstrap", steps, r[0, 0], r_all[0, 0], *draws, given.n_images, own=rdm is None)
 
@@ -580,8 +586,8 @@ def change_of_prediction(
     """
     if method not in _METHODS:
         raise InputError(f"method is one of {', '.join(_METHODS)}; got {method!r}.")
-    several = not isinstance(k, (int, np.integer))
-    steps = sorted(set(k)) if several else [k]  # type: ignore[arg-type]
+    several = np.ndim(k) > 0
+    steps: Any = np.unique(k).tolist() if several else [k]
     if several != (method == "maximum"):
         raise InputError(
             "method 'maximum' needs the list of all k that were looked at; the others one k, chosen "
@@ -663,8 +669,9 @@ def random_orders(
     """
     source, indices, steps = _checked(embedding, order, k, stay=rdm is None)
     n_features = source.shape[1]
-    if n_orders < 1:
-        raise InputError(f"n_orders must be at least 1; got {n_orders}.")
+    if not isinstance(n_orders, (int, np.integer)) or n_orders < 1:
+        raise InputError(f"n_orders must be a whole number, at least 1; got {n_orders}.")
+    check_rng(rng)
     last = int(steps[-1])
     options: dict[str, Any] = {"k": steps.tolist(), "metric": metric}
     whole = source if blocks.is_tensor(source) else np.asarray(source[:])
@@ -783,6 +790,9 @@ def split_half(rdms: ArrayLike, *, n_splits: int = 100, rng: np.random.Generator
         Random halves of the subjects, and where they come from.
     """
     people = _subjects(rdms)
+    check_rng(rng)
+    if n_splits < 1:
+        raise InputError(f"n_splits must be at least 1; got {n_splits}.")
     half = len(people) // 2
     found = []
     for _ in range(n_splits):
@@ -798,8 +808,8 @@ def spearman_brown(r: float, *, length: float = 2) -> float:
     >>> round(spearman_brown(0.913), 3)
     0.955
     """
-    if not -1 < r <= 1:
-        raise InputError(f"a reliability lies in (−1, 1]; got {r}.")
+    if not -1 < r <= 1 or 1 + (length - 1) * r <= 0:
+        raise InputError(f"a reliability lies in (−1, 1], above −1 / (length − 1); got {r}.")
     return length * r / (1 + (length - 1) * r)
 
 
@@ -812,6 +822,18 @@ def _checked(
     """The embedding, the order and the steps, as every function here takes them."""
     source = blocks.check_source(embedding, stay=stay)
     return source, check_order(order, source.shape[1]), check_steps(k, source.shape[1])
+
+
+def _judged(source: Any, rdm: ArrayLike | None) -> tuple[Any, NDArray[np.float64] | None]:
+    """The images that were judged at all, and the judgments: the others are no units of replication."""
+    if rdm is None:
+        return source, None
+    values = check_rdm(rdm, source.shape[0])
+    use = judged_images(values)
+    if use.all():
+        return source, values
+    rows, columns = np.triu_indices(len(use), k=1)
+    return np.asarray(source[:])[use], values[use[rows] & use[columns]]
 
 
 def _subjects(rdms: ArrayLike, n_images: int | None = None) -> NDArray[np.float64]:
@@ -857,7 +879,7 @@ def _widen(largest: NDArray[np.float64], df: float, n: int) -> NDArray[np.float6
 
 def _fisher(r: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fisher's z; NaN for a correlation that is exactly 1 and so has no spread."""
-    return np.arctanh(np.where(np.abs(r) < 1, r, np.nan))
+    return np.arctanh(np.where(np.abs(r) <= 1 - _SAME, r, np.nan))
 
 
 def _quantile(level: float, df: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -59,10 +59,10 @@ class Prefixes:
         return np.asarray((self.scale > 0).sum(axis=1))
 
     def tile(self, rows: slice, columns: slice) -> NDArray[np.float64]:
-        """Similarities over all features between some images and others."""
+        """Similarities over all features between some images and others, less 1."""
         left = self.values[:, rows] * self.full[rows]
         right = self.values[:, columns] * self.full[columns]
-        return np.asarray(left.T @ right)
+        return np.asarray(left.T @ right - 1)
 
 
 def prefixes(
@@ -110,7 +110,9 @@ def pair_sums(
     *,
     progress: bool = False,
 ) -> PairSums:
-    """Sums over pairs of similarities and a reference, for each step.
+    """Sums over pairs of (similarity − 1) and a reference, for each step.
+
+    Less one, because where all images are alike the variation would drown in the similarities' size.
 
     Parameters
     ----------
@@ -143,7 +145,7 @@ def pair_sums(
 
 
 def similarities(given: Prefixes, steps: slice, running: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The similarities of all pairs themselves, for few images.
+    """The similarities of all pairs, less 1, for few images.
 
     Parameters
     ----------
@@ -200,9 +202,11 @@ def _tile(values, scale, step_of, first, reference, mask, row, column, sums, bor
         a, aa, ab = 0.0, 0.0, 0.0
         for r in range(rows):
             x, norm = values[f, row + r], scale[step, row + r]
+            itself = 1.0 if norm > 0 else 0.0
             for c in range(max(0, row + r + 1 - column), columns):
                 dots[r, c] += x * values[f, column + c]
-                similarity = dots[r, c] * norm * scale[step, column + c]
+                other = scale[step, column + c]
+                similarity = dots[r, c] * norm * other - (itself if other > 0 else 0.0)
                 if mask is not None:
                     similarity *= mask[r, c]
                 a += similarity
@@ -223,5 +227,7 @@ def _row(values, scale, step_of, i, running, out):  # type: ignore[no-untyped-de
             running[start + j] += x * values[f, j]
         if step >= 0:
             norm = scale[step, i]
+            itself = 1.0 if norm > 0 else 0.0
             for j in range(i + 1, n):
-                out[step, start + j] = running[start + j] * norm * scale[step, j]
+                other = scale[step, j]
+                out[step, start + j] = running[start + j] * norm * other - (itself if other > 0 else 0.0)

@@ -207,7 +207,7 @@ def silence(poz_training: ArrayLike, embedding: ArrayLike, labels: ArrayLike) ->
 def _post_relu(values: ArrayLike, *, dimensions: int | None = None) -> NDArray[Any]:
     """`values` as an array of activations, checked."""
     activations = np.asarray(values)
-    if activations.ndim < 2 or (dimensions is not None and activations.ndim != dimensions):
+    if activations.ndim not in ((2, 4) if dimensions is None else (dimensions,)):
         expected = "(n_images, n_features)" + (
             " or (n_images, n_channels, h, w)" if dimensions is None else ""
         )

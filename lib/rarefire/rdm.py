@@ -6,6 +6,7 @@ An RDM is kept condensed: the upper triangle, row by row, ``n(n-1)/2`` numbers, 
 
 from __future__ import annotations
 
+import csv
 import math
 import warnings
 from pathlib import Path
@@ -17,7 +18,17 @@ from scipy.spatial.distance import pdist, squareform
 
 from rarefire.errors import DataError, InputError, RarefireWarning
 
-__all__ = ["check_rdm", "class_means", "compare", "rdm", "read", "square", "unit_vectors"]
+__all__ = [
+    "check_rdm",
+    "class_means",
+    "compare",
+    "judged_images",
+    "rdm",
+    "read",
+    "square",
+    "standardised",
+    "unit_vectors",
+]
 
 Metric = Literal["correlation", "cosine", "euclidean"]
 METRICS = ("correlation", "cosine", "euclidean")
@@ -150,7 +161,8 @@ def condensed(rdm: ArrayLike) -> NDArray[np.float64]:
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise InputError(f"an RDM is square, or condensed to one dimension; got {values.shape}.")
     if not np.allclose(values, values.T, equal_nan=True):
-        raise InputError("the RDM is not symmetric: its upper and lower triangles differ.")
+        half = " Fill in both triangles." if not np.nan_to_num(np.tril(values, -1)).any() else ""
+        raise InputError(f"the RDM is not symmetric: its upper and lower triangles differ.{half}")
     return values[np.triu_indices(len(values), k=1)]
 
 
@@ -178,6 +190,23 @@ def check_rdm(rdm: ArrayLike, n_images: int) -> NDArray[np.float64]:
     if known.min() == known.max():
         raise InputError("all values of the RDM are equal: there is no correlation.")
     return values
+
+
+def standardised(rdm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Dissimilarities as similarities of mean 0 and standard deviation 1, whatever their scale."""
+    size = np.nanmax(np.abs(rdm))
+    scaled = rdm / size if size > 0 else rdm
+    centred = np.nanmean(scaled) - scaled
+    spread = np.nanstd(centred)
+    return np.asarray(centred / spread if spread > 0 else centred)
+
+
+def judged_images(rdm: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which images have a value with any other, of a condensed RDM: ``(n_images,)``."""
+    n = round((1 + math.sqrt(1 + 8 * len(rdm))) / 2)
+    rows, columns = np.triu_indices(n, k=1)
+    known = np.isfinite(rdm)
+    return (np.bincount(rows[known], minlength=n) + np.bincount(columns[known], minlength=n)) > 0
 
 
 def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
@@ -210,6 +239,8 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
         raise DataError(f"there is no file {path}.")
     try:
         values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _parse(path)
+        if np.iscomplexobj(values):
+            raise ValueError("its numbers are complex")
         values = np.asarray(values, dtype=np.float64)
     except (ValueError, TypeError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read as a matrix of numbers: {error}") from error
@@ -220,6 +251,8 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
             f"{np.count_nonzero(np.isinf(values))} values of the RDM in {path.name} are infinite."
         )
     upper = condensed(values)
+    if not np.isfinite(upper).any():
+        raise InputError(f"the RDM in {path.name} holds no value for any pair.")
     if similarity:
         return np.asarray(np.nanmax(upper, initial=0) - upper)
     itself = np.diag(values)
@@ -235,12 +268,25 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
 def _parse(path: Path) -> NDArray[np.float64]:
     """A matrix of numbers from text."""
     text = path.read_text(encoding="utf-8-sig")
-    delimiter = next((d for d in (",", ";", "\t") if d in text), None)
-    lines = [line for line in text.splitlines() if line.strip()]
-    rows = [[cell.strip().strip('"') for cell in line.split(delimiter)] for line in lines]
-    if rows and not all(_is_number(cell) for cell in rows[0]):
+    delimiter = next((d for d in (",", ";", "\t") if d in text), " ")
+    lines = [line.strip(" ") for line in text.splitlines() if line.strip()]
+    rows = [
+        [cell.strip() for cell in row]
+        for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
+    ]
+    if rows and len(rows[0]) > 1 and all(len(row) > 1 and not row[-1] for row in rows):
+        rows = [row[:-1] for row in rows]  # a delimiter at the end of every line
+    named = (
+        rows
+        and (
+            not all(_is_number(cell) for cell in rows[0])  # names above the columns
+            or len(rows) == len(rows[0]) + 1  # numbers above them
+            or (not rows[0][0] and rows[0][1:] == [row[0] for row in rows[1:]])  # and before the rows
+        )
+    )
+    if named:
         rows = rows[1:]
-    if rows and not any(_is_number(row[0]) for row in rows if row[0]) and any(row[0] for row in rows):
+    if rows and (not all(_is_number(row[0]) for row in rows) or len(rows[0]) == len(rows) + 1):
         rows = [row[1:] for row in rows]
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
@@ -248,15 +294,18 @@ def _parse(path: Path) -> NDArray[np.float64]:
     for i, row in enumerate(rows):
         for j, cell in enumerate(row):
             if not _is_number(cell):
-                raise ValueError(f"row {i + 1}, column {j + 1} is {cell!r}")
-    return np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
+                raise ValueError(f"row {i + 1}, column {j + 1} of the numbers is {cell!r}")
+    return np.array([[np.nan if cell in _MISSING else float(cell) for cell in row] for row in rows])
+
+
+_MISSING = ("", "NA", "N/A", "-")
 
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell or "nan")
+        float(cell)
     except ValueError:
-        return False
+        return cell in _MISSING
     return True
 
 

@@ -16,9 +16,18 @@ from tqdm import tqdm
 
 from rarefire import blocks, grams, pairs
 from rarefire.errors import InputError
-from rarefire.grams import Grams, PairSums, correlation
+from rarefire.grams import LEAST, Grams, PairSums, correlation
+from rarefire.rdm import standardised
 
-__all__ = ["bootstrap_over_images", "draw", "drawn", "jackknife_over_images", "resample", "without_each"]
+__all__ = [
+    "bootstrap_over_images",
+    "check_rng",
+    "draw",
+    "drawn",
+    "jackknife_over_images",
+    "resample",
+    "without_each",
+]
 
 _CHUNK = 2**24  # numbers in a working array
 
@@ -94,8 +103,9 @@ def resample(
     n = source.shape[0]
     given = pairs.prefixes(source, order, steps, metric=metric)
     whole = np.concatenate([given.tile(slice(i, i + 1), slice(i + 1, n))[0] for i in range(n - 1)])
-    # As similarities, centred.
-    references = [whole] if rdm is None else [np.nanmean(h) - h for h in np.atleast_2d(rdm)]
+    has = np.triu_indices(n, k=1)
+    whole[(given.full[has[0]] == 0) | (given.full[has[1]] == 0)] = 0
+    references = [whole] if rdm is None else [standardised(h) for h in np.atleast_2d(rdm)]
     known = [np.isfinite(h) for h in references]
     gaps = not all(u.all() for u in known)
 
@@ -149,7 +159,7 @@ def jackknife_over_images(
         total = Grams(steps[group], metric)
         grams.over_blocks(total, source, order)
         sums = total.sums()
-        r[group], images[group] = correlation(sums), total.images
+        r[group], images[group] = correlation(sums, least=LEAST["double"]), total.images
 
         def some(
             parts: Iterable[slice], total: Grams = total, whole: PairSums = sums, at: slice = group
@@ -159,7 +169,7 @@ def jackknife_over_images(
                 # A pair leaves the ordered sums twice, with either image first.
                 names = PairSums.__dataclass_fields__
                 left = PairSums(*(getattr(whole, name) - 2 * getattr(own, name) for name in names))
-                draws[rows, at] = np.where(inside, correlation(left), np.nan)
+                draws[rows, at] = np.where(inside, correlation(left, least=LEAST["double"]), np.nan)
 
         blocks.spread(some, blocks.spans(source, elements=grams.BLOCK))
     return r, _ones(r), draws, _ones(draws), images
@@ -183,7 +193,9 @@ def bootstrap_over_images(
             grams.over_blocks(part, source, order, weights=weights)
         return tuple(  # type: ignore[return-value]
             np.concatenate(each)
-            for each in zip(*((correlation(g.sums()), g.images) for g in own), strict=True)
+            for each in zip(
+                *((correlation(g.sums(), least=LEAST["double"]), g.images) for g in own), strict=True
+            )
         )
 
     r, images = curve(None)
@@ -197,10 +209,15 @@ def _ones(r: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isfinite(r), 1.0, np.nan)
 
 
-def draw(n: int, times: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each of n units was drawn, `times` times: ``(times, n)``."""
-    if times < 2:
-        raise InputError(f"n_boot must be at least 2; got {times}.")
+def check_rng(rng: object) -> None:
+    """Random numbers come from a generator, not from a seed or the global state."""
     if not isinstance(rng, np.random.Generator):
         raise InputError(f"rng is a numpy.random.Generator; got {type(rng).__name__}.")
+
+
+def draw(n: int, times: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each of n units was drawn, `times` times: ``(times, n)``."""
+    if not isinstance(times, (int, np.integer)) or times < 2:
+        raise InputError(f"n_boot must be at least 2, a whole number; got {times}.")
+    check_rng(rng)
     return rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)

@@ -109,10 +109,11 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise DataError(
             f"could not write {path}: {error.strerror or error}. Nothing was changed there. "
-            "Free some space, or write elsewhere (RAREFIRE_CACHE says where the cache is)."
+            "Free some space, or write elsewhere (RAREFIRE_CACHE moves the cache)."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 # --- digests -------------------------------------------------------------------------------------
