@@ -118,7 +118,7 @@ def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *
             f"{page}: cell {error.cell_index + 1} failed\n\n{_indent(error.source)}\n\n"
             f"{error.ename}: {error.evalue}\n\nThe executed copy so far: {running}"
         ) from error
-    notebook = nbformat.read(running, as_version=4)
+    notebook = nbformat.reads(_stable_ids(running.read_text(encoding="utf-8")), as_version=4)
     # Only what a page shows: papermill's times and paths differ at every run.
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
@@ -129,6 +129,15 @@ def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *
         file.write(nbformat.writes(notebook).encode())
     running.unlink()
     return True
+
+
+def _stable_ids(text: str) -> str:
+    """An executed notebook whose widgets are numbered: their own ids differ at every run."""
+    widgets = json.loads(text)["metadata"].get("widgets", {})
+    for state in widgets.values():
+        for number, name in enumerate(state["state"], start=1):
+            text = text.replace(name, f"widget-{number}")
+    return text
 
 
 def _make_pages(root: Path, staging: Path, pages: list[str], html: Path, *, verbose: bool) -> Path:
@@ -163,7 +172,8 @@ def _make_pages(root: Path, staging: Path, pages: list[str], html: Path, *, verb
 def _chapter_stamp(root: Path, source: Path, parameters: Mapping[str, Any]) -> str:
     """Changes with the chapter, its parameters, the package, the shipped data, the versions, the mirror."""
     package = Path(__file__).parent
-    files = [source, *sorted(package.glob("*.py")), *sorted((root / "data").rglob("*.*"))]
+    files = [source, *sorted(package.glob("*.py")), *sorted((package / "js").glob("*"))]
+    files += sorted((root / "data").rglob("*.*"))
     lock = root / "requirements.lock"
     total = hashlib.sha256()
     for file in [*files, *([lock] if lock.is_file() else [])]:

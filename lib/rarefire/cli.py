@@ -219,6 +219,8 @@ def study(
     print(f"accuracy: median {np.median(accuracy):.1%}, {accuracy.min():.1%} to {accuracy.max():.1%}")
     print(f"features with PoZ > 80 %: median {np.median(silent):.0%} of {found.n_features}")
     if ship is not None:
+        for seed in seeds[: studies.SAMPLED]:
+            studies.sample(images, network, seed=seed)
         print(f"written: {studies.ship(found, ship)}")
 
 

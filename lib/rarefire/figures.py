@@ -24,10 +24,11 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from rarefire import store
 from rarefire.curves import Curve
-from rarefire.errors import InputError
+from rarefire.errors import InputError, unknown
 
 __all__ = [
     "COLOURS",
@@ -35,6 +36,7 @@ __all__ = [
     "curve_panels",
     "curves",
     "histogram",
+    "page_colour",
     "panel",
     "picture",
     "rdm_panel",
@@ -225,7 +227,7 @@ def rdm_panel(
         figure = Figure(figsize=(size, size + 0.25 * bool(title) + 0.25 * bool(below)))
         axes = figure.add_subplot()
         low, high = limits or (None, None)
-        axes.imshow(values, cmap=COLOUR_MAP, interpolation="nearest", vmin=low, vmax=high)
+        axes.imshow(values, cmap=COLOUR_MAP, interpolation="none", vmin=low, vmax=high)
         axes.set_title(title, loc="center")
         axes.set_xlabel(below)
         axes.set_xticks([])
@@ -329,7 +331,7 @@ def show(
     least = min(f.get_figwidth() for f in figures) * 96
     columns = f"repeat(auto-fit,minmax(min(100%,{least:.0f}px),1fr))"
     keys = "".join(
-        f'<li><span style="background:{_page_colour(COLOURS[colour])}"></span>{html.escape(label)}</li>'
+        f'<li><span style="background:{page_colour(colour)}"></span>{html.escape(label)}</li>'
         for label, colour in (legend or {}).items()
     )
     return HTML(
@@ -388,14 +390,14 @@ def _svg(figure: Figure, *, prefix: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Hundredths of a point are enough for a path; what is written as text stays as it is.
-    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
+    text = re.sub(r' d="([^"]*)"', lambda path: f' d="{_short_path(path[1])}"', text)
+    text = re.sub(r"data:image/png;base64,([^\"]+)", lambda image: _short_image(image[1]), text)
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = re.sub(r'(xlink:href|href)="#', rf'\1="#{prefix}', text)
     text = text.replace(_INK, "currentColor").replace("'DejaVu Sans', sans-serif", _FONTS)
     for colour in sorted(set(COLOURS.values())):
-        text = text.replace(colour, _page_colour(colour))
+        text = text.replace(colour, _variable(colour))
     width = re.search(r'width="([\d.]+)pt"', text)
     points = float(width.group(1)) if width else 250.0
     start = re.sub(r' (width|height)="[\d.]+pt"', "", text[: text.index(">")])
@@ -404,8 +406,32 @@ def _svg(figure: Figure, *, prefix: str) -> str:
     return f"{start} {style}{text[text.index('>') :]}"
 
 
-def _page_colour(colour: str) -> str:
-    """The page's own shade of a colour, light or dark; the colour itself where there is no page."""
+def _short_path(path: str) -> str:
+    """The same path in tenths of a point, without what goes without saying."""
+    path = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path)
+    path = re.sub(r"\s+", " ", path).strip()
+    return re.sub(r"(?<=[\d]) L ", " ", path)  # a line goes on after M and after L
+
+
+def _short_image(data: str) -> str:
+    """The same PNG with a palette, where it has few colours: a third of the bytes."""
+    image: Image.Image = Image.open(io.BytesIO(base64.b64decode(re.sub(r"\s", "", data))))
+    opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
+    if opaque and (colours := image.getcolors(256)):
+        image = image.convert("RGB").quantize(len(colours), dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    image.save(buffer, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def page_colour(name: str) -> str:
+    """The page's own shade, light or dark, of a colour in :data:`COLOURS`: a CSS value."""
+    if name not in COLOURS:
+        raise unknown("colour", name, list(COLOURS))
+    return _variable(COLOURS[name])
+
+
+def _variable(colour: str) -> str:
     return f"var(--rf-{colour[1:]}, {colour})"
 
 

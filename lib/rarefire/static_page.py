@@ -2,7 +2,8 @@
 
 * formulas become MathML, which browsers draw themselves;
 * the theme's scripts for live code (they name another host) are left out;
-* a widget that a static page cannot draw is a warning, hence an error of the build.
+* widgets run on ``host.js``, without a kernel (the configuration names it); one that a static page cannot
+  draw is a warning, hence an error of the build.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 _LOG = logging.getLogger(__name__)
-_DRAWN = {"LayoutModel", "LinkModel", "DirectionalLinkModel"}
+_SILENT = {"LayoutModel", "LinkModel", "DirectionalLinkModel"}
 
 
 def _inline(self: Any, node: nodes.math) -> None:
@@ -46,12 +47,19 @@ def _check_widgets(app: Sphinx, env: Any) -> None:
     for page, data in getattr(env, "nb_metadata", {}).items():
         state = data.get("js_files", {}).get("ipywidgets_state")
         models = json.loads(state[1]["body"])["state"].values() if state else []
-        names = {m["model_name"] for m in models if m["model_module"] != "anywidget"} - _DRAWN
+        names = {m["model_name"] for m in models if not _draws(m)}
         shown = sorted(name for name in names if not name.endswith("StyleModel"))
         if shown:
             _LOG.warning(
-                "%s does nothing in a static page: use an anywidget", ", ".join(shown), location=page
+                "%s does nothing in a static page: use a rarefire.widgets.PageWidget",
+                ", ".join(shown),
+                location=page,
             )
+
+
+def _draws(model: dict[str, Any]) -> bool:
+    page_widget = model["model_module"] == "anywidget" and "caption" in model["state"]
+    return page_widget or model["model_name"] in _SILENT
 
 
 def _style(app: Sphinx, config: Any) -> None:
@@ -64,6 +72,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
     app.connect("config-inited", _style)
+    app.add_css_file("palette.css")
     app.add_css_file("rarefire.css")
     app.connect("html-page-context", _drop_live_code, priority=999)
     app.connect("env-check-consistency", _check_widgets)

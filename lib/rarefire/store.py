@@ -294,8 +294,8 @@ def recall(
 def pack(path: str | Path, answers: Iterable[Answer]) -> Path:
     """Write answers to one question, stacked along a new first axis, as a file to ship.
 
-    Every answer keeps its key, so :func:`recall` finds it there one by one. Floating-point numbers
-    are kept in single precision. The rows' facts may differ; versions, command and date are those
+    Every answer keeps its key, so :func:`recall` finds it there one by one. Double precision becomes
+    single. The rows' facts may differ; versions, command and date are those
     of the first answer.
     """
     answers = list(answers)
@@ -305,7 +305,7 @@ def pack(path: str | Path, answers: Iterable[Answer]) -> Path:
     stacked = {}
     for name in answers[0].arrays:
         column = np.stack([np.asarray(a.arrays[name]) for a in answers])
-        stacked[name] = column.astype(np.float32) if column.dtype.kind == "f" else column
+        stacked[name] = column.astype(np.float32) if column.dtype == np.float64 else column
     _write(Path(path), stacked, stamp)
     _shipped_index.cache_clear()
     _read_shipped.cache_clear()

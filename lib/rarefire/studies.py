@@ -27,11 +27,14 @@ from rarefire.errors import DataError, unknown
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
-__all__ = ["CURVES", "Study", "collect", "find", "measure", "run", "ship", "source"]
+__all__ = ["CURVES", "Study", "collect", "find", "measure", "run", "sample", "ship", "source"]
 
 _VERSION = 1  # of the measurement: raise it when the same network would give other numbers
 PROFILES = ("default", "full")
 N_RANDOM = 20  # random orders per instance
+PER_CLASS = 10  # test images of each class in a sample
+SAMPLED = 3  # instances whose sample is shipped
+_SAMPLE = {"per_class": PER_CLASS, "sample_version": 1}
 
 #: Variants of the curve. `low` inserts low-PoZ features first, `high` high-PoZ features first. By
 #: default image level, Pearson, PoZ from the test images themselves. `heldout`: PoZ from one half
@@ -270,11 +273,52 @@ def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> 
     return found
 
 
+def sample(
+    images: str, network: str = "lenet5", *, seed: int = 0, recipe: Recipe | None = None
+) -> Mapping[str, NDArray[Any]] | None:
+    """Embedding of a few test images by one instance, small enough to travel in a page.
+
+    Shipped, else cached, else computed (and the instance trained, where it is not); None where the
+    images are not on this machine.
+
+    Returns
+    -------
+    mapping
+        ``embedding (n, F)`` in half precision, n the first 10 test images of every class, by class;
+        ``rows (n,)``, their places among the test images; ``labels (n,)``; ``names (C,)``, the classes.
+    """
+
+    def compute() -> dict[str, NDArray[Any]]:
+        (instance,) = training.train(images, network, seeds=[seed], recipe=recipe)
+        test = stimuli.load(images, "test")
+        rows = np.concatenate([np.flatnonzero(test.labels == c)[:PER_CLASS] for c in np.unique(test.labels)])
+        embedding = embeddings.extract(instance.network(), test.subset(rows))
+        return {
+            "embedding": embedding.astype(np.float16),
+            "rows": rows,
+            "labels": test.labels[rows],
+            "names": np.array(test.class_names),
+        }
+
+    if not stimuli.identifiable(images):
+        return None
+    facts = {**_facts(images, network, recipe, seed), **_SAMPLE}
+    answer = store.recall("sample", facts, compute if stimuli.available(images) else None)
+    return None if answer is None else answer.arrays
+
+
 def ship(study: Study, path: str | Path) -> Path:
-    """Write a study's instances as a file of shipped results; what this machine computed goes first."""
+    """Write a study's instances as a file of shipped results; what this machine computed goes first.
+
+    Samples of the first instances (:func:`sample`) go beside it, into ``<name>-sample.npz``.
+    """
+    path = Path(path)
     facts = [_facts(study.images, study.network, None, seed) for seed in study.seeds]
     own = [store.recall("instance", f, None, use_shipped=False) for f in facts]
     answers = [mine or store.recall("instance", f, None) for mine, f in zip(own, facts, strict=True)]
+    samples = [store.recall("sample", {**f, **_SAMPLE}, None) for f in facts[:SAMPLED]]
+    if any(samples):
+        store.pack(path.with_stem(f"{path.stem}-sample"), [s for s in samples if s is not None])
     return store.pack(path, [answer for answer in answers if answer is not None])
 
 

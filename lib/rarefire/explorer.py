@@ -1,0 +1,359 @@
+"""The pruning explorer: a slider for the features kept, under which the geometry holds, and then breaks.
+
+It recomputes everything in the browser from the embeddings that travel in the page: live in
+JupyterLab, and just as alive in the static book, without a kernel.
+
+>>> from rarefire.explorer import Explorer, Scene
+>>> explorer = Explorer([Scene("my images", "my network", embedding)])  # doctest: +SKIP
+>>> explorer.observe(print, "fraction")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import traitlets
+from IPython.display import HTML
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from rarefire import figures, poz, rdm, stimuli, studies
+from rarefire.curves import Curve, geometry_curve, rdm_curve
+from rarefire.errors import InputError
+from rarefire.inference import NoiseCeiling
+from rarefire.widgets import PageWidget, script
+
+__all__ = ["Explorer", "Scene", "scenes"]
+
+ORDERS = ("low", "high", "random")
+METRICS = ("correlation", "cosine")
+REFERENCES = ("network", "people")
+
+_EXACT = 2**18  # embeddings with more numbers than this travel in 8 bits each, others in 16
+_MOST_IMAGES = 400  # an RDM of more is too fine to see, and too much to recompute in a frame
+_MOST_FEATURES = 2**16 - 1
+_THUMBNAIL = 48  # pixels; larger images are scaled down
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image set as seen by one network.
+
+    Attributes
+    ----------
+    stimuli, network
+        Names to choose by, e.g. ``"digits"`` and ``"LeNet-5, seed 0"``.
+    embedding
+        ``(n_images, n_features)``, post-ReLU; 3 to 400 images.
+    poz
+        ``(n_features,)`` in [0, 1]; by default PoZ over these images. From more images of the same
+        kind where there are more.
+    labels
+        ``(n_images,)`` integers from 0; images are shown in their order, and named.
+    names
+        Of the categories, by label.
+    ghosts
+        ``(n_categories, n_features)``, the features silent for a category but not dead, from more
+        images; by default from these. Without labels the only category is all of the images.
+    images
+        ``(n_images, channels, height, width)`` in [0, 1], shown for the cell that is pointed at.
+    human
+        People's dissimilarities of the same images, condensed or square; NaN where nobody judged a pair.
+    ceiling
+        Of `human`, from :func:`rarefire.inference.noise_ceiling`.
+    """
+
+    stimuli: str
+    network: str
+    embedding: ArrayLike
+    poz: ArrayLike | None = None
+    labels: ArrayLike | None = None
+    names: Sequence[str] = ()
+    ghosts: ArrayLike | None = None
+    images: ArrayLike | None = None
+    human: ArrayLike | None = None
+    ceiling: NoiseCeiling | None = None
+
+
+def scenes(found: Mapping[str, studies.Study], *, seeds: Sequence[int] = (0, 1, 2)) -> list[Scene]:
+    """Scenes of the book's ensembles, as far as their samples are shipped or can be computed.
+
+    Parameters
+    ----------
+    found
+        From :func:`rarefire.studies.collect`. PoZ and ghosts are those over all test images.
+    seeds
+        Instances to choose from.
+    """
+    made = []
+    for name, study in found.items():
+        at_hand = stimuli.load(name, "test") if stimuli.available(name) else None
+        for seed in [s for s in seeds if s in study.seeds]:
+            sample = studies.sample(name, study.network, seed=seed)
+            if sample is None:
+                continue
+            row = study.seeds.index(seed)
+            rates = study["poz_test"][row]
+            made.append(
+                Scene(
+                    figures.LABELS.get(name, name),
+                    f"{study.network}, seed {seed}",
+                    sample["embedding"],
+                    poz=rates,
+                    labels=sample["labels"],
+                    names=[str(category) for category in sample["names"]],
+                    ghosts=study["ghosts"][row] & (rates < 1),
+                    images=None if at_hand is None else at_hand.images[sample["rows"]],
+                )
+            )
+    return made
+
+
+class Explorer(PageWidget):
+    """The pruning explorer.
+
+    Parameters
+    ----------
+    scenes
+        What can be chosen; the first one is shown first.
+    name, caption
+        As for :func:`rarefire.figures.show`.
+    seed
+        Of the random order.
+    **state
+        Any of the traits below.
+
+    Attributes
+    ----------
+    scene
+        Index of the scene shown.
+    fraction
+        Share of its features that is kept, in [0, 1]; at least one is.
+    order
+        ``"low"`` (low→high PoZ), ``"high"`` or ``"random"``.
+    metric
+        ``"correlation"`` or ``"cosine"``.
+    reference
+        ``"network"`` (all its features) or ``"people"``, where the scene has a human RDM.
+    category
+        Index of the category whose ghosts are marked.
+
+    Raises
+    ------
+    InputError
+        For arrays of shapes that do not fit each other, activations that are not post-ReLU, more than
+        400 images, and traits out of range (``traitlets.TraitError`` once it is made).
+
+    Notes
+    -----
+    All six attributes are traits: set them, ``observe`` them, or ``jslink`` them to stock widgets.
+    What the browser shows is what :meth:`curve` computes here. Embeddings travel in 16 bits a number,
+    large ones in 8; R² moves by less than 0.001.
+    """
+
+    _esm = script("explorer")
+
+    scenes = traitlets.List(traitlets.Dict()).tag(sync=True)
+    sprites = traitlets.List(traitlets.Dict()).tag(sync=True)
+    colours = traitlets.Bytes().tag(sync=True)
+    scene = traitlets.Int(0).tag(sync=True)
+    fraction = traitlets.Float(1.0).tag(sync=True)
+    order = traitlets.Enum(ORDERS, default_value="low").tag(sync=True)
+    metric = traitlets.Enum(METRICS, default_value="correlation").tag(sync=True)
+    reference = traitlets.Enum(REFERENCES, default_value="network").tag(sync=True)
+    category = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        *,
+        name: str = "explorer",
+        caption: str = "What the first features of an order carry of the geometry of all of them.",
+        seed: int = 0,
+        **state: Any,
+    ) -> None:
+        if not scenes:
+            raise InputError("an explorer needs at least one scene.")
+        self._scenes = [_Checked(scene, seed) for scene in scenes]
+        packed, sprites = [checked.packed() for checked in self._scenes], []
+        for scene, checked in zip(packed, self._scenes, strict=True):
+            if checked.images is not None:
+                sprite = _sprite(checked.images)
+                if sprite not in sprites:  # several networks, the same images
+                    sprites.append(sprite)
+                scene["sprite"] = sprites.index(sprite)
+        lut = np.round(255 * mpl.colormaps[figures.COLOUR_MAP](np.arange(256))[:, :3]).astype(np.uint8)
+        super().__init__(
+            name=name,
+            caption=caption,
+            fallback=_still(self._scenes[0], name, caption),
+            scenes=packed,
+            sprites=sprites,
+            colours=lut.tobytes(),
+            **state,
+        )
+
+    @traitlets.validate("scene", "fraction", "category")
+    def _in_range(self, proposal: Any) -> Any:
+        trait, value = proposal["trait"].name, proposal["value"]
+        if trait == "fraction" and not 0 <= value <= 1:
+            raise traitlets.TraitError(f"fraction lies in [0, 1]; got {value}.")
+        if trait != "fraction" and not 0 <= value < self._most(trait):
+            raise traitlets.TraitError(f"{trait} is an index from 0 to {self._most(trait) - 1}; got {value}.")
+        return value
+
+    def _most(self, trait: str) -> int:
+        return len(self._scenes) if trait == "scene" else max(len(s.ghosts) for s in self._scenes)
+
+    @property
+    def k(self) -> int:
+        """Number of features kept."""
+        p: int = self._scenes[self.scene].embedding.shape[1]
+        return max(1, round(float(self.fraction) * p))
+
+    @property
+    def r2(self) -> float:
+        """R² at the slider's place, as the page shows it; NaN where it is undefined."""
+        return float(self.curve().r2[self.k - 1])
+
+    def curve(self) -> Curve:
+        """The whole curve in use, computed here."""
+        shown = self._scenes[self.scene]
+        features = shown.orders[self.order]
+        metric: Any = self.metric
+        if self.reference == "people" and shown.human is not None:
+            return rdm_curve(shown.embedding, shown.human, features, metric=metric)
+        return geometry_curve(shown.embedding, features, metric=metric)
+
+
+class _Checked:
+    """A scene whose arrays fit each other, images in the order of their labels."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        embedding = rdm.check_embedding(scene.embedding)
+        n, p = embedding.shape
+        if p > _MOST_FEATURES:
+            raise InputError(
+                f"an explorer takes at most {_MOST_FEATURES:,} features; got {p:,}. Choose some of them."
+            )
+        if n > _MOST_IMAGES:
+            raise InputError(
+                f"an explorer shows at most {_MOST_IMAGES} images; got {n}. Choose some of them."
+            )
+        labels = np.zeros(n, dtype=np.intp) if scene.labels is None else np.asarray(scene.labels)
+        if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+            raise InputError(f"labels must be ({n},) integers from 0, one per image; got {labels.shape}.")
+        if scene.labels is not None and len(scene.names) <= labels.max():
+            raise InputError(f"labels go up to {labels.max()}, but there are {len(scene.names)} names.")
+        sort = np.argsort(labels, kind="stable")
+        self.scene, self.labels, self.embedding = scene, labels[sort], embedding[sort]
+        self.names = list(scene.names) if scene.labels is not None else []
+        self.poz = poz.poz(embedding) if scene.poz is None else np.asarray(scene.poz, dtype=np.float64)
+        if self.poz.shape != (p,):
+            raise InputError(f"poz must be ({p},), one per feature; got {self.poz.shape}.")
+        self.orders = {
+            "low": poz.order(self.poz, first="low"),
+            "high": poz.order(self.poz, first="high"),
+            "random": np.random.default_rng(seed).permutation(p),
+        }
+        groups = len(self.names) or 1
+        if scene.ghosts is None:
+            silent = np.zeros((groups, p), dtype=bool)
+            silent[np.unique(labels)] = poz.ghosts(embedding, labels) & (self.poz < 1)
+        else:
+            silent = np.asarray(scene.ghosts, dtype=bool)
+        if silent.shape != (groups, p):
+            raise InputError(f"ghosts must be ({groups}, {p}), categories by features; got {silent.shape}.")
+        self.ghosts = silent
+        self.images = None if scene.images is None else np.asarray(scene.images)[sort]
+        if self.images is not None and (self.images.ndim != 4 or self.images.shape[1] not in (1, 3)):
+            raise InputError(f"images must be ({n}, 1 or 3, height, width); got {self.images.shape}.")
+        self.human = None
+        if scene.human is not None:
+            square = rdm.square(rdm.check_rdm(scene.human, n))[np.ix_(sort, sort)]
+            self.human = square[np.triu_indices(n, k=1)]
+
+    def packed(self) -> dict[str, Any]:
+        """What travels in the page."""
+        n, p = self.embedding.shape
+        code, steps = _compact(self.embedding)
+        scene: dict[str, Any] = {
+            "stimuli": self.scene.stimuli,
+            "network": self.scene.network,
+            "shape": [n, p],
+            "embedding": code.tobytes(),
+            "poz": self.poz.astype("<f4").tobytes(),
+            "labels": self.labels.astype("<u2").tobytes(),
+            "names": self.names,
+            "groups": self.names or ["these images"],
+            "ghosts": self.ghosts.astype(np.uint8).tobytes(),
+            "random": self.orders["random"].astype("<u2").tobytes(),
+            "ceiling": [],
+        }
+        if steps is not None:
+            scene["steps"] = steps.astype("<f4").tobytes()
+        if self.human is not None:
+            scene["human"] = self.human.astype("<f4").tobytes()
+            if self.scene.ceiling is not None:
+                scene["ceiling"] = [self.scene.ceiling.low, self.scene.ceiling.high]
+        return scene
+
+
+def _compact(embedding: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """The embedding in few bits, and the size of a step of each feature where those are 8.
+
+    What is 0 stays 0, and nothing else becomes 0 in 8 bits. A common factor changes no similarity.
+    """
+    if embedding.size <= _EXACT:
+        return (embedding / (embedding.max() or 1)).astype("<f2"), None
+    steps = embedding.max(axis=0) / 255
+    codes = np.rint(embedding / np.where(steps > 0, steps, 1))
+    return np.where(embedding > 0, np.maximum(codes, 1), 0).astype(np.uint8), steps
+
+
+def _sprite(images: NDArray[Any]) -> dict[str, Any]:
+    """All images in one picture, PNG where they are small and grey, JPEG otherwise."""
+    n, channels, height, width = images.shape
+    factor = min(1, _THUMBNAIL / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    columns = int(np.ceil(np.sqrt(n)))
+    sheet = Image.new("L" if channels == 1 else "RGB", (columns * size[0], -(-n // columns) * size[1]))
+    for i, pixels in enumerate(np.rint(255 * images.transpose(0, 2, 3, 1)).clip(0, 255).astype(np.uint8)):
+        tile = Image.fromarray(np.squeeze(pixels, axis=2) if channels == 1 else pixels)
+        if factor < 1:
+            tile = tile.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(tile, (i % columns * size[0], i // columns * size[1]))
+    kind = "png" if channels == 1 else "jpeg"
+    buffer = io.BytesIO()
+    sheet.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 85}))
+    return {"file": buffer.getvalue(), "type": f"image/{kind}", "tile": list(size), "columns": columns}
+
+
+def _still(shown: _Checked, name: str, caption: str) -> HTML:
+    """The figure for pages without scripts: four places of the slider."""
+    n = shown.embedding.shape[1]
+    steps = sorted({max(1, round(share * n)) for share in (1, 0.8, 0.4, 0.1)}, reverse=True)
+    order = shown.orders["low"]
+    r2 = geometry_curve(shown.embedding, order, k=steps).r2[::-1]
+    limits = (0.0, float(np.nanmax(rdm.rdm(shown.embedding))))
+    panels, said = [], []
+    for k, value in zip(steps, r2, strict=True):
+        title = "all features" if k == n else f"{k / n:.0%} kept"
+        below = f"{n} features" if k == n else f"R² = {value:.3f}"
+        square = rdm.square(rdm.rdm(shown.embedding[:, order[:k]]))
+        panels.append(figures.rdm_panel(square, title=title, below=below, limits=limits, size=1.5))
+        said.append(f"{title}: {below}")
+    return figures.show(
+        panels,
+        name=name,
+        alt=f"Dissimilarity matrices of {len(shown.embedding)} images from all features and from the most "
+        f"active ones. {'; '.join(said)}.",
+        caption=caption,
+        numbers=pd.DataFrame({"k": steps, "r2": r2}),
+    )

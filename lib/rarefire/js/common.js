@@ -1,0 +1,220 @@
+// What the book's widgets share: decoding, the geometry of a prefix of features, small pieces of page.
+// It stands before the widget's own code. Everything is computed here, from the numbers in the page.
+
+// --- numbers that travel in the page ---
+
+function float16(view) {
+  const out = new Float32Array(view.byteLength / 2);
+  for (let i = 0; i < out.length; i++) {
+    const h = view.getUint16(2 * i, true), exponent = (h >> 10) & 31, fraction = h & 1023;
+    out[i] = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
+    if (h >> 15) out[i] = -out[i];
+  }
+  return out;
+}
+
+function numbers(view, Kind) {
+  return new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+}
+
+// --- geometry: the same steps as rarefire.grams.residuals and rarefire.pairs ---
+
+// Rows whose prefixes' dot products are co-moments (Pearson) or dot products (cosine), and
+// 1 / norm of every prefix: exactly 0 as long as the image has no defined similarity.
+function residuals(embedding, n, p, order, metric) {
+  const rows = n + (n % 2); // even, for pairs of rows below
+  const h = new Float64Array(rows * p), scale = new Float64Array(rows * p);
+  for (let i = 0; i < n; i++) {
+    const row = i * p, shift = metric === "correlation" ? embedding[row + order[0]] : 0;
+    let sum = 0, squares = 0;
+    for (let f = 0; f < p; f++) {
+      let x = embedding[row + order[f]] - shift;
+      if (metric === "correlation" && f) {
+        const centred = (x - sum / f) * Math.sqrt(f / (f + 1));
+        sum += x;
+        x = centred;
+      }
+      h[row + f] = x;
+      squares += x * x;
+      scale[row + f] = squares > 0 ? 1 / Math.sqrt(squares) : 0;
+    }
+  }
+  return { h, scale, n, p, rows };
+}
+
+// All similarities in the first k features, (n, n) in row order; NaN where undefined.
+function similarities({ h, scale, n, p, rows }, k, out) {
+  const norm = i => scale[i * p + k - 1];
+  const put = (i, j, dot) => {
+    if (i >= n || j >= n) return;
+    const s = norm(i) * norm(j);
+    out[i * n + j] = out[j * n + i] = s > 0 ? Math.max(-1, Math.min(1, dot * s)) : NaN;
+  };
+  for (let i = 0; i < rows; i += 2) {
+    for (let j = i; j < rows; j += 2) {
+      let a = i * p, b = a + p, c = j * p, d = c + p, ac = 0, ad = 0, bc = 0, bd = 0;
+      for (const end = a + k; a < end; a++, b++, c++, d++) {
+        const x = h[a], y = h[b], u = h[c], v = h[d];
+        ac += x * u; ad += x * v; bc += y * u; bd += y * v;
+      }
+      put(i, j, ac); put(i, j + 1, ad); put(i + 1, j, bc); put(i + 1, j + 1, bd);
+    }
+  }
+  for (let i = 0; i < n; i++) out[i * n + i] = norm(i) > 0 ? 1 : NaN;
+  return out;
+}
+
+// Pearson r from sums over `m` pairs; NaN where one side does not vary or fewer than three pairs are left.
+function correlationOf(m, a, aa, b, bb, ab) {
+  const va = aa / m - (a / m) ** 2, vb = bb / m - (b / m) ** 2;
+  const varies = va > Math.max(1e-13 * aa / m, 1e-27) && vb > Math.max(1e-13 * bb / m, 1e-27);
+  if (m < 3 || !varies) return NaN;
+  return Math.max(-1, Math.min(1, (ab / m - (a / m) * (b / m)) / Math.sqrt(va * vb)));
+}
+
+// r between the similarities in the first k features and a reference (n, n), NaN pairs left out.
+function agreement(partial, reference, n) {
+  let m = 0, a = 0, aa = 0, b = 0, bb = 0, ab = 0;
+  for (let i = 0; i < n; i++) {
+    for (let j = i + 1; j < n; j++) {
+      const x = partial[i * n + j] - 1, y = reference[i * n + j];
+      if (x !== x || y !== y) continue;
+      m++; a += x; aa += x * x; b += y; bb += y * y; ab += x * y;
+    }
+  }
+  return correlationOf(m, a, aa, b, bb, ab);
+}
+
+// The same for every k at once: dot products that grow feature by feature.
+function nestedCurve({ h, scale, n, p }, reference) {
+  const a = new Float64Array(p), aa = new Float64Array(p), ab = new Float64Array(p);
+  const m = new Float64Array(p), b = new Float64Array(p), bb = new Float64Array(p);
+  const first = Array.from({ length: n }, (_, i) => {
+    let f = 0;
+    while (f < p && !(scale[i * p + f] > 0)) f++;
+    for (let j = 0; j < n; j++) if (j !== i && reference[i * n + j] === reference[i * n + j]) return f;
+    return p; // in no pair
+  });
+  for (let i = 0; i < n; i++) {
+    for (let j = i + 1; j < n; j++) {
+      const y = reference[i * n + j], born = Math.max(first[i], first[j]);
+      if (y !== y || born >= p) continue;
+      m[born]++; b[born] += y; bb[born] += y * y;
+      let dot = 0, x = i * p, u = j * p;
+      for (let f = 0; f < born; f++) dot += h[x + f] * h[u + f];
+      for (let f = born; f < p; f++) {
+        dot += h[x + f] * h[u + f];
+        const s = dot * scale[x + f] * scale[u + f] - 1;
+        a[f] += s; aa[f] += s * s; ab[f] += s * y;
+      }
+    }
+  }
+  const r = new Float64Array(p), images = new Int32Array(p);
+  let pairs = 0, sum = 0, squares = 0;
+  for (let f = 0; f < p; f++) {
+    pairs += m[f]; sum += b[f]; squares += bb[f];
+    r[f] = correlationOf(pairs, a[f], aa[f], sum, squares, ab[f]);
+    images[f] = first.filter(start => start <= f).length;
+  }
+  return { r, images };
+}
+
+// --- pieces of page ---
+
+// An element; children are elements or text. In `attributes`, functions are event listeners.
+function element(tag, attributes = {}, ...children) {
+  const [space, name] = tag.startsWith("svg:") ? ["http://www.w3.org/2000/svg", tag.slice(4)] : ["http://www.w3.org/1999/xhtml", tag];
+  const made = document.createElementNS(space, name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(key, value);
+    else if (value === true) made.setAttribute(key, "");
+    else if (value !== false && value != null) made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+// JupyterLab takes arrow keys for itself unless the element that has the focus says otherwise.
+const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+
+let named = 0;
+const unique = stem => `rf-${stem}-${++named}`;
+
+function slider(title, attributes) {
+  const id = unique("slider"), value = element("output", { for: id });
+  const input = element("input", { type: "range", id, step: 1, ...OWN_KEYS, ...attributes });
+  const box = element("div", { class: "rf-slider" }, element("label", { for: id }, title), value, input);
+  return { box, input, value };
+}
+
+// A choice of one of a few: radio buttons in a row.
+function choice(title, options, chosen, { swatches = false } = {}) {
+  const name = unique("choice"), inputs = {};
+  const box = element("fieldset", { class: "rf-choice" }, element("legend", {}, title));
+  for (const [value, label] of Object.entries(options)) {
+    inputs[value] = element("input", { type: "radio", name, value, ...OWN_KEYS, change: () => chosen(value) });
+    const swatch = swatches ? [element("i", { class: `rf-swatch rf-${value}` })] : [];
+    box.append(element("label", {}, inputs[value], element("span", {}, ...swatch, label)));
+  }
+  return { box, show(value) { if (inputs[value]) inputs[value].checked = true; } };
+}
+
+function menu(title, chosen) {
+  const input = element("select", { ...OWN_KEYS, change: () => chosen(+input.value) });
+  const box = element("label", { class: "rf-menu" }, element("span", {}, title), input);
+  let shown = "";
+  return {
+    box,
+    show(labels, index) {
+      if (shown !== (shown = JSON.stringify(labels)))
+        input.replaceChildren(...labels.map((label, i) => element("option", { value: i }, label)));
+      input.value = index;
+      box.hidden = labels.length < 2;
+    },
+  };
+}
+
+// A link that makes its table when it is clicked: rows of the same keys -> CSV.
+function download(name, rows) {
+  const link = element("a", { class: "rf-numbers", href: "#", download: `${name}.csv`, click() {
+    const table = rows(), keys = Object.keys(table[0]);
+    const line = row => keys.map(key => (row[key] === row[key] ? row[key] : "")).join(",");
+    const text = [keys.join(","), ...table.map(line)].join("\n") + "\n";
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  } }, "Numbers (CSV)");
+  return link;
+}
+
+const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
+const shortly = (value, digits = 3) => (value === value ? value.toFixed(digits).replace("-", "−") : "–");
+
+// Put the widget's root into `el`: with its caption where the page does not have it, redrawn at most
+// once a frame when one of the `traits` changes. Returns what undoes it.
+function mount({ model, el }, root, traits, draw) {
+  root.classList.add("rf-widget");
+  el.append(root);
+  if (!el.closest("figure")) root.append(Object.assign(element("p"), { innerHTML: model.get("caption") }));
+  let waiting = 0;
+  const now = () => {
+    waiting = 0;
+    const start = performance.now();
+    draw();
+    performance.clearMeasures("rarefire:draw");
+    performance.measure("rarefire:draw", { start, end: performance.now() });
+  };
+  const soon = () => { waiting ||= requestAnimationFrame(now); };
+  const events = traits.map(name => `change:${name}`);
+  for (const event of events) model.on(event, soon);
+  now();
+  return () => {
+    cancelAnimationFrame(waiting);
+    for (const event of events) model.off(event, soon);
+    root.remove();
+  };
+}
+
+function set(model, changes) {
+  for (const [name, value] of Object.entries(changes)) model.set(name, value);
+  model.save_changes();
+}

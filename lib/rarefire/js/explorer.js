@@ -1,0 +1,402 @@
+// The pruning explorer; rarefire.explorer says what it shows and what travels in the page.
+
+const ORDERS = { low: "low→high", high: "high→low", random: "random" };
+const METRICS = { correlation: "Pearson", cosine: "cosine" };
+const REFERENCES = { network: "all features", people: "people" };
+const WHICH = { low: "most active", high: "rarest", random: "randomly chosen" };
+
+// --- one image set seen by one network ---
+
+class Scene {
+  constructor(given, sprites) {
+    Object.assign(this, given);
+    [this.n, this.p] = given.shape;
+    this.poz = numbers(given.poz, Float32Array);
+    this.labels = numbers(given.labels, Uint16Array);
+    this.ghosts = numbers(given.ghosts, Uint8Array); // (categories, p)
+    if (given.steps) {
+      const steps = numbers(given.steps, Float32Array), codes = numbers(given.embedding, Uint8Array);
+      this.embedding = Float32Array.from(codes, (code, i) => code * steps[i % this.p]);
+    } else this.embedding = float16(given.embedding);
+    // Equal PoZ goes by feature index, in both directions (rarefire.poz.order).
+    const sorted = sign => [...this.poz.keys()].sort((a, b) => sign * (this.poz[a] - this.poz[b]) || a - b);
+    this.order = { low: sorted(1), high: sorted(-1), random: numbers(given.random, Uint16Array) };
+    this.known = new Map();
+    this.sprite = sprites[given.sprite] ?? null;
+  }
+
+  // Computed once.
+  once(key, compute) {
+    if (!this.known.has(key)) this.known.set(key, compute());
+    return this.known.get(key);
+  }
+
+  geometry(order, metric) {
+    return this.once(`geometry ${order} ${metric}`, () =>
+      residuals(this.embedding, this.n, this.p, this.order[order], metric));
+  }
+
+  // Dissimilarities (n, n): of all features, or people's.
+  full(metric) {
+    return this.once(`full ${metric}`, () =>
+      similarities(this.geometry("low", metric), this.p, new Float64Array(this.n ** 2)).map(s => 1 - s));
+  }
+
+  people() {
+    return this.once("people", () => {
+      const condensed = numbers(this.human, Float32Array), square = new Float64Array(this.n ** 2);
+      for (let i = 0, c = 0; i < this.n; i++)
+        for (let j = i + 1; j < this.n; j++) square[i * this.n + j] = square[j * this.n + i] = condensed[c++];
+      return square;
+    });
+  }
+
+  reference(name, metric) {
+    return this.once(`reference ${name} ${metric}`, () => (name === "people" ? this.people() : this.full(metric)).map(d => -d));
+  }
+
+  curve(order, metric, name) {
+    return this.once(`curve ${order} ${metric} ${name}`, () =>
+      nestedCurve(this.geometry(order, metric), this.reference(name, metric)));
+  }
+
+  hasCurve(order, metric, name) {
+    return this.known.has(`curve ${order} ${metric} ${name}`);
+  }
+
+  // Runs of images of one category: [first, how many].
+  categories() {
+    const starts = [...this.labels.keys()].filter(i => !i || this.labels[i] !== this.labels[i - 1]);
+    return starts.map((start, c) => [start, (starts[c + 1] ?? this.n) - start]);
+  }
+
+  name(image) {
+    return this.names[this.labels[image]] ?? `image ${image + 1}`;
+  }
+}
+
+// --- an RDM ---
+
+function heatMap(colours, look) {
+  const canvas = element("canvas", { tabindex: 0, role: "img", ...OWN_KEYS });
+  const title = element("b"), mark = element("span", { class: "rf-mark", hidden: true });
+  const box = element("div", { class: "rf-heat" }, title, element("div", {}, canvas, mark));
+  const pen = canvas.getContext("2d");
+  let n = 0, pixels = null, at = [0, 0];
+
+  const point = event => {
+    const area = canvas.getBoundingClientRect();
+    const index = (offset, size) => Math.min(n - 1, Math.max(0, Math.floor((offset / size) * n)));
+    look(index(event.clientY - area.top, area.height), index(event.clientX - area.left, area.width));
+  };
+  canvas.addEventListener("pointermove", point);
+  canvas.addEventListener("pointerdown", point);
+  canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) look(...at); });
+  const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  canvas.addEventListener("keydown", event => {
+    if (!steps[event.key]) return;
+    event.preventDefault();
+    look(...at.map((v, axis) => Math.min(n - 1, Math.max(0, v + steps[event.key][axis]))));
+  });
+
+  return {
+    box,
+    // Dissimilarities (n, n) between `low` and `high`; NaN is left empty.
+    paint(dissimilarity, low, high, name, description) {
+      if (n ** 2 !== dissimilarity.length) {
+        n = canvas.width = canvas.height = Math.sqrt(dissimilarity.length);
+        pixels = pen.createImageData(n, n);
+      }
+      title.textContent = name;
+      canvas.setAttribute("aria-label", description);
+      const to = 255 / (high - low), out = pixels.data;
+      for (let c = 0; c < dissimilarity.length; c++) {
+        const v = dissimilarity[c];
+        if (v !== v) { out[4 * c + 3] = 0; continue; }
+        const colour = 3 * Math.min(255, Math.max(0, Math.round((v - low) * to)));
+        out[4 * c] = colours[colour]; out[4 * c + 1] = colours[colour + 1]; out[4 * c + 2] = colours[colour + 2];
+        out[4 * c + 3] = 255;
+      }
+      pen.putImageData(pixels, 0, 0);
+    },
+    mark(cell) {
+      mark.hidden = !cell;
+      if (!cell) return;
+      at = cell;
+      mark.style = `top:${(100 * cell[0]) / n}%;left:${(100 * cell[1]) / n}%;width:${100 / n}%;height:${100 / n}%`;
+    },
+  };
+}
+
+// --- the curve, with a marker that can be dragged ---
+
+const PLOT = { left: 34, top: 8, width: 258, height: 120, rug: 9 };
+
+function curvePlot(moved) {
+  const { left, top, width, height, rug } = PLOT, bottom = top + height;
+  const box = element("svg:svg", { viewBox: "0 0 300 172", role: "img", class: "rf-curve" });
+  const at = (share, value, highest) => `${(left + share * width).toFixed(1)} ${(bottom - (value / highest) * height).toFixed(1)}`;
+  const text = (x, y, content, anchor) => element("svg:text", { x, y, "text-anchor": anchor }, content);
+  const still = element("svg:g"), ticks = element("svg:path", { class: "rf-rug" }), inside = element("svg:path", { class: "rf-rug rf-in" });
+  const line = element("svg:path", { class: "rf-cut" }), dot = element("svg:circle", { r: 4.5 });
+  box.append(still, ticks, inside, line, dot);
+  const drag = event => {
+    if (event.type === "pointermove" && !event.buttons) return;
+    const area = box.getBoundingClientRect();
+    moved((((event.clientX - area.left) / area.width) * 300 - left) / width);
+  };
+  box.addEventListener("pointerdown", event => { box.setPointerCapture(event.pointerId); drag(event); });
+  box.addEventListener("pointermove", drag);
+  let now = null;
+
+  return {
+    box,
+    // `lines`: [order, r² (p)] with the one in use last; `ghosts`: places in that order.
+    draw(lines, { highest, ceiling, ghosts, p, ylabel }) {
+      now = { highest, ghosts, p, order: lines.at(-1)[0], r2: lines.at(-1)[1] };
+      still.replaceChildren();
+      for (const share of [0, 0.25, 0.5, 0.75, 1])
+        still.append(text(left + share * width, bottom + rug + 16, percent(share), share === 1 ? "end" : "middle"));
+      const step = highest > 0.6 ? 0.5 : highest > 0.3 ? 0.2 : highest > 0.12 ? 0.1 : 0.05;
+      for (let value = 0; value <= highest + 1e-9; value += step) {
+        const y = bottom - (value / highest) * height;
+        still.append(element("svg:path", { class: "rf-grid", d: `M${left} ${y}h${width}` }), text(left - 5, y + 3.5, String(+value.toFixed(2)), "end"));
+      }
+      still.append(text(left + width / 2, bottom + rug + 32, "share of features kept", "middle"));
+      still.append(element("svg:text", { class: "rf-ylabel", transform: `translate(9 ${top + height / 2}) rotate(-90)`, "text-anchor": "middle" }, ylabel));
+      if (ceiling) {
+        const [low, high] = ceiling.map(r => bottom - (r ** 2 / highest) * height);
+        still.append(element("svg:rect", { class: "rf-ceiling", x: left, width, y: high, height: Math.max(1, low - high) }),
+          text(left + width, high - 3, "noise ceiling", "end"));
+      }
+      for (const [order, r2] of lines) {
+        let d = "", pen = "M";
+        for (let k = 1; k <= p; k++) {
+          const value = r2[k - 1];
+          if (value === value) { d += pen + at(k / p, value, highest); pen = "L"; } else pen = "M";
+        }
+        still.append(element("svg:path", { class: `rf-line rf-${order}${order === now.order ? " rf-now" : ""}`, d }));
+      }
+    },
+    move(k, description) {
+      const { highest, ghosts, p, r2, order } = now, x = left + (k / p) * width, value = r2[k - 1];
+      const marks = places => places.map(place => `M${(left + ((place + 1) / p) * width).toFixed(1)} ${bottom + 2}v${rug - 3}`).join("");
+      ticks.setAttribute("d", marks(ghosts));
+      inside.setAttribute("d", marks(ghosts.filter(place => place < k)));
+      line.setAttribute("d", `M${x} ${top}V${bottom + rug}`);
+      dot.setAttribute("class", `rf-dot rf-${order}`);
+      dot.setAttribute("cx", x);
+      dot.setAttribute("cy", bottom - ((value === value ? value : 0) / highest) * height);
+      box.setAttribute("aria-label", description);
+    },
+  };
+}
+
+// --- the whole ---
+
+function render({ model, el }) {
+  const given = model.get("scenes"), opened = new Map();
+  const sprites = model.get("sprites").map(({ file, type, tile, columns }) => {
+    const sheet = new Image();
+    sheet.onload = () => show();
+    sheet.src = URL.createObjectURL(new Blob([file], { type }));
+    return { sheet, tile, columns };
+  });
+  const sceneAt = i => { if (!opened.has(i)) opened.set(i, new Scene(given[i], sprites)); return opened.get(i); };
+  const scene = () => sceneAt(model.get("scene"));
+  const keep = k => set(model, { fraction: Math.min(scene().p, Math.max(1, Math.round(k))) / scene().p });
+  const colours = numbers(model.get("colours"), Uint8Array); // 256 × RGB
+
+  const stimuli = [...new Set(given.map(s => s.stimuli))];
+  const alike = name => given.flatMap((s, i) => (s.stimuli === name ? [i] : []));
+  const images = menu("Images", chosen => {
+    const place = alike(scene().stimuli).indexOf(model.get("scene")), there = alike(stimuli[chosen]);
+    set(model, { scene: there[Math.min(place, there.length - 1)], category: 0 });
+  });
+  const networks = menu("Network", chosen => set(model, { scene: alike(scene().stimuli)[chosen] }));
+  const order = choice("Insert by PoZ", ORDERS, value => set(model, { order: value }), { swatches: true });
+  const metric = choice("Similarity", METRICS, value => set(model, { metric: value }));
+  const reference = choice("Compare with", REFERENCES, value => set(model, { reference: value }));
+  const share = slider("Features kept", { min: 1, input: () => keep(share.input.valueAsNumber) });
+
+  const edge = element("div", { class: "rf-edge", "aria-hidden": "true" });
+  const [left, right] = [heatMap(colours, look), heatMap(colours, look)];
+  const stops = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(i => `rgb(${colours.slice(3 * Math.round((255 * i) / 8), 3 * Math.round((255 * i) / 8) + 3)})`);
+  const [least, most] = [element("span"), element("span")];
+  const bar = element("div", { class: "rf-bar" }, least, element("i", { style: `background:linear-gradient(90deg,${stops})` }), most);
+  const pictures = [0, 1].map(() => element("canvas", { width: 96, height: 96, "aria-hidden": "true" }));
+  const words = element("span", { role: "status" });
+  const detail = element("div", { class: "rf-detail" }, ...pictures, words);
+
+  const r2 = element("output", { class: "rf-r2" }), said = element("span");
+  const plot = curvePlot(where => keep(where * scene().p));
+  const ghostsOf = menu("ghosts (ticks) of", chosen => set(model, { category: chosen }));
+  const rows = {
+    signed: fact("signed r"), ceiling: fact("noise ceiling, R²"), poz: fact("PoZ at the cut"), dead: fact("never fire at all"),
+    undefined: fact("images without similarity"), ghosts: fact(ghostsOf.box),
+  };
+  const facts = element("dl", {}, ...Object.values(rows).map(row => row.box));
+
+  const root = element("div", { class: "rf-explorer", role: "group", "aria-label": "Pruning explorer" },
+    element("div", { class: "rf-controls" }, images.box, networks.box, order.box, metric.box, reference.box),
+    share.box,
+    element("p", { class: "rf-result" }, r2, said),
+    element("div", { class: "rf-heats" }, edge, left.box, right.box),
+    element("div", { class: "rf-under" }, detail, bar),
+    element("div", { class: "rf-side" }, plot.box, facts),
+    element("p", { class: "rf-foot" }, "Everything here is computed in this page, as you move. The curve in use: ", download(`${model.get("name")}-curve`, table)));
+
+  let now = {}, cell = null, partial = null;
+
+  function draw() {
+    const s = scene(), p = s.p, before = now;
+    now = {
+      ...before, s, k: Math.min(p, Math.max(1, roundHalfEven(model.get("fraction") * p))),
+      order: model.get("order"), metric: model.get("metric"), category: Math.min(model.get("category"), s.groups.length - 1),
+      against: s.human ? model.get("reference") : "network",
+    };
+    if (s !== before.s) open(s, before.s);
+    similarities(s.geometry(now.order, now.metric), now.k, partial);
+    now.r = agreement(partial, s.reference(now.against, now.metric), s.n);
+    for (let c = 0; c < partial.length; c++) partial[c] = 1 - partial[c];
+    if (["s", "order", "metric", "category", "against"].some(name => now[name] !== before[name])) settle();
+    right.paint(partial, 0, now.highest, `${now.k} of ${p}`, `Dissimilarities of ${s.n} images in the ${describe()}.`);
+    write();
+    show();
+  }
+
+  // What belongs to a scene.
+  function open(s, before) {
+    before?.known.clear();
+    partial = new Float64Array(s.n ** 2);
+    cell = null;
+    images.show(stimuli, stimuli.indexOf(s.stimuli));
+    networks.show(alike(s.stimuli).map(i => given[i].network), alike(s.stimuli).indexOf(model.get("scene")));
+    reference.box.hidden = !s.human;
+    share.input.max = s.p;
+    edge.replaceChildren(...s.categories().map(([start, size]) =>
+      element("span", { style: `top:${(100 * (start + size / 2)) / s.n}%` }, s.names.length ? s.name(start) : "")));
+  }
+
+  // What stays while the slider moves.
+  function settle() {
+    const { s, against } = now, values = against === "people" ? s.people() : s.full(now.metric);
+    order.show(now.order); metric.show(now.metric); reference.show(against);
+    ghostsOf.show(s.groups, now.category);
+    ghostsOf.box.hidden = false;
+    const [lowest, highest] = range(values, s.n);
+    now.highest = 1.1 * range(s.full(now.metric), s.n)[1]; // some similarities fall as features go
+    // People's dissimilarities have a scale of their own.
+    least.textContent = against === "people" ? "alike" : "alike 0";
+    most.textContent = against === "people" ? "unlike" : `${now.highest.toFixed(1)} unlike`;
+    left.paint(values, against === "people" ? lowest : 0, against === "people" ? highest : now.highest, REFERENCES[against], `Dissimilarities of ${s.n} images, ${REFERENCES[against]}.`);
+    outline();
+  }
+
+  function outline() {
+    const { s, order: inUse, metric, against, category } = now;
+    const first = s.curve(inUse, metric, against);
+    const others = Object.keys(ORDERS).filter(name => name !== inUse);
+    const drawn = [...others.filter(name => s.hasCurve(name, metric, against)), inUse];
+    const lines = drawn.map(name => [name, s.curve(name, metric, against).r.map(r => r * r)]);
+    const ceiling = against === "people" && s.ceiling.length ? s.ceiling : null;
+    const tops = lines.flatMap(([, r2]) => Math.max(...r2.map(v => (v === v ? v : 0))));
+    const highest = against === "people" ? Math.min(1, 1.15 * Math.max(...tops, ...(ceiling ?? []).map(r => r * r))) : 1;
+    const ghosts = [...s.order[inUse]].flatMap((feature, place) => (s.ghosts[category * s.p + feature] ? [place] : []));
+    Object.assign(now, { curve: first, ghosts, ceiling });
+    plot.draw(lines, { highest, ceiling, ghosts, p: s.p, ylabel: against === "people" ? "R² with people" : "R² with all features" });
+    // The other orders' curves follow once this one is on the screen.
+    const next = others.find(name => !s.hasCurve(name, metric, against));
+    if (next) setTimeout(() => {
+      if (now.s !== s || now.metric !== metric || now.against !== against) return;
+      s.curve(next, metric, against);
+      outline();
+      write();
+    });
+  }
+
+  const describe = () => `${now.k} ${WHICH[now.order]} of ${now.s.p} features (${percent(now.k / now.s.p)})`;
+
+  function write() {
+    const { s, k, r, ghosts, curve, against } = now, inserted = s.order[now.order], to = against === "people" ? "people’s judgments" : `all ${s.p}`;
+    const value = `R² ${shortly(r * r)}`;
+    share.input.value = k;
+    share.value.textContent = `${k} of ${s.p} (${percent(k / s.p)})`;
+    share.input.setAttribute("aria-valuetext", `${describe()}, ${value}`);
+    r2.textContent = value.replace("R² ", "R² = ");
+    r2.dataset.r = r;
+    said.textContent = r === r ? ` of the ${describe()} with ${to}` : ` is undefined for the ${describe()}: too few images differ in them`;
+    plot.move(k, `R² against the share of features kept. ${value} for the ${describe()}.`);
+    const dead = [...s.poz.keys()].filter(place => s.poz[inserted[place]] === 1);
+    const among = places => (places.length ? `${places.filter(place => place < k).length} of ${places.length} are in` : "none");
+    rows.signed.show(against === "people" && shortly(r));
+    rows.ceiling.show(now.ceiling && now.ceiling.map(c => shortly(c * c, 2)).join("–"));
+    rows.poz.show(percent(s.poz[inserted[k - 1]], 1));
+    rows.dead.show(among(dead));
+    rows.undefined.show(curve.images[k - 1] < s.n && `${s.n - curve.images[k - 1]} of ${s.n}`);
+    rows.ghosts.show(among(ghosts));
+  }
+
+  // The cell that is looked at.
+  function look(i, j) {
+    cell = [i, j];
+    show();
+  }
+
+  function show() {
+    const { s } = now;
+    for (const map of [left, right]) map.mark(cell);
+    for (const canvas of pictures) canvas.hidden = !cell || !s.sprite;
+    if (!cell) {
+      words.textContent = "Point at a cell, or go there with the arrow keys, to see which two images it compares.";
+      return;
+    }
+    const [i, j] = cell, place = i * s.n + j;
+    if (s.sprite?.sheet.complete) cell.forEach((image, side) => {
+      const { sheet, tile: [width, height], columns } = s.sprite, pen = pictures[side].getContext("2d");
+      pen.imageSmoothingEnabled = width >= 48;
+      pen.clearRect(0, 0, 96, 96);
+      pen.drawImage(sheet, (image % columns) * width, Math.floor(image / columns) * height, width, height, 0, 0, 96, 96);
+    });
+    if (i === j) {
+      words.textContent = `An image of ${s.name(i)} with itself.`;
+      return;
+    }
+    const full = s.full(now.metric)[place], kept = partial[place];
+    const parts = [`${shortly(full, 2)} with all features`, `${shortly(kept, 2)} with those kept`];
+    if (now.against === "people") parts.unshift(`${shortly(s.people()[place], 2)} for people`);
+    words.textContent = `${s.name(i)} and ${s.name(j)}: dissimilarity ${parts.join(", ")}.`;
+  }
+
+  function table() {
+    const { s, curve } = now, inserted = s.order[now.order];
+    return [...curve.r].map((r, i) => ({ k: i + 1, feature: inserted[i], poz: s.poz[inserted[i]], r, r2: r * r, n_images: curve.images[i] }));
+  }
+
+  return mount({ model, el }, root, ["scene", "fraction", "order", "metric", "reference", "category"], draw);
+}
+
+function range(values, n) {
+  let least = Infinity, highest = -Infinity;
+  for (let i = 0; i < n; i++)
+    for (let j = i + 1; j < n; j++) {
+      const v = values[i * n + j];
+      if (v < least) least = v;
+      if (v > highest) highest = v;
+    }
+  return [least, highest];
+}
+
+// A row of the list of facts; hidden where there is nothing to show.
+function fact(title) {
+  const value = element("dd"), box = element("div", {}, element("dt", {}, title), value);
+  return { box, show(text) { box.hidden = !text; value.textContent = text || ""; } };
+}
+
+// As Python rounds.
+function roundHalfEven(x) {
+  const near = Math.round(x);
+  return x % 1 === 0.5 && near % 2 ? near - 1 : near;
+}
+
+export default { render };

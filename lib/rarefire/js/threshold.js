@@ -1,0 +1,86 @@
+// A threshold on the histogram of PoZ that marks the features above it; see rarefire.widgets.PozHistogram.
+
+function render({ model, el }) {
+  const sets = model.get("sets").map(set => ({ ...set, poz: numbers(set.poz, Float32Array) }));
+  const FRAME = { left: 8, width: 624, bottom: 150, height: 140 }, BINS = 20;
+  const step = FRAME.width / (BINS + 1.5); // a column for each bin, a gap, and one for features that never fire
+  const shown = () => sets[model.get("set")];
+  const of = (set, i) => set.poz.subarray(i * set.p, (i + 1) * set.p);
+  const above = rates => rates.filter(v => v > model.get("threshold") + 1e-6).length; // single precision
+
+  const images = menu("Images", chosen => set(model, { set: chosen, network: 0 }));
+  const networks = menu("Network", chosen => set(model, { network: chosen }));
+  const share = slider("Threshold", { min: 0, max: 100, input: () => set(model, { threshold: share.input.valueAsNumber / 100 }) });
+  const count = element("output", { class: "rf-r2" }), said = element("span");
+  const plot = element("svg:svg", { viewBox: "0 0 640 204", role: "img", class: "rf-histogram" });
+  const root = element("div", { class: "rf-threshold", role: "group", "aria-label": "Threshold on PoZ" },
+    element("div", { class: "rf-controls" }, images.box, networks.box), share.box,
+    element("p", { class: "rf-result" }, count, said), plot,
+    element("p", { class: "rf-foot" }, "One box is one feature: filled, it stays; hollow, it goes. ", download(`${model.get("name")}-features`, table)));
+
+  const drag = event => {
+    if (event.type === "pointermove" && !event.buttons) return;
+    const area = plot.getBoundingClientRect(), x = ((event.clientX - area.left) / area.width) * 640 - FRAME.left;
+    set(model, { threshold: Math.min(100, Math.max(0, Math.round((100 * x) / (step * BINS)))) / 100 });
+  };
+  plot.addEventListener("pointerdown", event => { plot.setPointerCapture(event.pointerId); drag(event); });
+  plot.addEventListener("pointermove", drag);
+
+  function draw() {
+    const s = shown(), network = Math.min(model.get("network"), s.seeds.length - 1), threshold = model.get("threshold");
+    const rates = of(s, network), removed = above(rates), dead = rates.filter(v => v === 1).length;
+    images.show(sets.map(other => other.name), model.get("set"));
+    networks.show(s.seeds.map(seed => `seed ${seed}`), network);
+    share.input.value = Math.round(100 * threshold);
+    share.value.textContent = `PoZ > ${percent(threshold)}`;
+    const shares = s.seeds.map((_, i) => above(of(s, i)) / s.p).sort((a, b) => a - b);
+    const at = q => quantile(shares, q);
+    const text = `go: silent for more than ${percent(threshold)} of the images. ${dead} never fire. ` +
+      (shares.length > 1 ? `Over ${shares.length} networks: ${percent(at(0.5))} go (median; 90 % of networks: ${percent(at(0.05))} to ${percent(at(0.95))}).` : "");
+    count.textContent = `${removed} of ${s.p} features (${percent(removed / s.p)})`;
+    said.textContent = text;
+    share.input.setAttribute("aria-valuetext", `PoZ above ${percent(threshold)}: ${count.textContent} go`);
+    plot.setAttribute("aria-label", `Histogram of PoZ of ${s.p} features. ${count.textContent} ${text}`);
+    boxes(s, rates, threshold);
+  }
+
+  function boxes(s, rates, threshold) {
+    const columns = Array.from({ length: BINS + 1 }, () => []);
+    [...rates.keys()].sort((a, b) => rates[a] - rates[b] || a - b).forEach(feature => {
+      const rate = rates[feature];
+      columns[rate === 1 ? BINS : Math.min(BINS - 1, Math.floor(rate * BINS + 1e-6))].push(feature);
+    });
+    const side = Math.min(step - 3, FRAME.height / Math.max(...columns.map(column => column.length)));
+    const parts = columns.flatMap((column, bin) => column.map((feature, place) => {
+      const goes = rates[feature] > threshold + 1e-6;
+      const left = FRAME.left + (bin + (bin === BINS ? 0.5 : 0)) * step + 1.5, x = left + (goes ? 0.7 : 0), y = FRAME.bottom - (place + 1) * side + (goes ? 0.7 : 0);
+      const shape = element("svg:rect", { x, y, width: step - 3 - (goes ? 1.4 : 0), height: Math.max(1, side - 1.2 - (goes ? 1.4 : 0)), class: goes ? "rf-goes" : "rf-stays" });
+      shape.append(element("svg:title", {}, `feature ${feature}: PoZ ${percent(rates[feature], 1)}`));
+      return shape;
+    }));
+    const label = (x, text, anchor = "middle") => element("svg:text", { x, y: FRAME.bottom + 21, "text-anchor": anchor }, text);
+    const cut = FRAME.left + threshold * BINS * step;
+    plot.style.setProperty("--set", s.colour);
+    plot.replaceChildren(
+      element("svg:path", { class: "rf-axis", d: `M${FRAME.left} ${FRAME.bottom}h${BINS * step}m${step / 2} 0h${step}` }), ...parts,
+      ...[0, 20, 40, 60, 80].map(v => label(FRAME.left + (v / 100) * BINS * step, percent(v / 100), v ? "middle" : "start")),
+      label(FRAME.left + FRAME.width, "never fires", "end"),
+      element("svg:text", { x: FRAME.left + (BINS / 2) * step, y: FRAME.bottom + 46, "text-anchor": "middle" }, "PoZ: share of images for which the feature is 0"),
+      element("svg:path", { class: "rf-cut", d: `M${cut} 4V${FRAME.bottom + 5}` }));
+  }
+
+  function table() {
+    const s = shown(), rates = of(s, Math.min(model.get("network"), s.seeds.length - 1));
+    return [...rates].map((poz, feature) => ({ feature, poz, removed: +(poz > model.get("threshold") + 1e-6) }));
+  }
+
+  return mount({ model, el }, root, ["set", "network", "threshold"], draw);
+}
+
+// Of sorted values, with linear interpolation as numpy has it.
+function quantile(sorted, q) {
+  const place = q * (sorted.length - 1), low = Math.floor(place), high = Math.ceil(place);
+  return sorted[low] + (place - low) * (sorted[high] - sorted[low]);
+}
+
+export default { render };

@@ -1,0 +1,64 @@
+// Runs the page's widgets (anywidget modules) without a kernel, on the state that the notebook stored.
+// Each takes the place of the drawing in its figure; where that fails, the drawing stays.
+(async () => {
+  const kind = what => `script[type="application/vnd.jupyter.widget-${what}+json"]`;
+  const stored = document.querySelector(kind("state"));
+  if (!stored) return;
+  const state = JSON.parse(stored.textContent).state, models = new Map(), modules = new Map();
+
+  const bytes = text => new DataView(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
+
+  // What an anywidget module calls a model: values, and listeners to their changes.
+  function model(id) {
+    if (models.has(id)) return models.get(id);
+    const values = { ...state[id].state }, listeners = {};
+    for (const { path, data } of state[id].buffers ?? []) {
+      const last = path.at(-1), holder = path.slice(0, -1).reduce((value, key) => value[key], values);
+      holder[last] = bytes(data);
+    }
+    const made = {
+      get: name => values[name],
+      set(name, value) {
+        if (values[name] === value) return;
+        values[name] = value;
+        for (const listener of [...(listeners[`change:${name}`] ?? [])]) listener();
+      },
+      save_changes() {},
+      send() {},
+      on(event, listener) { (listeners[event] ??= new Set()).add(listener); },
+      off(event, listener) { listeners[event]?.delete(listener); },
+    };
+    models.set(id, made);
+    return made;
+  }
+
+  function load(source) {
+    if (!modules.has(source)) modules.set(source, import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))));
+    return modules.get(source);
+  }
+
+  const reference = name => name.replace("IPY_MODEL_", "");
+  for (const { model_name, state: link } of Object.values(state)) { // ipywidgets.jslink, jsdlink
+    if (!/^(Directional)?LinkModel$/.test(model_name)) continue;
+    const [[a, from], [b, to]] = [link.source, link.target].map(([id, name]) => [model(reference(id)), name]);
+    a.on(`change:${from}`, () => b.set(to, a.get(from)));
+    if (model_name === "LinkModel") b.on(`change:${to}`, () => a.set(from, b.get(to)));
+  }
+
+  for (const figure of document.querySelectorAll("[data-widget]")) {
+    const drawn = model(figure.dataset.widget), place = document.createElement("div");
+    const caption = figure.querySelector("figcaption");
+    figure.insertBefore(place, caption);
+    try {
+      if (!document.getElementById("rf-widget-style"))
+        document.head.append(Object.assign(document.createElement("style"), { id: "rf-widget-style", textContent: drawn.get("_css") }));
+      const { default: widget } = await load(drawn.get("_esm"));
+      await widget.render({ model: drawn, el: place });
+      for (const child of [...figure.children]) if (child !== place && child !== caption) child.remove();
+      figure.dataset.ready = "";
+    } catch (error) {
+      place.remove();
+      console.error(error);
+    }
+  }
+})();

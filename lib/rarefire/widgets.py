@@ -1,0 +1,161 @@
+"""Widgets that live in JupyterLab and, without a kernel, in a static page.
+
+A widget is an anywidget: in JupyterLab it sits beside stock ipywidgets, is driven by ``jslink`` and
+observed from Python. In the book, ``static/host.js`` runs the same module on the state that the
+notebook stored. Where no script runs, a figure with the same message stands in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+from IPython.display import HTML
+from numpy.typing import ArrayLike, NDArray
+
+from rarefire import figures, rdm
+from rarefire.errors import InputError
+
+__all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "script"]
+
+_FOLDER = Path(__file__).parent
+
+
+def script(name: str) -> str:
+    """The module of one widget: what all of them share, and its own."""
+    return _joined("js/common.js", f"js/{name}.js")
+
+
+def _joined(*files: str) -> str:
+    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in files)
+
+
+class PageWidget(anywidget.AnyWidget):
+    """A widget with a caption, and a figure for pages without scripts.
+
+    Parameters
+    ----------
+    name
+        Short and unique in the notebook.
+    caption
+        The finding and the source of the numbers, as for :func:`rarefire.figures.show`.
+    fallback
+        A figure from :func:`rarefire.figures.show` with the same name and caption: the widget takes
+        the place of its drawing.
+    """
+
+    _css = _joined("static/palette.css", "js/widgets.css")
+
+    name = traitlets.Unicode().tag(sync=True)
+    caption = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, *, name: str, caption: str, fallback: HTML, **state: Any) -> None:
+        self._fallback = str(fallback.data)
+        super().__init__(name=name, caption=caption, **state)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        mark = f'<figure data-widget="{self.model_id}" class="rf-figure"'
+        return {**data, "text/html": self._fallback.replace('<figure class="rf-figure"', mark, 1)}, metadata
+
+
+class PozHistogram(PageWidget):
+    """A threshold on the histogram of PoZ that marks the features above it.
+
+    Parameters
+    ----------
+    sets
+        By name, ``(colour, poz)``: a name in :data:`rarefire.figures.COLOURS`, and PoZ in [0, 1],
+        ``(n_networks, n_features)``.
+    name, caption, fallback
+        As for :class:`PageWidget`.
+    **state
+        Any of the traits.
+
+    Attributes
+    ----------
+    set, network
+        Indices of the image set and of the network shown.
+    threshold
+        Features with a greater PoZ are marked, in [0, 1].
+    """
+
+    _esm = script("threshold")
+
+    sets = traitlets.List(traitlets.Dict()).tag(sync=True)
+    set = traitlets.Int(0).tag(sync=True)
+    network = traitlets.Int(0).tag(sync=True)
+    threshold = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
+
+    def __init__(self, sets: Mapping[str, tuple[str, ArrayLike]], **state: Any) -> None:
+        packed = []
+        for name, (colour, poz) in sets.items():
+            rates = np.atleast_2d(np.asarray(poz, dtype=np.float64))
+            if rates.ndim != 2 or not ((rates >= 0) & (rates <= 1)).all():
+                raise InputError(
+                    f"poz of {name!r} must be (n_networks, n_features) in [0, 1]; got {np.shape(poz)}."
+                )
+            packed.append(
+                {
+                    "name": name,
+                    "colour": figures.page_colour(colour),
+                    "p": rates.shape[1],
+                    "seeds": list(range(len(rates))),
+                    "poz": rates.astype("<f4").tobytes(),
+                }
+            )
+        if not packed:
+            raise InputError("a histogram needs at least one image set.")
+        super().__init__(sets=packed, **state)
+
+    def removed(self) -> NDArray[np.bool_]:
+        """``(n_features,)``: which features of the network shown lie above the threshold."""
+        shown = self.sets[self.set]
+        rates = np.frombuffer(shown["poz"], dtype="<f4").reshape(-1, shown["p"])
+        return np.asarray(rates[self.network] > self.threshold + 1e-6)
+
+
+class FeatureSwitch(PageWidget):
+    """A few images and features, small enough to read; each feature can be switched on and off.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``.
+    names
+        Of the images.
+    name, caption, fallback
+        As for :class:`PageWidget`.
+    **state
+        The trait `on`.
+
+    Attributes
+    ----------
+    on
+        For each feature, whether it counts.
+    """
+
+    _esm = script("switch")
+
+    vectors = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    on = traitlets.List(traitlets.Bool()).tag(sync=True)
+
+    def __init__(self, embedding: ArrayLike, *, names: Sequence[str], **state: Any) -> None:
+        features = rdm.check_embedding(embedding)
+        if len(names) != len(features):
+            raise InputError(f"names must be {len(features)}, one per image; got {len(names)}.")
+        super().__init__(
+            **{"vectors": features.tolist(), "names": list(names), "on": [True] * features.shape[1], **state}
+        )
+
+    def similarities(self, metric: rdm.Metric = "correlation") -> NDArray[np.float64]:
+        """Condensed ``(n(n-1)/2,)``, in the features that are on; NaN where undefined."""
+        kept = np.asarray(self.vectors)[:, np.asarray(self.on)]
+        if not kept.shape[1]:
+            return np.full(len(kept) * (len(kept) - 1) // 2, np.nan)
+        return 1 - rdm.rdm(kept, metric=metric)
