@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,3 +96,39 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, object]:
     folder = tmp_path_factory.mktemp("trained")
     (instance,) = training.train("digits", seeds=[0], recipe=recipe, folder=folder, progress=False)
     return instance.network(), stimuli.load("digits", "test").subset(np.arange(150))
+
+
+@pytest.fixture
+def static_page(tmp_path: Path) -> Callable[..., str]:
+    """Widgets as a page from disk, as the book makes it: figures, stored state, and the book's script."""
+    from ipywidgets.embed import dependency_state
+
+    host = (ROOT / "lib" / "rarefire" / "static" / "host.js").read_text()
+
+    def write(*widgets: Any, also: tuple[Any, ...] = ()) -> str:
+        state = json.dumps({"state": dependency_state([*widgets, *also], drop_defaults=False)})
+        figures = "".join(w._repr_mimebundle_()[0]["text/html"] for w in widgets)
+        stored = f'<script type="application/vnd.jupyter.widget-state+json">{state}</script>'
+        page = tmp_path / "page.html"
+        body = (
+            f"<!doctype html><meta charset=utf-8><title>page</title>{figures}{stored}<script>{host}</script>"
+        )
+        page.write_text(body, encoding="utf-8")
+        return page.as_uri()
+
+    return write
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """A tab that tolerates no error and no request to another host."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, has_touch=True)
+    tab = context.new_page()
+    trouble: list[str] = []
+    tab.on("console", lambda m: trouble.append(m.text) if m.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda e: trouble.append(str(e)))
+    local = ("file:", "data:", "blob:", "http://127.0.0.1:", "http://localhost:")
+    tab.on("request", lambda r: None if r.url.startswith(local) else trouble.append(f"asks {r.url}"))
+    yield tab
+    context.close()
+    assert trouble == []

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from rarefire import book
@@ -104,11 +105,31 @@ def test_a_warning_fails_the_build_and_leaves_the_last_book(small):
     assert index.read_text() == before
 
 
-def test_a_widget_that_a_static_page_cannot_draw_fails_the_build(small):
-    slider = "import ipywidgets\nipywidgets.IntSlider()"
-    write(small / "notebooks" / "one.ipynb", "md:# One", "y = 2", slider)
-    with pytest.raises(book.BuildError, match="IntSliderModel does nothing in a static page"):
+@pytest.mark.parametrize(
+    ("widget", "named"),
+    [
+        ("import ipywidgets\nipywidgets.IntSlider()", "IntSliderModel"),
+        ("import anywidget\nclass Other(anywidget.AnyWidget):\n    _esm = ''\nOther()", "AnyModel"),
+    ],
+)
+def test_a_widget_that_a_static_page_cannot_draw_fails_the_build(small, widget, named):
+    write(small / "notebooks" / "one.ipynb", "md:# One", "y = 2", widget)
+    with pytest.raises(book.BuildError, match=f"{named} does nothing in a static page"):
         book.build(small, verbose=False)
+
+
+def test_a_chapter_with_widgets_is_the_same_twice(small):
+    made = """import numpy as np
+from rarefire.explorer import Explorer, Scene
+made = [Scene("made", str(i), np.random.default_rng(i).uniform(size=(5, 4))) for i in range(2)]
+Explorer(made[:1], name="first")"""
+    another = 'Explorer(made, name="second")'
+    write(small / "notebooks" / "one.ipynb", "md:# One", "y = 2", made, another)
+    for staging in ("first", "second"):
+        assert book._execute(small, small / staging, "notebooks/one", {}, verbose=False)
+    texts = [(small / s / "notebooks" / "one.ipynb").read_text() for s in ("first", "second")]
+    assert texts[0] == texts[1]
+    assert set(re.findall(r'data-widget=\\"([^\\]+)', texts[0])) == {"widget-1", "widget-3"}
 
 
 def test_pages_that_left_the_book_are_gone(small):
@@ -154,9 +175,9 @@ def test_chapters_executed_without_error_or_warning(html, page):
 
 
 @pytest.mark.parametrize("page", pages())
-def test_every_figure_has_a_text_alternative_a_caption_and_a_source_of_its_own(html, page):
+def test_every_figure_has_a_text_alternative_a_caption_and_its_numbers(html, page):
     page_text = (html / f"{page}.html").read_text()
-    figures = re.findall(r'<figure class="rf-figure".*?</figure>', page_text, flags=re.DOTALL)
+    figures = re.findall(r'<figure [^>]*class="rf-figure".*?</figure>', page_text, flags=re.DOTALL)
     assert figures
     for figure in figures:
         assert re.search(r'aria-label="[^"]+', figure)
@@ -164,6 +185,7 @@ def test_every_figure_has_a_text_alternative_a_caption_and_a_source_of_its_own(h
             len(re.sub(r"<[^>]+>", "", re.search(r"<figcaption>(.*)</figcaption>", figure, re.DOTALL)[1]))
             > 20
         )
+        assert 'class="rf-numbers"' in figure
     assert not re.search(
         r"\bnan\b", re.sub(r"<(svg|script|style|pre).*?</\1>|<[^>]+>", "", page_text, flags=re.DOTALL)
     )
@@ -227,7 +249,7 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
     assert trouble == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
     assert tab.evaluate("document.documentElement.dataset.theme") == mode
-    drawings = tab.locator(".rf-panels svg")
+    drawings = tab.locator(".rf-panels svg, .rf-widget svg")
     assert drawings.count() > 0
     for i in range(drawings.count()):
         box = drawings.nth(i).bounding_box()
@@ -244,10 +266,124 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
         return (Math.max(x, y) + .05) / (Math.min(x, y) + .05);
     }"""
     ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-    for selector in (".rf-panels", "figcaption"):
+    for selector in (".rf-panels, .rf-widget", "figcaption"):
         ink = tab.evaluate("s => getComputedStyle(document.querySelector(s)).color", selector)
         assert tab.evaluate(contrast, [ink, ground]) > 4.5, (selector, ink, ground)
     context.close()
+
+
+ALIVE = {"index": 1, "notebooks/02_poz": 1, "notebooks/03_rsa_curves": 2}
+
+
+def test_the_pages_with_widgets_are_the_ones_tested(html):
+    found = {page: (html / f"{page}.html").read_text().count("<figure data-widget=") for page in pages()}
+    assert {page: count for page, count in found.items() if count} == ALIVE
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["file", "http"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("page", ALIVE)
+def test_widgets_are_alive_offline(browser, html, served, page, width, scheme):
+    """Moved by mouse, keyboard and finger, with no kernel, and from disk with no network either."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, has_touch=True)
+    context.set_offline(scheme == "file")
+    tab = context.new_page()
+    trouble = []
+    tab.on("console", lambda m: trouble.append(m.text) if m.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda e: trouble.append(str(e)))
+    own = (served if scheme == "http" else html.as_uri(), "data:", "blob:")
+    tab.on("request", lambda r: None if r.url.startswith(own) else trouble.append(f"other host: {r.url}"))
+    tab.goto(f"{served if scheme == 'http' else html.as_uri() + '/'}{page}.html")
+    for i in range(ALIVE[page]):
+        tab.locator("figure[data-ready]").nth(i).wait_for()
+    handle = tab.locator("figure[data-ready] input[type=range]").first
+    handle.scroll_into_view_if_needed()
+    result = tab.locator(".rf-r2").first
+    box = handle.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    said = [result.inner_text()]
+
+    def moved():
+        tab.wait_for_function("old => document.querySelector('.rf-r2').innerText !== old", arg=said[-1])
+        said.append(result.inner_text())
+
+    tab.mouse.move(box["x"] + 0.8 * box["width"], middle)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.4 * box["width"], middle, steps=5)
+    tab.mouse.up()
+    moved()
+    handle.focus()
+    for _ in range(3):
+        tab.keyboard.press("PageDown")
+    moved()
+    tab.touchscreen.tap(box["x"] + 0.6 * box["width"], middle)
+    moved()
+    tab.keyboard.press("End")
+    moved()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert trouble == []
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", ALIVE)
+def test_without_scripts_every_widget_is_a_figure(browser, html, page):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto((html / f"{page}.html").as_uri())
+    figures = tab.locator("figure[data-widget]")
+    assert figures.count() == ALIVE[page]
+    for i in range(figures.count()):
+        assert figures.nth(i).locator("svg").first.is_visible()
+        assert figures.nth(i).locator("figcaption").is_visible()
+    context.close()
+
+
+# r at every place of the slider: what its `input` event leads to, one frame later.
+AT_PLACES = """async (page, places) => {
+    const slider = page.querySelector("input[type=range]"), found = [];
+    for (const place of places) {
+        slider.value = place;
+        slider.dispatchEvent(new Event("input"));
+        await new Promise(requestAnimationFrame);
+        found.push(Number(page.querySelector(".rf-r2").dataset.r));
+    }
+    return found;
+}"""
+
+
+@pytest.mark.browser
+def test_r2_in_the_built_page_is_what_python_computes(browser, html):
+    """Every scene, order and metric at ten places of the slider, against the chapter's own embeddings."""
+    from rarefire import curves, explorer, poz, studies
+
+    every = explorer.scenes(studies.collect())
+    scenes = every[::4]  # of each image set, another network
+    assert len({scene.stimuli for scene in scenes}) == 3
+    tab = browser.new_page()
+    tab.goto((html / "notebooks" / "03_rsa_curves.html").as_uri())
+    page = tab.locator("#figure-explorer .rf-explorer")
+    page.wait_for()
+    assert page.get_by_role("combobox").first.locator("option").count() == 3
+    checked = 0
+    for scene in scenes:
+        page.get_by_role("combobox", name="Images").select_option(scene.stimuli)
+        page.get_by_role("combobox", name="Network").select_option(scene.network)
+        n_features = np.shape(scene.embedding)[1]
+        orders = {first: poz.order(scene.poz, first=first) for first in ("low", "high")}
+        orders["random"] = np.random.default_rng(0).permutation(n_features)
+        for label, order in zip(("low→high", "high→low", "random"), orders.values(), strict=True):
+            page.get_by_role("radio", name=label).check()
+            for name, metric in (("Pearson", "correlation"), ("cosine", "cosine")):
+                page.get_by_role("radio", name=name).check()
+                r2 = curves.geometry_curve(scene.embedding, order, metric=metric).r2
+                places = np.linspace(1, n_features, 10).astype(int)
+                found = np.square(page.evaluate(AT_PLACES, places.tolist()))
+                np.testing.assert_allclose(found, r2[places - 1], atol=1e-3, err_msg=scene.network)
+                checked += len(places)
+    assert checked == len(scenes) * 60
+    tab.close()
 
 
 @pytest.mark.browser

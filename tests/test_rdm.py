@@ -273,3 +273,17 @@ def test_check_rdm_names_both_sizes(matrix):
     np.testing.assert_array_equal(rdm.check_rdm(matrix, 10), rdm.condensed(matrix))
     with pytest.raises(InputError, match="the RDM is of 10 images; the embedding has 12 images"):
         rdm.check_rdm(matrix, 12)
+
+
+def test_similarities_are_the_rdm_and_nan_where_undefined(embedding):
+    given = embedding.copy()
+    given[3] = 0
+    for metric in ("correlation", "cosine"):
+        found = rdm.similarities(given, metric=metric)
+        assert np.isnan(found[3]).all()
+        assert np.isnan(found[:, 3]).all()
+        rest = np.delete(np.delete(found, 3, axis=0), 3, axis=1)
+        expected = 1 - rdm.square(rdm.rdm(np.delete(given, 3, axis=0), metric=metric))
+        np.testing.assert_allclose(rest, expected, atol=1e-12)
+    with pytest.raises(InputError, match="metric is one of correlation, cosine; got 'euclidean'"):
+        rdm.similarities(given, metric="euclidean")

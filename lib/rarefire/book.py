@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,10 +135,17 @@ def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *
 def _stable_ids(text: str) -> str:
     """An executed notebook whose widgets are numbered: their own ids differ at every run."""
     widgets = json.loads(text)["metadata"].get("widgets", {})
-    for state in widgets.values():
-        for number, name in enumerate(state["state"], start=1):
-            text = text.replace(name, f"widget-{number}")
-    return text
+    models = {name: json.dumps(model) for state in widgets.values() for name, model in state["state"].items()}
+    if not models:
+        return text
+    ids = re.compile("|".join(models))
+    # By content; after that, in the order in which they are referred to (layouts are all alike).
+    alone = {name: (not ids.search(model), ids.sub("", model)) for name, model in models.items()}
+    numbers: dict[str, str] = {}
+    for name in sorted(models, key=alone.__getitem__):
+        for found in (name, *ids.findall(models[name])):
+            numbers.setdefault(found, f"widget-{len(numbers) + 1}")
+    return ids.sub(lambda name: numbers[name[0]], text)
 
 
 def _make_pages(root: Path, staging: Path, pages: list[str], html: Path, *, verbose: bool) -> Path:

@@ -240,12 +240,10 @@ class _Checked:
         n, p = embedding.shape
         if p > _MOST_FEATURES:
             raise InputError(
-                f"an explorer takes at most {_MOST_FEATURES:,} features; got {p:,}. Choose some of them."
+                f"an explorer takes up to {_MOST_FEATURES:,} features; got {p:,}. Choose some of them."
             )
         if n > _MOST_IMAGES:
-            raise InputError(
-                f"an explorer shows at most {_MOST_IMAGES} images; got {n}. Choose some of them."
-            )
+            raise InputError(f"an explorer shows up to {_MOST_IMAGES} images; got {n}. Choose some of them.")
         labels = np.zeros(n, dtype=np.intp) if scene.labels is None else np.asarray(scene.labels)
         if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
             raise InputError(f"labels must be ({n},) integers from 0, one per image; got {labels.shape}.")
@@ -255,8 +253,8 @@ class _Checked:
         self.scene, self.labels, self.embedding = scene, labels[sort], embedding[sort]
         self.names = list(scene.names) if scene.labels is not None else []
         self.poz = poz.poz(embedding) if scene.poz is None else np.asarray(scene.poz, dtype=np.float64)
-        if self.poz.shape != (p,):
-            raise InputError(f"poz must be ({p},), one per feature; got {self.poz.shape}.")
+        if self.poz.shape != (p,) or not ((self.poz >= 0) & (self.poz <= 1)).all():
+            raise InputError(f"poz must be ({p},), one share in [0, 1] per feature; got {self.poz.shape}.")
         self.orders = {
             "low": poz.order(self.poz, first="low"),
             "high": poz.order(self.poz, first="high"),
@@ -271,9 +269,12 @@ class _Checked:
         if silent.shape != (groups, p):
             raise InputError(f"ghosts must be ({groups}, {p}), categories by features; got {silent.shape}.")
         self.ghosts = silent
-        self.images = None if scene.images is None else np.asarray(scene.images)[sort]
-        if self.images is not None and (self.images.ndim != 4 or self.images.shape[1] not in (1, 3)):
-            raise InputError(f"images must be ({n}, 1 or 3, height, width); got {self.images.shape}.")
+        self.images = None
+        if scene.images is not None:
+            images = np.asarray(scene.images)
+            if images.ndim != 4 or len(images) != n or images.shape[1] not in (1, 3):
+                raise InputError(f"images must be ({n}, 1 or 3, height, width); got {images.shape}.")
+            self.images = images[sort]
         self.human = None
         if scene.human is not None:
             square = rdm.square(rdm.check_rdm(scene.human, n))[np.ix_(sort, sort)]
@@ -341,12 +342,12 @@ def _still(shown: _Checked, name: str, caption: str) -> HTML:
     steps = sorted({max(1, round(share * n)) for share in (1, 0.8, 0.4, 0.1)}, reverse=True)
     order = shown.orders["low"]
     r2 = geometry_curve(shown.embedding, order, k=steps).r2[::-1]
-    limits = (0.0, float(np.nanmax(rdm.rdm(shown.embedding))))
+    limits = (0.0, max(1e-6, float(np.nanmax(1 - rdm.similarities(shown.embedding), initial=0))))
     panels, said = [], []
     for k, value in zip(steps, r2, strict=True):
         title = "all features" if k == n else f"{k / n:.0%} kept"
         below = f"{n} features" if k == n else f"R² = {value:.3f}"
-        square = rdm.square(rdm.rdm(shown.embedding[:, order[:k]]))
+        square = 1 - rdm.similarities(shown.embedding[:, order[:k]])
         panels.append(figures.rdm_panel(square, title=title, below=below, limits=limits, size=1.5))
         said.append(f"{title}: {below}")
     return figures.show(

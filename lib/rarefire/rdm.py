@@ -25,6 +25,7 @@ __all__ = [
     "judged_images",
     "rdm",
     "read",
+    "similarities",
     "square",
     "standardised",
     "unit_vectors",
@@ -114,6 +115,29 @@ def unit_vectors(
     features /= np.where(defined[:, None], norm, 1)
     features[~defined] = 0
     return features, defined
+
+
+def similarities(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDArray[np.float64]:
+    """Similarity of every image with every other, for drawing: nothing is dropped, and nothing warns.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``.
+    metric
+        ``"correlation"`` or ``"cosine"``.
+
+    Returns
+    -------
+    ndarray
+        ``(n_images, n_images)`` in [−1, 1]; NaN in the rows and columns of images without a similarity.
+    """
+    if metric not in _UNDEFINED:
+        raise InputError(f"metric is one of {', '.join(_UNDEFINED)}; got {metric!r}.")
+    unit, defined = unit_vectors(check_embedding(embedding), metric=metric)
+    square = np.clip(unit @ unit.T, -1, 1)
+    square[~defined], square[:, ~defined] = np.nan, np.nan
+    return square
 
 
 def compare(first: ArrayLike, second: ArrayLike, *, method: Comparator = "r2") -> float:

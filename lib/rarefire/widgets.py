@@ -155,7 +155,6 @@ class FeatureSwitch(PageWidget):
 
     def similarities(self, metric: rdm.Metric = "correlation") -> NDArray[np.float64]:
         """Condensed ``(n(n-1)/2,)``, in the features that are on; NaN where undefined."""
-        kept = np.asarray(self.vectors)[:, np.asarray(self.on)]
-        if not kept.shape[1]:
-            return np.full(len(kept) * (len(kept) - 1) // 2, np.nan)
-        return 1 - rdm.rdm(kept, metric=metric)
+        on = np.asarray(self.on)
+        kept = np.asarray(self.vectors)[:, on] if on.any() else np.zeros((len(self.vectors), 1))
+        return np.asarray(rdm.similarities(kept, metric=metric)[np.triu_indices(len(kept), k=1)])

@@ -137,11 +137,14 @@ function element(tag, attributes = {}, ...children) {
 // JupyterLab takes arrow keys for itself unless the element that has the focus says otherwise.
 const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
 
+// The slider says its value itself: an output beside it need not be read out once more.
+const QUIET = { "aria-live": "off" };
+
 let named = 0;
 const unique = stem => `rf-${stem}-${++named}`;
 
 function slider(title, attributes) {
-  const id = unique("slider"), value = element("output", { for: id });
+  const id = unique("slider"), value = element("output", { for: id, ...QUIET });
   const input = element("input", { type: "range", id, step: 1, ...OWN_KEYS, ...attributes });
   const box = element("div", { class: "rf-slider" }, element("label", { for: id }, title), value, input);
   return { box, input, value };

@@ -228,7 +228,7 @@ function render({ model, el }) {
   const words = element("span", { role: "status" });
   const detail = element("div", { class: "rf-detail" }, ...pictures, words);
 
-  const r2 = element("output", { class: "rf-r2" }), said = element("span");
+  const r2 = element("output", { class: "rf-r2", ...QUIET }), said = element("span");
   const plot = curvePlot(where => keep(where * scene().p));
   const ghostsOf = menu("ghosts (ticks) of", chosen => set(model, { category: chosen }));
   const rows = {
@@ -384,7 +384,7 @@ function range(values, n) {
       if (v < least) least = v;
       if (v > highest) highest = v;
     }
-  return [least, highest];
+  return least < highest ? [least, highest] : [0, 1];
 }
 
 // A row of the list of facts; hidden where there is nothing to show.

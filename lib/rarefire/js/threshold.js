@@ -11,7 +11,7 @@ function render({ model, el }) {
   const images = menu("Images", chosen => set(model, { set: chosen, network: 0 }));
   const networks = menu("Network", chosen => set(model, { network: chosen }));
   const share = slider("Threshold", { min: 0, max: 100, input: () => set(model, { threshold: share.input.valueAsNumber / 100 }) });
-  const count = element("output", { class: "rf-r2" }), said = element("span");
+  const count = element("output", { class: "rf-r2", ...QUIET }), said = element("span");
   const plot = element("svg:svg", { viewBox: "0 0 640 204", role: "img", class: "rf-histogram" });
   const root = element("div", { class: "rf-threshold", role: "group", "aria-label": "Threshold on PoZ" },
     element("div", { class: "rf-controls" }, images.box, networks.box), share.box,

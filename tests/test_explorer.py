@@ -1,0 +1,470 @@
+"""The pruning explorer: what Python says, and what a real Chromium shows, against RDMs made the long way."""
+
+import io
+import math
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import traitlets
+from PIL import Image
+
+from rarefire import curves, explorer, inference, poz, rdm, stimuli, studies
+from rarefire.errors import InputError
+from rarefire.explorer import Explorer, Scene
+
+ORDERS, METRICS = explorer.ORDERS, explorer.METRICS
+
+
+@pytest.fixture
+def scene(trained):
+    """120 real digits in a trained LeNet-5, not in the order of their classes, and made-up people."""
+    from rarefire import embeddings
+
+    network, images = trained
+    some = images.subset(np.arange(120))
+    embedding = embeddings.extract(network, some)
+    noise = np.random.default_rng(5).normal(size=120 * 119 // 2)
+    return Scene(
+        "digits",
+        "LeNet-5",
+        embedding,
+        labels=some.labels,
+        names=[f"digit {c}" for c in range(10)],
+        images=some.images,
+        human=dissimilarities(embedding, "correlation") + 0.5 * noise,
+        ceiling=inference.NoiseCeiling(0.5, 0.6, np.array([0.5, 0.5])),
+    )
+
+
+def dissimilarities(features, metric):
+    """Condensed; NaN for the pairs of an image without a similarity."""
+    vectors = np.asarray(features, dtype=float)
+    if metric == "correlation":
+        vectors = vectors - vectors.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(vectors, axis=1)
+    norms[norms < 1e-9] = np.nan
+    return 1 - (vectors @ vectors.T / np.outer(norms, norms))[np.triu_indices(len(vectors), k=1)]
+
+
+def long_way(scene, k, order, metric, *, people=False):
+    """R² by RDMs, images as they were given."""
+    embedding = np.asarray(scene.embedding)
+    partial = dissimilarities(embedding[:, order[:k]], metric)
+    other = np.asarray(scene.human) if people else dissimilarities(embedding, metric)
+    use = np.isfinite(partial) & np.isfinite(other)
+    if use.sum() < 3 or partial[use].std() < 1e-9:
+        return math.nan
+    return np.corrcoef(partial[use], other[use])[0, 1] ** 2
+
+
+def orders_of(scene, seed=0):
+    rates = poz.poz(scene.embedding) if scene.poz is None else scene.poz
+    return {
+        "low": poz.order(rates, first="low"),
+        "high": poz.order(rates, first="high"),
+        "random": np.random.default_rng(seed).permutation(len(rates)),
+    }
+
+
+# --- Python --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("reference", ["network", "people"])
+def test_r2_and_curve_are_those_of_rdms_made_the_long_way(scene, order, metric, reference):
+    widget = Explorer([scene], order=order, metric=metric, reference=reference, seed=3)
+    orders = orders_of(scene, seed=3)
+    for fraction in (0.3, 0.55, 1.0):
+        widget.fraction = fraction
+        expected = long_way(scene, round(84 * fraction), orders[order], metric, people=reference == "people")
+        assert widget.k == round(84 * fraction)
+        assert widget.r2 == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+def test_traits_are_checked_and_observed(scene):
+    widget = Explorer([scene], fraction=0.5)
+    seen = []
+    widget.observe(lambda change: seen.append(change["new"]), "fraction")
+    widget.fraction = 0.25
+    assert seen == [0.25]
+    assert widget.k == 21
+    widget.fraction = 0  # as a slider's end may be: one feature is always kept
+    assert widget.k == 1
+    for trait, value, message in [
+        ("fraction", 1.5, "fraction lies in"),
+        ("scene", 1, "scene is an index from 0 to 0"),
+        ("category", 10, "category is an index from 0 to 9"),
+        ("order", "rare", "order"),
+        ("metric", "euclidean", "metric"),
+    ]:
+        with pytest.raises(traitlets.TraitError, match=message):
+            setattr(widget, trait, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embedding": np.ones((2, 5))}, "at least three images; got 2"),
+        ({"embedding": np.ones((401, 5))}, "up to 400 images; got 401"),
+        ({"embedding": np.ones((3, 70_000))}, "up to 65,535 features; got 70,000"),
+        ({"embedding": -np.ones((4, 5))}, "negative"),
+        ({"embedding": np.full((4, 5), np.nan)}, "4 of 4 images have NaN"),
+        ({"poz": np.zeros(4)}, r"poz must be \(5,\), one share .* per feature; got \(4,\)"),
+        ({"poz": np.full(5, 2.0)}, r"one share in \[0, 1\] per feature"),
+        ({"labels": [0, 1]}, r"labels must be \(4,\) integers from 0, one per image; got \(2,\)"),
+        ({"labels": [0, 1, 2, 3], "names": ["a"]}, "labels go up to 3, but there are 1 names"),
+        ({"ghosts": np.zeros((3, 5))}, r"ghosts must be \(1, 5\), categories by features; got \(3, 5\)"),
+        ({"images": np.zeros((4, 8, 8))}, r"images must be \(4, 1 or 3, height, width\); got \(4, 8, 8\)"),
+        ({"images": np.zeros((3, 1, 8, 8))}, r"images must be \(4, 1 or 3, .*got \(3, 1, 8, 8\)"),
+        ({"human": np.zeros(5)}, "5"),
+    ],
+)
+def test_scenes_that_do_not_fit_are_refused(change, message):
+    given = {"embedding": np.abs(np.random.default_rng(0).normal(size=(4, 5))), **change}
+    with pytest.raises(InputError, match=message):
+        Explorer([Scene("some", "network", **given)])
+
+
+def test_no_scene():
+    with pytest.raises(InputError, match="at least one scene"):
+        Explorer([])
+
+
+def test_images_are_sorted_by_label_with_everything_that_is_theirs(scene):
+    widget = Explorer([scene])
+    packed = widget.scenes[0]
+    labels = np.frombuffer(packed["labels"], "<u2")
+    sort = np.argsort(scene.labels, kind="stable")
+    np.testing.assert_array_equal(labels, np.sort(scene.labels))
+    sent = np.frombuffer(packed["embedding"], "<f2").reshape(120, 84).astype(float)
+    given = np.asarray(scene.embedding)[sort]
+    np.testing.assert_allclose(sent * given.max(), given, rtol=1e-3, atol=1e-6)
+    assert ((sent == 0) == (given == 0)).mean() > 0.999
+    human = rdm.square(scene.human)[np.ix_(sort, sort)]
+    np.testing.assert_allclose(np.frombuffer(packed["human"], "<f4"), rdm.condensed(human), rtol=1e-5)
+    sprite = widget.sprites[packed["sprite"]]
+    sheet = np.asarray(Image.open(io.BytesIO(sprite["file"])))
+    y, x = 32 * (17 // sprite["columns"]), 32 * (17 % sprite["columns"])
+    np.testing.assert_array_equal(
+        sheet[y : y + 32, x : x + 32], np.rint(255 * scene.images[sort[17]][0]).astype(np.uint8)
+    )
+
+
+def test_large_embeddings_travel_in_8_bits_and_keep_their_zeros(rng):
+    embedding = np.maximum(rng.normal(size=(100, 3000)) - rng.uniform(-1, 2, 3000), 0) * rng.gamma(
+        1, size=3000
+    )
+    packed = Explorer([Scene("many", "features", embedding)]).scenes[0]
+    codes = np.frombuffer(packed["embedding"], np.uint8).reshape(embedding.shape)
+    steps = np.frombuffer(packed["steps"], "<f4")
+    np.testing.assert_array_equal(codes == 0, embedding == 0)
+    order = poz.order(poz.poz(embedding))
+    for k in (20, 300, 3000):
+        exact = curves.geometry_curve(embedding, order, k=[k]).r2[0]
+        assert curves.geometry_curve(codes * steps, order, k=[k]).r2[0] == pytest.approx(exact, abs=1e-3)
+
+
+def test_colour_images_become_a_small_sheet(rng):
+    images = rng.uniform(size=(5, 3, 96, 64))
+    embedding = np.abs(rng.normal(size=(5, 6)))
+    (sprite,) = Explorer([Scene("a", "b", embedding, images=images)] * 2).sprites
+    assert (sprite["type"], sprite["tile"], sprite["columns"]) == ("image/jpeg", [32, 48], 3)
+    assert Image.open(io.BytesIO(sprite["file"])).size == (96, 96)
+
+
+def test_ghosts_are_silent_for_a_category_and_not_dead():
+    embedding = np.array([[1.0, 0, 0], [2, 0, 0], [1, 3, 0], [3, 0, 0]])
+    given = Scene("hand", "made", embedding, labels=[0, 0, 1, 1], names=["a", "b"])
+    ghosts = np.frombuffer(Explorer([given]).scenes[0]["ghosts"], np.uint8).reshape(2, 3)
+    assert ghosts.tolist() == [[0, 1, 0], [0, 0, 0]]
+    # One category; PoZ from more images, in which the second feature fires.
+    alone = Scene("hand", "made", embedding[[0, 1, 3]], poz=[0, 0.75, 1])
+    assert Explorer([alone]).scenes[0]["ghosts"] == bytes([0, 1, 0])
+
+
+def test_the_books_scenes():
+    found = studies.collect(instances=2)
+    made = explorer.scenes(found, seeds=[0, 1, 7])
+    assert [scene.network for scene in made[:2]] == ["lenet5, seed 0", "lenet5, seed 1"]
+    assert {scene.stimuli for scene in made} >= {"digits", "MNIST", "CIFAR-10 (JPEG)"}
+    for scene in made:
+        assert np.shape(scene.embedding) == (100, 84)
+        assert np.bincount(scene.labels).tolist() == [10] * 10
+        # What never fires for any test image does not fire for these.
+        assert not np.asarray(scene.embedding)[:, np.asarray(scene.poz) == 1].any()
+    assert made[0].images.shape == (100, 1, 32, 32)
+
+
+def test_samples_are_shipped_and_found_without_data(own_cache):
+    for name in ("mnist", "cifar10-jpg"):
+        sample = studies.sample(name, seed=2)
+        assert sample["embedding"].dtype == np.float16
+        assert sample["labels"].tolist() == sorted(list(range(10)) * 10)
+        assert studies.sample(name, seed=9) is None
+
+
+def test_a_shipped_sample_is_what_the_network_says_of_the_images(mirror, own_cache, monkeypatch):
+    """The features say the class of their images, and are silent where PoZ says so."""
+    monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))
+    shipped, test = studies.sample("mnist", seed=0), stimuli.load("mnist", "test")
+    np.testing.assert_array_equal(test.labels[shipped["rows"]], shipped["labels"])
+    rates = studies.find("mnist", seeds=[0])["poz_test"][0]
+    embedding = shipped["embedding"].astype(float)
+    assert np.corrcoef((embedding == 0).mean(axis=0), rates)[0, 1] > 0.98
+    means = rdm.class_means(embedding, shipped["labels"])
+    nearest = np.argmin(((embedding[:, None] - means) ** 2).sum(axis=2), axis=1)
+    assert (nearest == shipped["labels"]).mean() > 0.95
+
+
+def test_the_figure_without_scripts_says_the_same(scene):
+    page = Explorer([scene], name="still", caption="A finding.")._repr_mimebundle_()[0]["text/html"]
+    assert page.startswith('<figure data-widget="')
+    assert 'id="figure-still"' in page
+    assert "A finding." in page
+    order = orders_of(scene)["low"]
+    for k in (67, 34, 8):
+        assert f"R² = {long_way(scene, k, order, 'correlation'):.3f}" in page
+
+
+# --- in a real browser ---------------------------------------------------------------------------
+
+
+def open_page(tab, address, *, count=1):
+    tab.goto(address)
+    for i in range(count):
+        tab.locator("[data-widget][data-ready]").nth(i).wait_for()
+
+
+def slide(tab, k, *, within="body"):
+    """Move the slider to k as its user would, at once, and read r."""
+    tab.locator(f"{within} .rf-explorer input[type=range]").fill(str(k))
+    return shown_r(tab, within=within)
+
+
+def shown_r(tab, *, within="body"):
+    tab.evaluate("new Promise(requestAnimationFrame)")
+    return float(tab.locator(f"{within} .rf-explorer .rf-r2").get_attribute("data-r"))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("people", [False, True], ids=["network", "people"])
+def test_page_and_rdms_agree(tab, static_page, scene, people):
+    open_page(tab, static_page(Explorer([scene], seed=1)))
+    orders = orders_of(scene, seed=1)
+    steps = np.linspace(3, 84, 10).astype(int)
+    if people:
+        tab.get_by_role("radio", name="people").check()
+    for order, label in zip(ORDERS, ("low→high", "high→low", "random"), strict=True):
+        tab.get_by_role("radio", name=label).check()
+        for metric, name in zip(METRICS, ("Pearson", "cosine"), strict=True):
+            tab.get_by_role("radio", name=name).check()
+            for k in steps:
+                expected = long_way(scene, k, orders[order], metric, people=people)
+                assert slide(tab, k) ** 2 == pytest.approx(expected, abs=1e-3, nan_ok=True)
+            assert tab.locator(".rf-r2").inner_text() == f"R² = {expected:.3f}"
+
+
+@pytest.mark.browser
+def test_real_people_in_the_page(tab, static_page, mur):
+    features, people = mur
+    ceiling = inference.noise_ceiling(people)
+    scene = Scene("Mur et al.", "SqueezeNet", features, human=people.mean(axis=0), ceiling=ceiling)
+    widget = Explorer([scene], reference="people")
+    open_page(tab, static_page(widget))
+    for metric, name in zip(METRICS, ("Pearson", "cosine"), strict=True):
+        tab.get_by_role("radio", name=name).check()
+        curve = curves.rdm_curve(features, people.mean(axis=0), orders_of(scene)["low"], metric=metric)
+        for k in np.linspace(2, 512, 10).astype(int):
+            assert slide(tab, k) == pytest.approx(curve.r[k - 1], abs=1e-3)
+    facts = tab.locator(".rf-side dl").inner_text()
+    assert f"{ceiling.low**2:.2f}–{ceiling.high**2:.2f}" in facts
+    assert f"{curve.r[-1]:.3f}" in facts
+
+
+@pytest.mark.browser
+def test_images_without_a_similarity_are_left_out_in_page_and_python(tab, static_page, rng):
+    """Rare features first: most images have no similarity at all, then a few, then all."""
+    embedding = np.maximum(rng.normal(size=(40, 30)) - np.linspace(-1, 2.2, 30), 0)
+    embedding[0] = 0  # an image for which nothing fires
+    human = rng.uniform(size=40 * 39 // 2)
+    human[::7] = np.nan  # pairs that nobody judged
+    scene = Scene("rare", "features", embedding, human=human)
+    widget = Explorer([scene], order="high")
+    open_page(tab, static_page(widget))
+    for reference, label in (("network", "all features"), ("people", "people")):
+        widget.reference = reference
+        curve = widget.curve()
+        tab.get_by_role("radio", name=label).check()
+        for k in range(1, 31):
+            assert slide(tab, k) == pytest.approx(curve.r[k - 1], abs=1e-3, nan_ok=True), (reference, k)
+            if np.isnan(curve.r[k - 1]):
+                assert "undefined" in tab.locator(".rf-result").inner_text()
+            missing = 40 - curve.n_images[k - 1]
+            assert f"{missing} of 40" in tab.locator(".rf-side dl").inner_text()
+
+
+@pytest.mark.browser
+def test_eight_bits_are_enough_in_the_page(tab, static_page, rng):
+    embedding = np.maximum(rng.normal(size=(100, 3000)) - rng.uniform(-1, 2, 3000), 0) * rng.gamma(
+        1, size=3000
+    )
+    scene = Scene("many", "features", embedding)
+    open_page(tab, static_page(Explorer([scene])))
+    order = orders_of(scene)["low"]
+    for k in (2, 30, 900, 3000):
+        assert slide(tab, k) ** 2 == pytest.approx(long_way(scene, k, order, "correlation"), abs=1e-3)
+
+
+@pytest.mark.browser
+def test_mouse_keyboard_and_touch_move_the_slider(tab, static_page, scene):
+    open_page(tab, static_page(Explorer([scene], fraction=0.5)))
+    handle, label = tab.locator("input[type=range]"), tab.locator(".rf-slider output")
+    box = handle.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    tab.mouse.move(box["x"] + box["width"] / 2, middle)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.8 * box["width"], middle, steps=8)
+    tab.mouse.up()
+    at = int(handle.input_value())
+    assert 63 < at < 71
+    assert label.inner_text().startswith(f"{at} of 84")
+    handle.focus()
+    for key, moved in [("ArrowRight", at + 1), ("ArrowLeft", at), ("Home", 1), ("End", 84)]:
+        tab.keyboard.press(key)
+        assert int(handle.input_value()) == moved
+    tab.keyboard.press("PageDown")
+    assert int(handle.input_value()) < 80
+    shown_r(tab)
+    assert handle.get_attribute("aria-valuetext").startswith(f"{handle.input_value()} most active of 84")
+    tab.touchscreen.tap(box["x"] + 0.25 * box["width"], middle)
+    assert 17 < int(handle.input_value()) < 25
+    # The curve can be dragged too.
+    curve = tab.locator(".rf-curve").bounding_box()
+    tab.mouse.move(curve["x"] + curve["width"] / 2, curve["y"] + 40)
+    tab.mouse.down()
+    tab.mouse.move(curve["x"] + 0.9 * curve["width"], curve["y"] + 40, steps=4)
+    tab.mouse.up()
+    assert int(handle.input_value()) > 60
+
+
+@pytest.mark.browser
+def test_a_cell_shows_its_two_images(tab, static_page, scene):
+    open_page(tab, static_page(Explorer([scene], fraction=0.5)))
+    labels = np.sort(scene.labels)
+    canvas = tab.locator("canvas[tabindex]").nth(1)
+    box = canvas.bounding_box()
+    i, j = 30, 77
+    canvas.hover(position={"x": (j + 0.5) / 120 * box["width"], "y": (i + 0.5) / 120 * box["height"]})
+    sort = np.argsort(scene.labels, kind="stable")
+    full = rdm.square(dissimilarities(scene.embedding, "correlation"))[sort[i], sort[j]]
+    kept = rdm.square(dissimilarities(scene.embedding[:, orders_of(scene)["low"][:42]], "correlation"))[
+        sort[i], sort[j]
+    ]
+    said = tab.locator("[role=status]").inner_text()
+    assert said == (
+        f"digit {labels[i]} and digit {labels[j]}: dissimilarity {full:.2f} with all features, "
+        f"{kept:.2f} with those kept."
+    )
+    shown = tab.evaluate(
+        "n => [...document.querySelectorAll('.rf-detail canvas')][n].getContext('2d')"
+        ".getImageData(46, 46, 1, 1).data[0]",
+        0,
+    )
+    assert abs(shown - 255 * scene.images[sort[i], 0, 15, 15]) < 2
+    canvas.focus()
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("ArrowRight")
+    assert f"digit {labels[i + 1]} and digit {labels[j + 1]}:" in tab.locator("[role=status]").inner_text()
+
+
+@pytest.mark.browser
+def test_another_network_other_images(tab, static_page, scene, rng):
+    other = np.maximum(rng.normal(size=(20, 50)) - 0.3, 0)
+    scenes = [
+        scene,
+        Scene("digits", "other", np.asarray(scene.embedding)[:, ::2]),
+        Scene("made", "up", other),
+    ]
+    open_page(tab, static_page(Explorer(scenes, fraction=0.5)))
+    tab.get_by_role("combobox", name="Network").select_option("other")
+    shown_r(tab)
+    assert tab.locator(".rf-slider output").inner_text().startswith("21 of 42")
+    tab.get_by_role("combobox", name="Images").select_option("made")
+    expected = long_way(scenes[2], 25, orders_of(scenes[2])["low"], "correlation")
+    assert shown_r(tab) ** 2 == pytest.approx(expected, abs=1e-3)
+    assert tab.get_by_role("combobox", name="Network").is_hidden()  # there is only one
+    assert tab.get_by_role("radio", name="people").is_hidden()
+
+
+@pytest.mark.browser
+def test_the_numbers_can_be_downloaded(tab, static_page, scene, tmp_path):
+    open_page(tab, static_page(Explorer([scene], order="high")))
+    with tab.expect_download() as started:
+        tab.get_by_role("link", name="Numbers (CSV)").first.click()
+    started.value.save_as(tmp_path / "curve.csv")
+    table = pd.read_csv(tmp_path / "curve.csv")
+    order = orders_of(scene)["high"]
+    np.testing.assert_array_equal(table["feature"], order)
+    np.testing.assert_allclose(table["poz"], poz.poz(scene.embedding)[order], rtol=1e-6)
+    expected = curves.geometry_curve(scene.embedding, order)
+    np.testing.assert_allclose(table["r2"], expected.r2, atol=1e-3)
+    np.testing.assert_array_equal(table["n_images"], expected.n_images)
+
+
+@pytest.mark.browser
+def test_linked_widgets_move_together_without_a_kernel(tab, static_page, scene):
+    import ipywidgets
+
+    first, second = Explorer([scene], name="first"), Explorer([scene], name="second")
+    link = ipywidgets.jslink((first, "fraction"), (second, "fraction"))
+    open_page(tab, static_page(first, second, also=(link,)), count=2)
+    r = slide(tab, 30, within="#figure-first")
+    assert shown_r(tab, within="#figure-second") == r
+
+
+@pytest.mark.browser
+def test_without_scripts_the_figure_stays(browser, static_page, scene):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(static_page(Explorer([scene], caption="A finding.")))
+    assert tab.locator(".rf-panels svg").count() == 4
+    assert tab.get_by_text("A finding.").is_visible()
+    context.close()
+
+
+@pytest.mark.browser
+def test_a_widget_that_fails_leaves_the_figure(browser, static_page, scene):
+    widget = Explorer([scene])
+    widget._esm = "export default { render() { throw new Error('broken'); } };"
+    tab = browser.new_page()
+    said = []
+    tab.on("console", lambda m: said.append(m.text))
+    tab.goto(static_page(widget))
+    tab.wait_for_timeout(300)
+    assert any("broken" in text for text in said)
+    assert tab.locator(".rf-panels svg").count() == 4
+    assert tab.locator("figure > div").count() == 1
+    tab.close()
+
+
+@pytest.mark.browser
+def test_a_step_of_the_slider_fits_a_frame(tab, static_page, rng, capsys):
+    """120 images × 512 features. The time is printed; that it is counted in milliseconds is checked."""
+    embedding = np.maximum(rng.normal(size=(120, 512)) - rng.uniform(-1, 2, 512), 0)
+    open_page(tab, static_page(Explorer([Scene("120 images", "512 features", embedding)])))
+    tab.evaluate(
+        "window.steps = []; new PerformanceObserver(l => steps.push(...l.getEntries().map(e => e.duration)))"
+        ".observe({ entryTypes: ['measure'] })"
+    )
+    for k in range(512, 2, -10):
+        slide(tab, k)
+    steps = np.array(tab.evaluate("steps"))
+    assert len(steps) >= 50
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n120 × 512: a step takes {np.median(steps):.1f} ms (median), {steps.max():.1f} ms (longest)\n"
+        )
+    assert np.median(steps) < 100

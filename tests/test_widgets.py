@@ -1,0 +1,160 @@
+"""The smaller widgets: Python and page agree; and what every widget must have."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import traitlets
+
+from rarefire import figures, rdm, widgets
+from rarefire.errors import InputError, UnknownNameError
+from rarefire.widgets import FeatureSwitch, PozHistogram
+
+A, B, C = [0.91, 0.76, 0.3, 0.7, 0.9, 0], [0.40, 0.70, 0.6, 0.3, 0.7, 0], [0.02, 0.40, 0.9, 0.2, 0.2, 0]
+
+
+@pytest.fixture
+def still():
+    figure, axes = figures.panel()
+    axes.plot([0, 1], [0, 1])
+    return figures.show(figure, name="small", alt="a line", caption="A caption.")
+
+
+@pytest.fixture
+def switch(still):
+    return FeatureSwitch([A, B, C], names=["A", "B", "C"], name="small", caption="A caption.", fallback=still)
+
+
+@pytest.fixture
+def rates(rng):
+    """PoZ over 50 images of eleven networks with 84 features; some at the threshold exactly, some dead."""
+    poz = rng.integers(0, 51, size=(11, 84)) / 50
+    poz[:, :5], poz[:, 5:9] = 0.8, 1.0
+    return poz
+
+
+@pytest.fixture
+def histogram(still, rates):
+    sets = {"digits": ("digits", rates), "other": ("mnist", rates[:1, :20])}
+    return PozHistogram(sets, name="small", caption="A caption.", fallback=still)
+
+
+def ready(tab, address):
+    tab.goto(address)
+    tab.locator("[data-widget][data-ready]").wait_for()
+
+
+def test_scripts_are_what_all_share_and_their_own():
+    source = widgets.script("switch")
+    assert source.startswith("// What the book's widgets share")
+    assert "rarefire.widgets.FeatureSwitch" in source
+    assert source.count("export default") == 1
+
+
+def test_the_switch_in_python(switch):
+    np.testing.assert_allclose(switch.similarities(), 1 - rdm.rdm([A, B, C]))
+    switch.on = [True] * 5 + [False]
+    np.testing.assert_allclose(switch.similarities(), 1 - rdm.rdm([A[:5], B[:5], C[:5]]))
+    cosine = switch.similarities("cosine")
+    np.testing.assert_allclose(cosine, 1 - rdm.rdm([A, B, C], metric="cosine"))
+    switch.on = [False] * 6
+    assert np.isnan(switch.similarities()).all()
+
+
+def test_the_histogram_in_python(histogram, rates):
+    np.testing.assert_array_equal(histogram.removed(), rates[0] > 0.8)
+    histogram.set, histogram.threshold = 1, 0.3
+    np.testing.assert_array_equal(histogram.removed(), rates[0, :20] > 0.3)
+
+
+def test_errors(still, histogram):
+    options = {"name": "small", "caption": "A caption.", "fallback": still}
+    with pytest.raises(InputError, match="names must be 3, one per image; got 2"):
+        FeatureSwitch([A, B, C], names=["A", "B"], **options)
+    with pytest.raises(InputError, match=r"poz of 'x' must be \(n_networks, n_features\) in \[0, 1\]"):
+        PozHistogram({"x": ("digits", [[0.5, 1.5]])}, **options)
+    with pytest.raises(InputError, match="at least one image set"):
+        PozHistogram({}, **options)
+    with pytest.raises(UnknownNameError, match="no colour 'pink'"):
+        PozHistogram({"x": ("pink", [[0.5]])}, **options)
+    with pytest.raises(traitlets.TraitError):
+        histogram.threshold = 2
+
+
+def test_the_figure_for_pages_without_scripts_is_marked(switch):
+    data, _ = switch._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert re.match(rf'<figure data-widget="{switch.model_id}" class="rf-figure"', data["text/html"])
+
+
+@pytest.mark.browser
+def test_switching_features_moves_three_similarities(tab, static_page, switch):
+    ready(tab, static_page(switch))
+
+    def shown():
+        texts = tab.locator(".rf-pair > span").all_inner_texts()
+        found = [re.findall(r"−?\d\.\d+|–", text) for text in texts]
+        return np.array([[float(v.replace("−", "-").replace("–", "nan")) for v in pair] for pair in found])
+
+    def expected():
+        return np.stack([switch.similarities(), switch.similarities("cosine")], axis=1)
+
+    np.testing.assert_allclose(shown(), expected(), atol=0.0051)
+    assert tab.get_by_role("status").inner_text() == "Most alike, by either measure: A and B."
+    boxes = tab.get_by_role("checkbox")
+    boxes.nth(5).focus()
+    tab.keyboard.press("Space")
+    switch.on = [True] * 5 + [False]
+    tab.get_by_text("Most alike by Pearson: B and C; by cosine: A and B.").wait_for()
+    np.testing.assert_allclose(shown(), expected(), atol=0.0051)
+    width = float(
+        tab.locator(".rf-pair .rf-pearson").nth(1).get_attribute("style").split("width: ")[1].split("%")[0]
+    )
+    assert width == pytest.approx(50 * 0.939, abs=0.1)
+    for feature in range(4):
+        boxes.nth(feature).uncheck()
+    switch.on = [False] * 4 + [True, False]
+    tab.wait_for_timeout(50)
+    np.testing.assert_allclose(shown(), expected(), atol=0.0051)  # one feature: no Pearson, a cosine of 1
+    boxes.nth(4).uncheck()
+    tab.get_by_text("no similarity is defined").wait_for()
+
+
+@pytest.mark.browser
+def test_the_threshold_marks_what_lies_above_it(tab, static_page, histogram, rates, tmp_path):
+    ready(tab, static_page(histogram))
+    handle = tab.get_by_role("slider")
+
+    def agrees(poz, threshold):
+        removed = int((poz[0] > threshold + 1e-9).sum())
+        tab.get_by_text(f"{removed} of {poz.shape[1]} features").wait_for()
+        assert tab.locator(".rf-goes").count() == removed
+        assert tab.locator(".rf-stays").count() == poz.shape[1] - removed
+        said = tab.locator(".rf-result").inner_text().replace("\xa0", " ")
+        assert f"{int((poz[0] == 1).sum())} never fire" in said
+        if len(poz) > 1:
+            low, median, high = 100 * np.quantile((poz > threshold + 1e-9).mean(axis=1), [0.05, 0.5, 0.95])
+            shown = re.search(r"(\d+) % go \(median; 90 % of networks: (\d+) % to (\d+) %", said)
+            np.testing.assert_allclose([int(v) for v in shown.groups()], [median, low, high], atol=0.51)
+
+    agrees(rates, 0.8)
+    handle.focus()
+    tab.keyboard.press("ArrowLeft")
+    agrees(rates, 0.79)
+    handle.fill("33")
+    agrees(rates, 0.33)
+    with tab.expect_download() as started:
+        tab.get_by_role("link", name="Numbers (CSV)").first.click()
+    started.value.save_as(tmp_path / "features.csv")
+    table = pd.read_csv(tmp_path / "features.csv")
+    np.testing.assert_allclose(table["poz"], rates[0], atol=1e-6)
+    np.testing.assert_array_equal(table["removed"] == 1, rates[0] > 0.33)
+    tab.get_by_role("combobox", name="Network").select_option("seed 10")
+    tab.get_by_text(f"{int((rates[10] > 0.33).sum())} of 84 features").wait_for()
+    tab.get_by_role("combobox", name="Images").select_option("other")
+    agrees(rates[:1, :20], 0.33)
+    # Pointing at the drawing sets the threshold too.
+    box = tab.locator(".rf-histogram").bounding_box()
+    tab.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 20)
+    assert 45 < int(handle.input_value()) < 60
