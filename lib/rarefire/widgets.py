@@ -57,6 +57,9 @@ class PageWidget(anywidget.AnyWidget):
         self._fallback = str(fallback.data)
         super().__init__(name=name, caption=caption, **state)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         mark = f'<figure data-widget="{self.model_id}" class="rf-figure"'
