@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -100,21 +99,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, object]:
 
 @pytest.fixture
 def static_page(tmp_path: Path) -> Callable[..., str]:
-    """Widgets as a page from disk, as the book makes it: figures, stored state, and the book's script."""
-    from ipywidgets.embed import dependency_state
+    """Widgets saved as a page of their own; its address on the disk."""
+    from rarefire import widgets
 
-    host = (ROOT / "lib" / "rarefire" / "static" / "host.js").read_text()
-
-    def write(*widgets: Any, also: tuple[Any, ...] = ()) -> str:
-        state = json.dumps({"state": dependency_state([*widgets, *also], drop_defaults=False)})
-        figures = "".join(w._repr_mimebundle_()[0]["text/html"] for w in widgets)
-        stored = f'<script type="application/vnd.jupyter.widget-state+json">{state}</script>'
-        page = tmp_path / "page.html"
-        body = (
-            f"<!doctype html><meta charset=utf-8><title>page</title>{figures}{stored}<script>{host}</script>"
-        )
-        page.write_text(body, encoding="utf-8")
-        return page.as_uri()
+    def write(*shown: Any) -> str:
+        widgets.save(tmp_path / "page.html", *shown, title="A <page>")
+        return (tmp_path / "page.html").as_uri()
 
     return write
 

@@ -266,6 +266,47 @@ def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):
     assert stamp["versions"]["torch"]
 
 
+@pytest.mark.browser
+def test_an_explorer_page_of_a_file(files, tmp_path, tab):
+    embedding, pixels = files
+    (tmp_path / "labels.txt").write_text(
+        "".join(f"{'even' if i % 2 == 0 else 'odd'} & co\n" for i in range(150))
+    )
+    done = run(
+        "explore", "E.npy", "--human", "RDM.csv", "--labels", "labels.txt", "--out", "page.html",
+        "--images", "60", "--seed", "4", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "60 of 150 images, drawn with seed 4" in done.stdout
+    tab.goto((tmp_path / "page.html").as_uri())
+    tab.locator("[data-ready]").wait_for()
+    tab.get_by_role("slider").fill("30")
+    tab.get_by_text("30 of 84").first.wait_for()
+    rows = np.sort(np.random.default_rng(4).choice(150, 60, replace=False))
+    curve = curves.rdm_curve(embedding[rows], pixels[np.ix_(rows, rows)], poz.order(poz.poz(embedding)))
+    shown = float(tab.locator(".rf-r2").get_attribute("data-r"))
+    assert shown == pytest.approx(curve.r[29], abs=1e-3)
+    assert tab.get_by_role("combobox").first.locator("option").all_inner_texts() == ["even & co", "odd & co"]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_errors_of_explore(files, tmp_path):
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    for arguments, message in [
+        (("--labels", "labels.txt", "--out", "p.html"), "labels.txt has 2 lines; E.npy has 150 images"),
+        (("--labels", "none.txt", "--out", "p.html"), "none.txt"),
+        (("--similarity", "--out", "p.html"), "name one with --human"),
+        (("--out", "p.txt"), "a page is an .html file"),
+        (("--out", "E.npy"), "E.npy"),
+        (("--images", "500", "--out", "p.html", "--human", "none.npy"), "none.npy"),
+    ]:
+        done = run("explore", "E.npy", *arguments, cwd=tmp_path)
+        assert done.returncode == 1, arguments
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "p.html").exists()
+
+
 def test_errors_are_one_message_and_no_traceback(own_cache, tmp_path):
     for arguments, message in [
         (("study", "minst"), "no image set 'minst'. There are: mnist"),

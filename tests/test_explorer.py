@@ -419,8 +419,8 @@ def test_linked_widgets_move_together_without_a_kernel(tab, static_page, scene):
     import ipywidgets
 
     first, second = Explorer([scene], name="first"), Explorer([scene], name="second")
-    link = ipywidgets.jslink((first, "fraction"), (second, "fraction"))
-    open_page(tab, static_page(first, second, also=(link,)), count=2)
+    ipywidgets.jslink((first, "fraction"), (second, "fraction"))
+    open_page(tab, static_page(first, second), count=2)
     r = slide(tab, 30, within="#figure-first")
     assert shown_r(tab, within="#figure-second") == r
 

@@ -88,6 +88,21 @@ def test_the_figure_for_pages_without_scripts_is_marked(switch):
     assert re.match(rf'<figure data-widget="{switch.model_id}" class="rf-figure"', data["text/html"])
 
 
+def test_a_saved_page_is_one_file_and_its_text_is_text(still, tmp_path):
+    hostile = "</script><script>document.title = 'taken'</script>"
+    switch = FeatureSwitch([A, B, C], names=["A", "B", hostile], name="small", caption="x", fallback=still)
+    widgets.save(tmp_path / "page.html", switch, title="A & B")
+    page = (tmp_path / "page.html").read_text()
+    assert "<title>A &amp; B</title>" in page
+    assert hostile not in page
+    with pytest.raises(
+        InputError, match=r"a page is an \.html file with at least one widget; got 'page.htm', 1"
+    ):
+        widgets.save(tmp_path / "page.htm", switch)
+    with pytest.raises(InputError, match=r"got 'page.html', 0"):
+        widgets.save(tmp_path / "page.html")
+
+
 @pytest.mark.browser
 def test_switching_features_moves_three_similarities(tab, static_page, switch):
     ready(tab, static_page(switch))

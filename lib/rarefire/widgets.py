@@ -7,6 +7,8 @@ notebook stored. Where no script runs, a figure with the same message stands in 
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ import anywidget
 import numpy as np
 import traitlets
 from IPython.display import HTML
+from ipywidgets.embed import dependency_state
 from numpy.typing import ArrayLike, NDArray
 
-from rarefire import figures, rdm
+from rarefire import figures, rdm, store
 from rarefire.errors import InputError
 
-__all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "script"]
+__all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "save", "script"]
 
 _FOLDER = Path(__file__).parent
 
@@ -64,6 +67,39 @@ class PageWidget(anywidget.AnyWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         mark = f'<figure data-widget="{self.model_id}" class="rf-figure"'
         return {**data, "text/html": self._fallback.replace('<figure class="rf-figure"', mark, 1)}, metadata
+
+
+def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> None:
+    """Write widgets as one file: a page that is alive from disk, without a kernel and without a network.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.html``.
+    *shown
+        In the order of the page; ``jslink`` between them holds there too.
+    title
+        Of the page.
+    """
+    path = Path(path)
+    if path.suffix != ".html" or not shown:
+        raise InputError(
+            f"a page is an .html file with at least one widget; got {path.name!r}, {len(shown)}."
+        )
+    state = json.dumps({"state": dependency_state(shown, drop_defaults=False)}).replace("<", "\\u003c")
+    figures = "".join(widget._repr_mimebundle_()[0]["text/html"] for widget in shown)
+    style = _joined("static/palette.css", "static/rarefire.css", "js/page.css")
+    heading = html.escape(title)
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{heading}</title><style>{style}</style><script>{_joined('js/page.js')}</script>"
+        f'<main class="bd-content"><h1>{heading}</h1>{figures}</main>'
+        f'<script type="application/vnd.jupyter.widget-state+json">{state}</script>'
+        f"<script>{_joined('static/host.js')}</script></html>\n"
+    )
+    with store.atomic_write(path) as file:
+        file.write(page.encode())
 
 
 class PozHistogram(PageWidget):
