@@ -144,6 +144,18 @@ def test_two_builds_at_once_are_refused(small):
         book.build(small)
 
 
+def test_a_chapter_is_executed_again_when_the_widgets_change(small, monkeypatch):
+    package = small / "rarefire"
+    shutil.copytree(Path(book.__file__).parent, package)
+    monkeypatch.setattr(book, "__file__", str(package / "book.py"))
+    stamps = [book._chapter_stamp(small, small / "index.ipynb", {})]
+    for part in ("js/common.js", "js/widgets.css", "static/palette.css"):
+        with (package / part).open("a") as file:
+            file.write("\n")
+        stamps.append(book._chapter_stamp(small, small / "index.ipynb", {}))
+    assert len(set(stamps)) == 4
+
+
 def test_errors(tmp_path):
     with pytest.raises(DataError, match="holds no _toc.yml"):
         book.build(tmp_path)

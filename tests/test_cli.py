@@ -312,6 +312,7 @@ def test_errors_are_one_message_and_no_traceback(own_cache, tmp_path):
         (("study", "minst"), "no image set 'minst'. There are: mnist"),
         (("study", "digits", "--network", "lenet6"), "no network 'lenet6'"),
         (("book", str(tmp_path)), "holds no _toc.yml"),
+        (("book", "--instances", "3", "--seed", "7"), "one of the 3 instances, 0 to 2; got 7"),
     ]:
         done = run(*arguments)
         assert done.returncode == 1
@@ -324,6 +325,7 @@ def test_ship_writes_what_find_finds(own_cache, tmp_path, monkeypatch):
     monkeypatch.setitem(training.RECIPES, "digits", recipe)
     studies._ensemble_facts.cache_clear()
     study = studies.run("digits", seeds=[4, 5], progress=False)
+    sample = studies.sample("digits", seed=5)
     studies.ship(study, tmp_path / "data" / "results" / "digits.npz")
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "none"))
@@ -331,4 +333,7 @@ def test_ship_writes_what_find_finds(own_cache, tmp_path, monkeypatch):
     assert found.seeds == (4, 5)
     assert found.sources == {"shipped": 2}
     np.testing.assert_allclose(found["low"], study["low"], atol=1e-7)
+    assert (tmp_path / "data" / "results" / "digits-sample.npz").is_file()
+    shipped = studies.sample("digits", seed=5)  # no checkpoint is there to compute it from
+    np.testing.assert_array_equal(shipped["embedding"], sample["embedding"])
     studies._ensemble_facts.cache_clear()

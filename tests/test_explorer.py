@@ -3,6 +3,7 @@
 import io
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import traitlets
 from PIL import Image
 
 from rarefire import curves, explorer, inference, poz, rdm, stimuli, studies
-from rarefire.errors import InputError
+from rarefire.errors import InputError, UnknownNameError
 from rarefire.explorer import Explorer, Scene
 
 ORDERS, METRICS = explorer.ORDERS, explorer.METRICS
@@ -119,6 +120,11 @@ def test_traits_are_checked_and_observed(scene):
         ({"ghosts": np.zeros((3, 5))}, r"ghosts must be \(1, 5\), categories by features; got \(3, 5\)"),
         ({"images": np.zeros((4, 8, 8))}, r"images must be \(4, 1 or 3, height, width\); got \(4, 8, 8\)"),
         ({"images": np.zeros((3, 1, 8, 8))}, r"images must be \(4, 1 or 3, .*got \(3, 1, 8, 8\)"),
+        ({"images": np.full((4, 1, 8, 8), 200, np.uint8)}, r"in \[0, 1\]; got 200 to 200. Divide 8-bit"),
+        ({"embedding": np.ones((400, 10_000))}, "400 images × 10,000 features are too many to recompute"),
+        ({"embedding": -np.ones((4, 5)), "poz": np.zeros(5), "ghosts": np.zeros((1, 5))}, "negative"),
+        ({"labels": np.ones(4)}, r"labels must be .*; got \(4,\) float64"),
+        ({"human": np.ones(6)}, "all values of the RDM are equal"),
         ({"human": np.zeros(5)}, "5"),
     ],
 )
@@ -133,18 +139,40 @@ def test_no_scene():
         Explorer([])
 
 
+def test_an_unknown_trait(scene):
+    with pytest.raises(UnknownNameError, match="no trait 'fractoin'. There are: fraction"):
+        Explorer(scene, fractoin=0.5)
+
+
+def test_the_pages_orders_are_pythons(rng):
+    """PoZ that single precision cannot tell apart, and ties."""
+    embedding = rng.uniform(size=(6, 5))
+    rates = np.array([0.5 + 1e-12, 0.5, 0.25, 0.25, 0.5 - 1e-12])
+    packed = Explorer(Scene("made", "up", embedding, poz=rates), seed=2).scenes[0]
+    for name, order in orders_of(Scene("", "", embedding, poz=rates), seed=2).items():
+        np.testing.assert_array_equal(np.frombuffer(packed["orders"][name], "<u2"), order)
+
+
+def test_a_ceiling_that_is_not_defined_is_left_out(scene):
+    unknown = inference.NoiseCeiling(np.nan, 0.5, np.array([np.nan]))
+    assert Explorer(replace(scene, ceiling=unknown)).scenes[0]["ceiling"] == []
+    assert Explorer(scene).scenes[0]["ceiling"] == [0.5, 0.6]
+
+
 def test_images_are_sorted_by_label_with_everything_that_is_theirs(scene):
     widget = Explorer([scene])
     packed = widget.scenes[0]
     labels = np.frombuffer(packed["labels"], "<u2")
     sort = np.argsort(scene.labels, kind="stable")
     np.testing.assert_array_equal(labels, np.sort(scene.labels))
+    assert packed["kind"] == "f2"
     sent = np.frombuffer(packed["embedding"], "<f2").reshape(120, 84).astype(float)
     given = np.asarray(scene.embedding)[sort]
-    np.testing.assert_allclose(sent * given.max(), given, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(sent * given.max(axis=1, keepdims=True), given, rtol=1e-3, atol=1e-5)
     assert ((sent == 0) == (given == 0)).mean() > 0.999
-    human = rdm.square(scene.human)[np.ix_(sort, sort)]
-    np.testing.assert_allclose(np.frombuffer(packed["human"], "<f4"), rdm.condensed(human), rtol=1e-5)
+    human = rdm.condensed(rdm.square(scene.human)[np.ix_(sort, sort)])
+    mean, spread = packed["scale"]
+    np.testing.assert_allclose(mean + spread * np.frombuffer(packed["human"], "<f4"), human, atol=1e-6)
     sprite = widget.sprites[packed["sprite"]]
     sheet = np.asarray(Image.open(io.BytesIO(sprite["file"])))
     y, x = 32 * (17 // sprite["columns"]), 32 * (17 % sprite["columns"])
@@ -158,6 +186,7 @@ def test_large_embeddings_travel_in_8_bits_and_keep_their_zeros(rng):
         1, size=3000
     )
     packed = Explorer([Scene("many", "features", embedding)]).scenes[0]
+    assert packed["kind"] == "u1"
     codes = np.frombuffer(packed["embedding"], np.uint8).reshape(embedding.shape)
     steps = np.frombuffer(packed["steps"], "<f4")
     np.testing.assert_array_equal(codes == 0, embedding == 0)
@@ -306,6 +335,70 @@ def test_images_without_a_similarity_are_left_out_in_page_and_python(tab, static
             assert f"{missing} of 40" in tab.locator(".rf-side dl").inner_text()
 
 
+def nasty(rng):
+    """Embeddings that few bits, or a common scale, would ruin."""
+    plain = np.maximum(rng.normal(size=(30, 20)) - 0.3, 0)
+    one_image, one_number, one_feature = plain.copy(), plain.copy(), plain.copy()
+    one_image[4] *= 1e8
+    one_number[3, 7] = 1e6
+    one_feature[:, 2] *= 1e6
+    yield from (
+        ("one huge image", one_image),
+        ("one huge number", one_number),
+        ("one huge feature", one_feature),
+    )
+    yield "heavy tails", rng.gamma(0.05, size=(30, 20))
+    yield "far from 0", 100 + rng.uniform(size=(30, 20))
+    yield "nearly constant", 1 + 1e-4 * rng.uniform(size=(30, 20))
+    yield "the same direction", np.outer(rng.uniform(1, 2, 30), plain[0])
+    yield "tiny", 1e-200 * plain
+    yield "huge", 1e200 * plain
+    yield "counts", rng.poisson(0.5, size=(70, 4096)).astype(float)
+    yield "clipped", np.clip(rng.normal(size=(70, 4096)), 0, 0.5)
+
+
+@pytest.mark.browser
+def test_every_curve_in_the_page_is_pythons_whatever_the_scale(tab, static_page, rng):
+    given = dict(nasty(rng))
+    widget = Explorer([Scene("nasty", name, embedding) for name, embedding in given.items()])
+    open_page(tab, static_page(widget))
+    for i, name in enumerate(given):
+        tab.get_by_role("combobox", name="Network").select_option(name)
+        widget.scene = i
+        for order, label in (("low", "low→high"), ("high", "high→low")):
+            tab.get_by_role("radio", name=label).check()
+            widget.order = order
+            curve, p = widget.curve(), given[name].shape[1]
+            for k in np.unique(np.linspace(1, p, 7).astype(int)):
+                assert slide(tab, k) ** 2 == pytest.approx(curve.r2[k - 1], abs=1e-3, nan_ok=True), (name, k)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("size", "offset"), [(1e-20, 0), (1e-2, 1e4), (1e39, 0)])
+def test_peoples_scale_does_not_matter(tab, static_page, scene, size, offset):
+    human = offset + size * np.asarray(scene.human)
+    open_page(tab, static_page(Explorer(replace(scene, human=human), reference="people")))
+    expected = long_way(scene, 40, orders_of(scene)["low"], "correlation", people=True)
+    assert slide(tab, 40) ** 2 == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.browser
+def test_one_feature_and_constant_images(tab, static_page, rng):
+    """Nothing is defined, and the page says so."""
+    human = rng.uniform(size=10)
+    scenes = [
+        Scene("one", "feature", rng.uniform(size=(5, 1)), human=human),
+        Scene("all", "silent", np.zeros((5, 3)), human=human),
+    ]
+    open_page(tab, static_page(Explorer(scenes)))
+    for images in ("one", "all"):
+        tab.get_by_role("combobox", name="Images").select_option(images)
+        for reference in ("people", "all features"):
+            tab.get_by_role("radio", name=reference).check()
+            assert math.isnan(shown_r(tab))
+            assert "undefined" in tab.locator(".rf-result").inner_text()
+
+
 @pytest.mark.browser
 def test_eight_bits_are_enough_in_the_page(tab, static_page, rng):
     embedding = np.maximum(rng.normal(size=(100, 3000)) - rng.uniform(-1, 2, 3000), 0) * rng.gamma(
@@ -396,6 +489,16 @@ def test_another_network_other_images(tab, static_page, scene, rng):
     expected = long_way(scenes[2], 25, orders_of(scenes[2])["low"], "correlation")
     assert shown_r(tab) ** 2 == pytest.approx(expected, abs=1e-3)
     assert tab.get_by_role("combobox", name="Network").is_hidden()  # there is only one
+    # What was pointed at among 120 images does not exist among 20.
+    tab.get_by_role("combobox", name="Images").select_option("digits")
+    canvas = tab.locator("canvas[tabindex]").first
+    canvas.hover(position={"x": 300, "y": 300})
+    tab.get_by_role("combobox", name="Images").select_option("made")
+    shown_r(tab)
+    tab.keyboard.press("Tab")
+    canvas.focus()
+    tab.keyboard.press("ArrowDown")
+    assert "with all features" in tab.locator("[role=status]").inner_text()
     assert tab.get_by_role("radio", name="people").is_hidden()
 
 
@@ -418,9 +521,12 @@ def test_the_numbers_can_be_downloaded(tab, static_page, scene, tmp_path):
 def test_linked_widgets_move_together_without_a_kernel(tab, static_page, scene):
     import ipywidgets
 
-    first, second = Explorer([scene], name="first"), Explorer([scene], name="second")
+    first, second = Explorer([scene], name="first", fraction=0.9), Explorer([scene], name="second")
     ipywidgets.jslink((first, "fraction"), (second, "fraction"))
     open_page(tab, static_page(first, second), count=2)
+    at_first = shown_r(tab, within="#figure-first")
+    assert shown_r(tab, within="#figure-second") == at_first
+    assert at_first < 1
     r = slide(tab, 30, within="#figure-first")
     assert shown_r(tab, within="#figure-second") == r
 

@@ -4,12 +4,14 @@ import base64
 import io
 import re
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from rarefire import figures
-from rarefire.errors import DataError, InputError
+from rarefire.errors import DataError, InputError, UnknownNameError
 
 
 @pytest.fixture
@@ -41,6 +43,30 @@ def test_cumulative_share_by_hand():
     grid, share = figures.cumulative_share([[0.0, 0.25, 0.25, 1.0]])
     at = dict(zip(np.round(grid, 2), share[0], strict=True))
     assert (at[0.0], at[0.24], at[0.25], at[0.99], at[1.0]) == (0.25, 0.25, 0.75, 0.75, 1.0)
+
+
+def test_a_path_says_the_same_in_fewer_bytes():
+    assert figures._short_path("M 0.04 1.26 \nL 2.5 3.149 \nL 4 5.0 \nz") == "M 0 1.3 2.5 3.1 4 5z"
+    # Only a line that follows a line, or its start, needs no name.
+    assert figures._short_path("M 0 0 C 1 1 2 2 3 3 L 4 4 L 5 5") == "M 0 0C 1 1 2 2 3 3L 4 4 5 5"
+
+
+def test_a_small_image_is_the_same_image(rng):
+    square = rng.uniform(size=(30, 30))
+    for values in (square, np.where(square < 0.1, np.nan, square)):  # opaque, and with holes
+        figure = figures.rdm_panel(values, limits=(0, 1))
+        data = re.search(r"base64,([^\"]+)", figures._svg(figure, prefix="x"))[1]
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")).astype(int)
+        expected = mpl.colormaps[figures.COLOUR_MAP](values, bytes=True).astype(int)
+        assert shown.shape == (30, 30, 4)
+        np.testing.assert_allclose(shown[..., 3], 255 * np.isfinite(values))
+        np.testing.assert_allclose(shown[np.isfinite(values)], expected[np.isfinite(values)], atol=1)
+
+
+def test_page_colours():
+    assert figures.page_colour("low") == "var(--rf-0072b2, #0072b2)"
+    with pytest.raises(UnknownNameError, match="no colour 'lwo'. There are: low"):
+        figures.page_colour("lwo")
 
 
 def test_a_figure_on_the_page(drawn):

@@ -32,7 +32,9 @@ ipywidgets.VBox([slider, explorer])
 def lab(tmp_path, rng):
     """JupyterLab on a folder with one notebook; its address."""
     np.save(tmp_path / "E.npy", np.maximum(rng.normal(size=(60, 40)) - np.linspace(-1, 1.5, 40), 0))
-    cells = [nbformat.v4.new_code_cell(source) for source in (MAKE, "explorer.fraction = 0.25")]
+    another = "Explorer([Scene('made up', 'features', embedding)], name='another')"
+    sources = (MAKE, "explorer.fraction = 0.25", another)
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "explore.ipynb")
     with socket.socket() as probe:
@@ -82,7 +84,7 @@ def test_slider_and_python_move_each_other(lab, browser, tmp_path):
     tab.get_by_text("(ipykernel) | Idle").wait_for(timeout=120_000)
     tab.locator(".jp-Notebook .jp-CodeCell").first.locator(".jp-InputArea-editor").click()
     tab.keyboard.press("Shift+Enter")
-    explorer = tab.locator(".rf-explorer")
+    explorer = tab.locator(".rf-explorer").first
     explorer.wait_for(timeout=120_000)
     handle, label = explorer.locator("input[type=range]"), explorer.locator(".rf-slider output")
     assert label.inner_text().startswith("20 of 40")
@@ -116,11 +118,16 @@ def test_slider_and_python_move_each_other(lab, browser, tmp_path):
     # A stock slider, linked in the browser.
     stock = tab.locator(".widget-slider .noUi-target").bounding_box()
     tab.mouse.click(stock["x"] + 0.1 * stock["width"], stock["y"] + stock["height"] / 2)
-    tab.locator(".rf-slider output", has_text="4 of 40").wait_for(timeout=30_000)
+    explorer.locator(".rf-slider output", has_text="4 of 40").wait_for(timeout=30_000)
 
     # Python sets it.
     tab.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".jp-InputArea-editor").click()
     tab.keyboard.press("Shift+Enter")
-    tab.locator(".rf-slider output", has_text="10 of 40").wait_for(timeout=30_000)
+    explorer.locator(".rf-slider output", has_text="10 of 40").wait_for(timeout=30_000)
+    # Another one beside it takes nothing away from the first.
+    tab.keyboard.press("Shift+Enter")
+    tab.locator(".rf-explorer").nth(1).wait_for(timeout=60_000)
+    for i in range(2):
+        assert tab.locator(".rf-explorer").nth(i).locator("input[type=radio]:checked").count() == 3
     assert [url for url in asked if not url.startswith((lab, "data:", "blob:"))] == []
     tab.close()

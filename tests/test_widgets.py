@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import traitlets
+from IPython.display import HTML
+from ipywidgets import IntSlider
 
 from rarefire import figures, rdm, widgets
 from rarefire.errors import InputError, UnknownNameError
@@ -36,7 +38,7 @@ def rates(rng):
 
 @pytest.fixture
 def histogram(still, rates):
-    sets = {"digits": ("digits", rates), "other": ("mnist", rates[:1, :20])}
+    sets = {"digits": ("digits", rates, range(11)), "other": ("mnist", rates[:1, :20], [7])}
     return PozHistogram(sets, name="small", caption="A caption.", fallback=still)
 
 
@@ -73,13 +75,26 @@ def test_errors(still, histogram):
     with pytest.raises(InputError, match="names must be 3, one per image; got 2"):
         FeatureSwitch([A, B, C], names=["A", "B"], **options)
     with pytest.raises(InputError, match=r"poz of 'x' must be \(n_networks, n_features\) in \[0, 1\]"):
-        PozHistogram({"x": ("digits", [[0.5, 1.5]])}, **options)
+        PozHistogram({"x": ("digits", [[0.5, 1.5]], [0])}, **options)
     with pytest.raises(InputError, match="at least one image set"):
         PozHistogram({}, **options)
     with pytest.raises(UnknownNameError, match="no colour 'pink'"):
-        PozHistogram({"x": ("pink", [[0.5]])}, **options)
-    with pytest.raises(traitlets.TraitError):
-        histogram.threshold = 2
+        PozHistogram({"x": ("pink", [[0.5]], [0])}, **options)
+    with pytest.raises(InputError, match="seeds of 'x' must be 1, one per network; got 2"):
+        PozHistogram({"x": ("digits", [[0.5]], [0, 1])}, **options)
+    with pytest.raises(UnknownNameError, match="no trait 'treshold'. There are: threshold"):
+        PozHistogram({"x": ("digits", [[0.5]], [0])}, treshold=0.5, **options)
+    with pytest.raises(InputError, match="fallback must be a figure"):
+        FeatureSwitch([A, B, C], names=["A", "B", "C"], **{**options, "fallback": HTML("<p>no</p>")})
+    for trait, value, message in [
+        ("threshold", 2, "threshold"),
+        ("set", 2, "set is an index from 0 to 1; got 2"),
+        ("network", 11, "network is an index from 0 to 10; got 11"),
+    ]:
+        with pytest.raises(traitlets.TraitError, match=message):
+            setattr(histogram, trait, value)
+    with pytest.raises(traitlets.TraitError, match="on must be 6 truth values, one per feature; got 1"):
+        FeatureSwitch([A, B, C], names=["A", "B", "C"], on=[True], **options)
 
 
 def test_the_figure_for_pages_without_scripts_is_marked(switch):
@@ -101,6 +116,10 @@ def test_a_saved_page_is_one_file_and_its_text_is_text(still, tmp_path):
         widgets.save(tmp_path / "page.htm", switch)
     with pytest.raises(InputError, match=r"got 'page.html', 0"):
         widgets.save(tmp_path / "page.html")
+    with pytest.raises(InputError, match="takes widgets of this package; got IntSlider"):
+        widgets.save(tmp_path / "page.html", IntSlider())
+    with pytest.raises(InputError, match="names of their own .*; got small, small"):
+        widgets.save(tmp_path / "page.html", switch, switch)
 
 
 @pytest.mark.browser

@@ -181,6 +181,7 @@ def _chapter_stamp(root: Path, source: Path, parameters: Mapping[str, Any]) -> s
     """Changes with the chapter, its parameters, the package, the shipped data, the versions, the mirror."""
     package = Path(__file__).parent
     files = [source, *sorted(package.glob("*.py")), *sorted((package / "js").glob("*"))]
+    files.append(package / "static" / "palette.css")  # travels in widgets
     files += sorted((root / "data").rglob("*.*"))
     lock = root / "requirements.lock"
     total = hashlib.sha256()

@@ -271,7 +271,7 @@ def study(
     print(f"features with PoZ > 80 %: median {np.median(silent):.0%} of {found.n_features}")
     if ship is not None:
         for seed in seeds[: studies.SAMPLED]:
-            studies.sample(images, network, seed=seed)
+            studies.sample(images, network, seed=seed, use_shipped=not recompute)
         print(f"written: {studies.ship(found, ship)}")
 
 
@@ -304,6 +304,10 @@ def book(
     """Execute the chapters that changed and build the book into _build/html."""
     from rarefire import book
 
+    if seed is not None and seed >= (instances or 50):
+        raise InputError(
+            f"--seed names one of the {instances or 50} instances, 0 to {(instances or 50) - 1}; got {seed}."
+        )
     given = {"profile": profile, "instances": instances, "seed": seed}
     overridden = {name: v for name, v in given.items() if v not in (None, "default")}
     print(book.build(root, parameters=overridden))

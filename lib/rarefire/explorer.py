@@ -35,9 +35,11 @@ ORDERS = ("low", "high", "random")
 METRICS = ("correlation", "cosine")
 REFERENCES = ("network", "people")
 
-_EXACT = 2**18  # embeddings with more numbers than this travel in 8 bits each, others in 16
+_MANY = 2**18  # embeddings with more numbers than this may travel in 8 bits each, others in 16
 _MOST_IMAGES = 400  # an RDM of more is too fine to see, and too much to recompute in a frame
 _MOST_FEATURES = 2**16 - 1
+_MOST_WORK = 2**30  # images² × features: a step of the slider then takes a quarter of a second
+_CLOSE = 5e-4  # of R²
 _THUMBNAIL = 48  # pixels; larger images are scaled down
 
 
@@ -95,7 +97,9 @@ def scenes(found: Mapping[str, studies.Study], *, seeds: Sequence[int] = (0, 1, 
     for name, study in found.items():
         at_hand = stimuli.load(name, "test") if stimuli.available(name) else None
         for seed in [s for s in seeds if s in study.seeds]:
-            sample = studies.sample(name, study.network, seed=seed)
+            # Of the same training run as the study.
+            shipped = "shipped" in study.sources
+            sample = studies.sample(name, study.network, seed=seed, use_shipped=shipped)
             if sample is None:
                 continue
             row = study.seeds.index(seed)
@@ -147,14 +151,16 @@ class Explorer(PageWidget):
     Raises
     ------
     InputError
-        For arrays of shapes that do not fit each other, activations that are not post-ReLU, more than
-        400 images, and traits out of range (``traitlets.TraitError`` once it is made).
+        For arrays that do not fit each other, activations that are not post-ReLU, and more images and
+        features than a page can recompute while a slider moves.
+    traitlets.TraitError
+        For a trait out of range, here or later.
 
     Notes
     -----
     All six attributes are traits: set them, ``observe`` them, or ``jslink`` them to stock widgets.
-    What the browser shows is what :meth:`curve` computes here. Embeddings travel in 16 bits a number,
-    large ones in 8; R² moves by less than 0.001.
+    What the browser shows is what :meth:`curve` computes here: embeddings travel in as few bits as
+    leave R² within 0.0005 at every k.
     """
 
     _esm = script("explorer")
@@ -171,16 +177,17 @@ class Explorer(PageWidget):
 
     def __init__(
         self,
-        scenes: Sequence[Scene],
+        scenes: Scene | Sequence[Scene],
         *,
         name: str = "explorer",
         caption: str = "What the first features of an order carry of the geometry of all of them.",
         seed: int = 0,
         **state: Any,
     ) -> None:
-        if not scenes:
+        given = [scenes] if isinstance(scenes, Scene) else list(scenes)
+        if not given:
             raise InputError("an explorer needs at least one scene.")
-        self._scenes = [_Checked(scene, seed) for scene in scenes]
+        self._scenes = [_Checked(scene, seed) for scene in given]
         packed, sprites = [checked.packed() for checked in self._scenes], []
         for scene, checked in zip(packed, self._scenes, strict=True):
             if checked.images is not None:
@@ -244,17 +251,25 @@ class _Checked:
             )
         if n > _MOST_IMAGES:
             raise InputError(f"an explorer shows up to {_MOST_IMAGES} images; got {n}. Choose some of them.")
+        if n**2 * p > _MOST_WORK:
+            raise InputError(
+                f"{n} images × {p:,} features are too many to recompute in a page; choose fewer."
+            )
+        own = poz.poz(embedding)  # refuses what is not post-ReLU
         labels = np.zeros(n, dtype=np.intp) if scene.labels is None else np.asarray(scene.labels)
         if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
-            raise InputError(f"labels must be ({n},) integers from 0, one per image; got {labels.shape}.")
-        if scene.labels is not None and len(scene.names) <= labels.max():
-            raise InputError(f"labels go up to {labels.max()}, but there are {len(scene.names)} names.")
+            came = f"{labels.shape} {labels.dtype}"
+            raise InputError(f"labels must be ({n},) integers from 0, one per image; got {came}.")
+        names = [] if scene.labels is None else [str(name) for name in scene.names]
+        if scene.labels is not None and len(names) <= labels.max():
+            raise InputError(f"labels go up to {labels.max()}, but there are {len(names)} names.")
         sort = np.argsort(labels, kind="stable")
         self.scene, self.labels, self.embedding = scene, labels[sort], embedding[sort]
-        self.names = list(scene.names) if scene.labels is not None else []
-        self.poz = poz.poz(embedding) if scene.poz is None else np.asarray(scene.poz, dtype=np.float64)
+        self.names = names
+        self.poz = own if scene.poz is None else np.asarray(scene.poz, dtype=np.float64)
         if self.poz.shape != (p,) or not ((self.poz >= 0) & (self.poz <= 1)).all():
-            raise InputError(f"poz must be ({p},), one share in [0, 1] per feature; got {self.poz.shape}.")
+            came = f"{self.poz.shape}, from {self.poz.min():.3g} to {self.poz.max():.3g}"
+            raise InputError(f"poz must be ({p},), one share in [0, 1] per feature; got {came}.")
         self.orders = {
             "low": poz.order(self.poz, first="low"),
             "high": poz.order(self.poz, first="high"),
@@ -271,9 +286,12 @@ class _Checked:
         self.ghosts = silent
         self.images = None
         if scene.images is not None:
-            images = np.asarray(scene.images)
-            if images.ndim != 4 or len(images) != n or images.shape[1] not in (1, 3):
+            images = np.asarray(scene.images, dtype=np.float64)
+            if images.ndim != 4 or len(images) != n or images.shape[1] not in (1, 3) or not images.size:
                 raise InputError(f"images must be ({n}, 1 or 3, height, width); got {images.shape}.")
+            if not (images.min() >= 0 and images.max() <= 1):
+                came = f"{images.min():.3g} to {images.max():.3g}"
+                raise InputError(f"images must lie in [0, 1]; got {came}. Divide 8-bit images by 255.")
             self.images = images[sort]
         self.human = None
         if scene.human is not None:
@@ -283,39 +301,65 @@ class _Checked:
     def packed(self) -> dict[str, Any]:
         """What travels in the page."""
         n, p = self.embedding.shape
-        code, steps = _compact(self.embedding)
         scene: dict[str, Any] = {
             "stimuli": self.scene.stimuli,
             "network": self.scene.network,
             "shape": [n, p],
-            "embedding": code.tobytes(),
+            **_compact(self.embedding, [self.orders["low"], self.orders["high"]]),
             "poz": self.poz.astype("<f4").tobytes(),
             "labels": self.labels.astype("<u2").tobytes(),
             "names": self.names,
             "groups": self.names or ["these images"],
             "ghosts": self.ghosts.astype(np.uint8).tobytes(),
-            "random": self.orders["random"].astype("<u2").tobytes(),
+            "orders": {name: order.astype("<u2").tobytes() for name, order in self.orders.items()},
             "ceiling": [],
         }
-        if steps is not None:
-            scene["steps"] = steps.astype("<f4").tobytes()
         if self.human is not None:
-            scene["human"] = self.human.astype("<f4").tobytes()
-            if self.scene.ceiling is not None:
-                scene["ceiling"] = [self.scene.ceiling.low, self.scene.ceiling.high]
+            # Standardised: whatever people's scale is, single precision is enough.
+            scene["human"] = (-rdm.standardised(self.human)).astype("<f4").tobytes()
+            scene["scale"] = [float(np.nanmean(self.human)), float(np.nanstd(self.human))]
+            ceiling = self.scene.ceiling
+            if ceiling is not None and np.isfinite([ceiling.low, ceiling.high]).all():
+                scene["ceiling"] = [ceiling.low, ceiling.high]
         return scene
 
 
-def _compact(embedding: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """The embedding in few bits, and the size of a step of each feature where those are 8.
+def _compact(embedding: NDArray[np.float64], orders: Sequence[NDArray[np.intp]]) -> dict[str, Any]:
+    """The embedding in as few bits as leave every curve where it is: what JavaScript needs to decode it.
 
-    What is 0 stays 0, and nothing else becomes 0 in 8 bits. A common factor changes no similarity.
+    Each image may be scaled by a factor of its own: that changes no similarity.
     """
-    if embedding.size <= _EXACT:
-        return (embedding / (embedding.max() or 1)).astype("<f2"), None
-    steps = embedding.max(axis=0) / 255
-    codes = np.rint(embedding / np.where(steps > 0, steps, 1))
-    return np.where(embedding > 0, np.maximum(codes, 1), 0).astype(np.uint8), steps
+    with np.errstate(over="ignore"):
+        half = embedding.astype("<f2")
+    if np.array_equal(half, embedding):
+        return {"kind": "f2", "embedding": half.tobytes()}
+    largest = embedding.max(axis=1, keepdims=True)
+    scaled = embedding / np.where(largest > 0, largest, 1)
+    exact = _curves(embedding, orders)
+    if embedding.size > _MANY:
+        # A step for each feature; what is 0 stays 0, and nothing else becomes 0.
+        steps = (scaled.max(axis=0) / 255).astype("<f4")
+        codes = np.rint(scaled / np.where(steps > 0, steps, 1))
+        codes = np.where(scaled > 0, np.clip(codes, 1, 255), 0).astype(np.uint8)
+        if _same(_curves(codes * steps.astype(np.float64), orders), exact):
+            return {"kind": "u1", "embedding": codes.tobytes(), "steps": steps.tobytes()}
+    for kind in ("f2", "f4"):
+        fewer = scaled.astype(f"<{kind}")
+        if _same(_curves(fewer.astype(np.float64), orders), exact):
+            return {"kind": kind, "embedding": fewer.tobytes()}
+    return {"kind": "f8", "embedding": scaled.astype("<f8").tobytes()}
+
+
+def _curves(embedding: NDArray[np.float64], orders: Sequence[NDArray[np.intp]]) -> list[Curve]:
+    return [geometry_curve(embedding, order, metric=m) for order in orders for m in ("correlation", "cosine")]
+
+
+def _same(some: list[Curve], exact: list[Curve]) -> bool:
+    return all(
+        np.array_equal(a.n_images, b.n_images)
+        and np.allclose(a.r2, b.r2, rtol=0, atol=_CLOSE, equal_nan=True)
+        for a, b in zip(some, exact, strict=True)
+    )
 
 
 def _sprite(images: NDArray[Any]) -> dict[str, Any]:
@@ -346,7 +390,8 @@ def _still(shown: _Checked, name: str, caption: str) -> HTML:
     panels, said = [], []
     for k, value in zip(steps, r2, strict=True):
         title = "all features" if k == n else f"{k / n:.0%} kept"
-        below = f"{n} features" if k == n else f"R² = {value:.3f}"
+        below = f"R² = {value:.3f}" if np.isfinite(value) else "R² undefined"
+        below = f"{n} features" if k == n else below
         square = 1 - rdm.similarities(shown.embedding[:, order[:k]])
         panels.append(figures.rdm_panel(square, title=title, below=below, limits=limits, size=1.5))
         said.append(f"{title}: {below}")

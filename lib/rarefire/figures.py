@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
@@ -409,8 +410,12 @@ def _svg(figure: Figure, *, prefix: str) -> str:
 def _short_path(path: str) -> str:
     """The same path in tenths of a point, without what goes without saying."""
     path = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path)
-    path = re.sub(r"\s+", " ", path).strip()
-    return re.sub(r"(?<=[\d]) L ", " ", path)  # a line goes on after M and after L
+    parts = re.findall(r"[A-Za-z][^A-Za-z]*", " ".join(path.split()))
+    lines = [after == "L" and before in "ML" for before, after in pairwise(part[0] for part in parts)]
+    # A line goes on after M and after L without being named.
+    return "".join(
+        (part[1:] if goes_on else part).rstrip() for part, goes_on in zip(parts, [False, *lines], strict=True)
+    ).strip()
 
 
 def _short_image(data: str) -> str:

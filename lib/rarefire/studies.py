@@ -274,12 +274,17 @@ def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> 
 
 
 def sample(
-    images: str, network: str = "lenet5", *, seed: int = 0, recipe: Recipe | None = None
+    images: str,
+    network: str = "lenet5",
+    *,
+    seed: int = 0,
+    recipe: Recipe | None = None,
+    use_shipped: bool = True,
 ) -> Mapping[str, NDArray[Any]] | None:
     """Embedding of a few test images by one instance, small enough to travel in a page.
 
-    Shipped, else cached, else computed (and the instance trained, where it is not); None where the
-    images are not on this machine.
+    Shipped (unless `use_shipped` is false), else cached, else computed (and the instance trained,
+    where it is not); None where the images are not on this machine.
 
     Returns
     -------
@@ -303,7 +308,8 @@ def sample(
     if not stimuli.identifiable(images):
         return None
     facts = {**_facts(images, network, recipe, seed), **_SAMPLE}
-    answer = store.recall("sample", facts, compute if stimuli.available(images) else None)
+    at_hand = compute if stimuli.available(images) else None
+    answer = store.recall("sample", facts, at_hand, use_shipped=use_shipped)
     return None if answer is None else answer.arrays
 
 
@@ -314,11 +320,15 @@ def ship(study: Study, path: str | Path) -> Path:
     """
     path = Path(path)
     facts = [_facts(study.images, study.network, None, seed) for seed in study.seeds]
-    own = [store.recall("instance", f, None, use_shipped=False) for f in facts]
-    answers = [mine or store.recall("instance", f, None) for mine, f in zip(own, facts, strict=True)]
-    samples = [store.recall("sample", {**f, **_SAMPLE}, None) for f in facts[:SAMPLED]]
+
+    def known(question: str, facts: dict[str, Any]) -> store.Answer | None:
+        mine = store.recall(question, facts, None, use_shipped=False)
+        return mine or store.recall(question, facts, None)
+
+    samples = [known("sample", {**f, **_SAMPLE}) for f in facts[:SAMPLED]]
     if any(samples):
         store.pack(path.with_stem(f"{path.stem}-sample"), [s for s in samples if s is not None])
+    answers = [known("instance", f) for f in facts]
     return store.pack(path, [answer for answer in answers if answer is not None])
 
 

@@ -21,11 +21,12 @@ from ipywidgets.embed import dependency_state
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import figures, rdm, store
-from rarefire.errors import InputError
+from rarefire.errors import InputError, unknown
 
 __all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "save", "script"]
 
 _FOLDER = Path(__file__).parent
+_FIGURE = '<figure class="rf-figure"'
 
 
 def script(name: str) -> str:
@@ -57,7 +58,12 @@ class PageWidget(anywidget.AnyWidget):
     caption = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, *, name: str, caption: str, fallback: HTML, **state: Any) -> None:
+        for key in state:
+            if not self.has_trait(key):
+                raise unknown("trait", key, [t for t in self.trait_names(sync=True) if t[0] != "_"])
         self._fallback = str(fallback.data)
+        if not self._fallback.startswith(_FIGURE):
+            raise InputError("fallback must be a figure from rarefire.figures.show.")
         super().__init__(name=name, caption=caption, **state)
 
     def __repr__(self) -> str:
@@ -65,8 +71,8 @@ class PageWidget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        mark = f'<figure data-widget="{self.model_id}" class="rf-figure"'
-        return {**data, "text/html": self._fallback.replace('<figure class="rf-figure"', mark, 1)}, metadata
+        marked = f'<figure data-widget="{self.model_id}"{_FIGURE[7:]}'
+        return {**data, "text/html": self._fallback.replace(_FIGURE, marked, 1)}, metadata
 
 
 def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> None:
@@ -86,7 +92,15 @@ def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> 
         raise InputError(
             f"a page is an .html file with at least one widget; got {path.name!r}, {len(shown)}."
         )
-    state = json.dumps({"state": dependency_state(shown, drop_defaults=False)}).replace("<", "\\u003c")
+    for widget in shown:
+        if not isinstance(widget, PageWidget):
+            raise InputError(f"a page takes widgets of this package; got {type(widget).__name__}.")
+    names = [widget.name for widget in shown]
+    if len(set(names)) < len(names):
+        raise InputError(f"widgets on one page need names of their own (name=); got {', '.join(names)}.")
+    state = json.dumps({"state": dependency_state(shown, drop_defaults=False)}, allow_nan=False).replace(
+        "<", "\\u003c"
+    )
     figures = "".join(widget._repr_mimebundle_()[0]["text/html"] for widget in shown)
     style = _joined("static/palette.css", "static/rarefire.css", "js/page.css")
     heading = html.escape(title)
@@ -108,8 +122,8 @@ class PozHistogram(PageWidget):
     Parameters
     ----------
     sets
-        By name, ``(colour, poz)``: a name in :data:`rarefire.figures.COLOURS`, and PoZ in [0, 1],
-        ``(n_networks, n_features)``.
+        By name, ``(colour, poz, seeds)``: a name in :data:`rarefire.figures.COLOURS`; PoZ in [0, 1],
+        ``(n_networks, n_features)``; and the seeds of the networks.
     name, caption, fallback
         As for :class:`PageWidget`.
     **state
@@ -130,20 +144,24 @@ class PozHistogram(PageWidget):
     network = traitlets.Int(0).tag(sync=True)
     threshold = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
 
-    def __init__(self, sets: Mapping[str, tuple[str, ArrayLike]], **state: Any) -> None:
-        packed = []
-        for name, (colour, poz) in sets.items():
+    def __init__(self, sets: Mapping[str, tuple[str, ArrayLike, Sequence[int]]], **state: Any) -> None:
+        packed: list[dict[str, Any]] = []
+        for name, (colour, poz, seeds) in sets.items():
             rates = np.atleast_2d(np.asarray(poz, dtype=np.float64))
-            if rates.ndim != 2 or not ((rates >= 0) & (rates <= 1)).all():
+            if rates.ndim != 2 or not rates.size or not ((rates >= 0) & (rates <= 1)).all():
                 raise InputError(
                     f"poz of {name!r} must be (n_networks, n_features) in [0, 1]; got {np.shape(poz)}."
+                )
+            if len(seeds) != len(rates):
+                raise InputError(
+                    f"seeds of {name!r} must be {len(rates)}, one per network; got {len(seeds)}."
                 )
             packed.append(
                 {
                     "name": name,
                     "colour": figures.page_colour(colour),
                     "p": rates.shape[1],
-                    "seeds": list(range(len(rates))),
+                    "seeds": [int(seed) for seed in seeds],
                     "poz": rates.astype("<f4").tobytes(),
                 }
             )
@@ -151,11 +169,19 @@ class PozHistogram(PageWidget):
             raise InputError("a histogram needs at least one image set.")
         super().__init__(sets=packed, **state)
 
+    @traitlets.validate("set", "network")
+    def _in_range(self, proposal: Any) -> Any:
+        trait, value = proposal["trait"].name, proposal["value"]
+        most = len(self.sets) if trait == "set" else max(len(s["seeds"]) for s in self.sets)
+        if not 0 <= value < most:
+            raise traitlets.TraitError(f"{trait} is an index from 0 to {most - 1}; got {value}.")
+        return value
+
     def removed(self) -> NDArray[np.bool_]:
         """``(n_features,)``: which features of the network shown lie above the threshold."""
         shown = self.sets[self.set]
         rates = np.frombuffer(shown["poz"], dtype="<f4").reshape(-1, shown["p"])
-        return np.asarray(rates[self.network] > self.threshold + 1e-6)
+        return np.asarray(rates[min(self.network, len(rates) - 1)] > self.threshold + 1e-6)
 
 
 class FeatureSwitch(PageWidget):
@@ -191,6 +217,13 @@ class FeatureSwitch(PageWidget):
         super().__init__(
             **{"vectors": features.tolist(), "names": list(names), "on": [True] * features.shape[1], **state}
         )
+
+    @traitlets.validate("on")
+    def _one_each(self, proposal: Any) -> Any:
+        if len(proposal["value"]) != len(self.vectors[0]):
+            expected = f"on must be {len(self.vectors[0])} truth values, one per feature"
+            raise traitlets.TraitError(f"{expected}; got {len(proposal['value'])}.")
+        return proposal["value"]
 
     def similarities(self, metric: rdm.Metric = "correlation") -> NDArray[np.float64]:
         """Condensed ``(n(n-1)/2,)``, in the features that are on; NaN where undefined."""

@@ -140,8 +140,10 @@ const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
 // The slider says its value itself: an output beside it need not be read out once more.
 const QUIET = { "aria-live": "off" };
 
+// JupyterLab loads this once for each widget: a count alone would repeat itself on the page.
+const loaded = Math.random().toString(36).slice(2, 8);
 let named = 0;
-const unique = stem => `rf-${stem}-${++named}`;
+const unique = stem => `rf-${loaded}-${stem}-${++named}`;
 
 function slider(title, attributes) {
   const id = unique("slider"), value = element("output", { for: id, ...QUIET });
@@ -181,10 +183,12 @@ function menu(title, chosen) {
 function download(name, rows) {
   const link = element("a", { class: "rf-numbers", href: "#", download: `${name}.csv`, click() {
     const table = rows(), keys = Object.keys(table[0]);
-    const line = row => keys.map(key => (row[key] === row[key] ? row[key] : "")).join(",");
+    const cell = value => (value !== value ? "" : /[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+    const line = row => keys.map(key => cell(row[key])).join(",");
     const text = [keys.join(","), ...table.map(line)].join("\n") + "\n";
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.href = address;
+    setTimeout(() => URL.revokeObjectURL(address), 60000);
   } }, "Numbers (CSV)");
   return link;
 }

@@ -14,13 +14,12 @@ class Scene {
     this.poz = numbers(given.poz, Float32Array);
     this.labels = numbers(given.labels, Uint16Array);
     this.ghosts = numbers(given.ghosts, Uint8Array); // (categories, p)
-    if (given.steps) {
+    if (given.kind === "u1") {
       const steps = numbers(given.steps, Float32Array), codes = numbers(given.embedding, Uint8Array);
-      this.embedding = Float32Array.from(codes, (code, i) => code * steps[i % this.p]);
-    } else this.embedding = float16(given.embedding);
-    // Equal PoZ goes by feature index, in both directions (rarefire.poz.order).
-    const sorted = sign => [...this.poz.keys()].sort((a, b) => sign * (this.poz[a] - this.poz[b]) || a - b);
-    this.order = { low: sorted(1), high: sorted(-1), random: numbers(given.random, Uint16Array) };
+      this.embedding = Float64Array.from(codes, (code, i) => code * steps[i % this.p]);
+    } else this.embedding = given.kind === "f2" ? float16(given.embedding)
+      : numbers(given.embedding, given.kind === "f4" ? Float32Array : Float64Array);
+    this.order = Object.fromEntries(Object.entries(given.orders).map(([name, order]) => [name, numbers(order, Uint16Array)]));
     this.known = new Map();
     this.sprite = sprites[given.sprite] ?? null;
   }
@@ -42,6 +41,7 @@ class Scene {
       similarities(this.geometry("low", metric), this.p, new Float64Array(this.n ** 2)).map(s => 1 - s));
   }
 
+  // Standardised; `scale` holds the mean and the standard deviation that they had.
   people() {
     return this.once("people", () => {
       const condensed = numbers(this.human, Float32Array), square = new Float64Array(this.n ** 2);
@@ -105,6 +105,7 @@ function heatMap(colours, look) {
     paint(dissimilarity, low, high, name, description) {
       if (n ** 2 !== dissimilarity.length) {
         n = canvas.width = canvas.height = Math.sqrt(dissimilarity.length);
+        at = [0, 0];
         pixels = pen.createImageData(n, n);
       }
       title.textContent = name;
@@ -301,7 +302,7 @@ function render({ model, el }) {
     const lines = drawn.map(name => [name, s.curve(name, metric, against).r.map(r => r * r)]);
     const ceiling = against === "people" && s.ceiling.length ? s.ceiling : null;
     const tops = lines.flatMap(([, r2]) => Math.max(...r2.map(v => (v === v ? v : 0))));
-    const highest = against === "people" ? Math.min(1, 1.15 * Math.max(...tops, ...(ceiling ?? []).map(r => r * r))) : 1;
+    const highest = against === "people" ? Math.min(1, Math.max(0.05, 1.15 * Math.max(...tops, ...(ceiling ?? []).map(r => r * r)))) : 1;
     const ghosts = [...s.order[inUse]].flatMap((feature, place) => (s.ghosts[category * s.p + feature] ? [place] : []));
     Object.assign(now, { curve: first, ghosts, ceiling });
     plot.draw(lines, { highest, ceiling, ghosts, p: s.p, ylabel: against === "people" ? "R² with people" : "R² with all features" });
@@ -364,7 +365,7 @@ function render({ model, el }) {
     }
     const full = s.full(now.metric)[place], kept = partial[place];
     const parts = [`${shortly(full, 2)} with all features`, `${shortly(kept, 2)} with those kept`];
-    if (now.against === "people") parts.unshift(`${shortly(s.people()[place], 2)} for people`);
+    if (now.against === "people") parts.unshift(`${shortly(s.scale[0] + s.scale[1] * s.people()[place], 2)} for people`);
     words.textContent = `${s.name(i)} and ${s.name(j)}: dissimilarity ${parts.join(", ")}.`;
   }
 
@@ -373,7 +374,11 @@ function render({ model, el }) {
     return [...curve.r].map((r, i) => ({ k: i + 1, feature: inserted[i], poz: s.poz[inserted[i]], r, r2: r * r, n_images: curve.images[i] }));
   }
 
-  return mount({ model, el }, root, ["scene", "fraction", "order", "metric", "reference", "category"], draw);
+  const unmount = mount({ model, el }, root, ["scene", "fraction", "order", "metric", "reference", "category"], draw);
+  return () => {
+    unmount();
+    for (const { sheet } of sprites) URL.revokeObjectURL(sheet.src);
+  };
 }
 
 function range(values, n) {

@@ -32,14 +32,15 @@ function render({ model, el }) {
     images.show(sets.map(other => other.name), model.get("set"));
     networks.show(s.seeds.map(seed => `seed ${seed}`), network);
     share.input.value = Math.round(100 * threshold);
-    share.value.textContent = `PoZ > ${percent(threshold)}`;
+    const limit = percent(threshold, Number.isInteger(Math.round(1000 * threshold) / 10) ? 0 : 1);
+    share.value.textContent = `PoZ > ${limit}`;
     const shares = s.seeds.map((_, i) => above(of(s, i)) / s.p).sort((a, b) => a - b);
     const at = q => quantile(shares, q);
-    const text = `go: silent for more than ${percent(threshold)} of the images. ${dead} never fire. ` +
+    const text = `go: silent for more than ${limit} of the images. ${dead} never fire. ` +
       (shares.length > 1 ? `Over ${shares.length} networks: ${percent(at(0.5))} go (median; 90 % of networks: ${percent(at(0.05))} to ${percent(at(0.95))}).` : "");
     count.textContent = `${removed} of ${s.p} features (${percent(removed / s.p)})`;
     said.textContent = text;
-    share.input.setAttribute("aria-valuetext", `PoZ above ${percent(threshold)}: ${count.textContent} go`);
+    share.input.setAttribute("aria-valuetext", `PoZ above ${limit}: ${count.textContent} go`);
     plot.setAttribute("aria-label", `Histogram of PoZ of ${s.p} features. ${count.textContent} ${text}`);
     boxes(s, rates, threshold);
   }

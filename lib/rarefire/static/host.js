@@ -41,15 +41,17 @@
   for (const { model_name, state: link } of Object.values(state)) { // ipywidgets.jslink, jsdlink
     if (!/^(Directional)?LinkModel$/.test(model_name)) continue;
     const [[a, from], [b, to]] = [link.source, link.target].map(([id, name]) => [model(reference(id)), name]);
-    a.on(`change:${from}`, () => b.set(to, a.get(from)));
-    if (model_name === "LinkModel") b.on(`change:${to}`, () => a.set(from, b.get(to)));
+    const forth = () => b.set(to, a.get(from)), back = () => a.set(from, b.get(to));
+    forth();
+    a.on(`change:${from}`, forth);
+    if (model_name === "LinkModel") b.on(`change:${to}`, back);
   }
 
   for (const figure of document.querySelectorAll("[data-widget]")) {
-    const drawn = model(figure.dataset.widget), place = document.createElement("div");
-    const caption = figure.querySelector("figcaption");
+    const caption = figure.querySelector("figcaption"), place = document.createElement("div");
     figure.insertBefore(place, caption);
     try {
+      const drawn = model(figure.dataset.widget);
       if (!document.getElementById("rf-widget-style"))
         document.head.append(Object.assign(document.createElement("style"), { id: "rf-widget-style", textContent: drawn.get("_css") }));
       const { default: widget } = await load(drawn.get("_esm"));
