@@ -385,7 +385,7 @@ def test_r2_in_the_built_page_is_what_python_computes(browser, html):
         n_features = np.shape(scene.embedding)[1]
         orders = {first: poz.order(scene.poz, first=first) for first in ("low", "high")}
         orders["random"] = np.random.default_rng(0).permutation(n_features)
-        for label, order in zip(("low→high", "high→low", "random"), orders.values(), strict=True):
+        for label, order in zip(("low→high PoZ", "high→low PoZ", "random"), orders.values(), strict=True):
             page.get_by_role("radio", name=label).check()
             for name, metric in (("Pearson", "correlation"), ("cosine", "cosine")):
                 page.get_by_role("radio", name=name).check()

@@ -286,7 +286,7 @@ def test_page_and_rdms_agree(tab, static_page, scene, people):
     steps = np.linspace(3, 84, 10).astype(int)
     if people:
         tab.get_by_role("radio", name="people").check()
-    for order, label in zip(ORDERS, ("low→high", "high→low", "random"), strict=True):
+    for order, label in zip(ORDERS, ("low→high PoZ", "high→low PoZ", "random"), strict=True):
         tab.get_by_role("radio", name=label).check()
         for metric, name in zip(METRICS, ("Pearson", "cosine"), strict=True):
             tab.get_by_role("radio", name=name).check()
@@ -326,13 +326,18 @@ def test_images_without_a_similarity_are_left_out_in_page_and_python(tab, static
     for reference, label in (("network", "all features"), ("people", "people")):
         widget.reference = reference
         curve = widget.curve()
+        left = curve.n_images
         tab.get_by_role("radio", name=label).check()
         for k in range(1, 31):
             assert slide(tab, k) == pytest.approx(curve.r[k - 1], abs=1e-3, nan_ok=True), (reference, k)
-            if np.isnan(curve.r[k - 1]):
-                assert "undefined" in tab.locator(".rf-result").inner_text()
-            missing = 40 - curve.n_images[k - 1]
-            assert f"{missing} of 40" in tab.locator(".rf-side dl").inner_text()
+            widget.fraction = k / 30
+            said = tab.locator(".rf-result").inner_text()
+            # Neither says anything of the set where most of its images have no similarity.
+            assert (
+                ("R² = –" in said) == math.isnan(widget.r2) == (np.isnan(curve.r[k - 1]) or left[k - 1] < 20)
+            )
+            assert f"{left[k - 1]} of 40 images have a similarity there" in said
+            assert tab.locator(".rf-undefined").is_visible()
 
 
 def nasty(rng):
@@ -365,7 +370,7 @@ def test_every_curve_in_the_page_is_pythons_whatever_the_scale(tab, static_page,
     for i, name in enumerate(given):
         tab.get_by_role("combobox", name="Network").select_option(name)
         widget.scene = i
-        for order, label in (("low", "low→high"), ("high", "high→low")):
+        for order, label in (("low", "low→high PoZ"), ("high", "high→low PoZ")):
             tab.get_by_role("radio", name=label).check()
             widget.order = order
             curve, p = widget.curve(), given[name].shape[1]
@@ -434,12 +439,33 @@ def test_mouse_keyboard_and_touch_move_the_slider(tab, static_page, scene):
     assert handle.get_attribute("aria-valuetext").startswith(f"{handle.input_value()} most active of 84")
     tab.touchscreen.tap(box["x"] + 0.25 * box["width"], middle)
     assert 17 < int(handle.input_value()) < 25
+    # A finger that scrolls the page past slider and curve leaves them where they are.
+    at = handle.input_value()
+    finger = tab.context.new_cdp_session(tab)
+    tab.set_viewport_size({"width": 390, "height": 600})
+    for place in (handle, tab.locator(".rf-curve")):
+        place.scroll_into_view_if_needed()
+        area, before = place.bounding_box(), tab.evaluate("scrollY")
+        x, y = area["x"] + 0.9 * area["width"], area["y"] + area["height"] / 2
+        for kind, up in [
+            ("touchStart", 0),
+            *(("touchMove", d) for d in range(10, 160, 15)),
+            ("touchEnd", None),
+        ]:
+            points = [] if up is None else [{"x": x, "y": y - up}]
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        shown_r(tab)
+        assert tab.evaluate("scrollY") > before + 50
+        assert handle.input_value() == at
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    tab.locator(".rf-curve").scroll_into_view_if_needed()
     # The curve can be dragged too.
     curve = tab.locator(".rf-curve").bounding_box()
     tab.mouse.move(curve["x"] + curve["width"] / 2, curve["y"] + 40)
     tab.mouse.down()
     tab.mouse.move(curve["x"] + 0.9 * curve["width"], curve["y"] + 40, steps=4)
     tab.mouse.up()
+    shown_r(tab)
     assert int(handle.input_value()) > 60
 
 
@@ -458,8 +484,8 @@ def test_a_cell_shows_its_two_images(tab, static_page, scene):
     ]
     said = tab.locator("[role=status]").inner_text()
     assert said == (
-        f"digit {labels[i]} and digit {labels[j]}: dissimilarity {full:.2f} with all features, "
-        f"{kept:.2f} with those kept."
+        f"digit {labels[i]} and digit {labels[j]} (row 31, column 78): dissimilarity {full:.2f} with all "
+        f"features, {kept:.2f} with those kept."
     )
     shown = tab.evaluate(
         "n => [...document.querySelectorAll('.rf-detail canvas')][n].getContext('2d')"
@@ -467,10 +493,22 @@ def test_a_cell_shows_its_two_images(tab, static_page, scene):
         0,
     )
     assert abs(shown - 255 * scene.images[sort[i], 0, 15, 15]) < 2
+    # A click keeps the cell when the pointer leaves; the arrow keys go on from it; Escape lets it go.
+    status = tab.locator("[role=status]")
+    canvas.click(position={"x": (j + 0.5) / 120 * box["width"], "y": (i + 0.5) / 120 * box["height"]})
+    tab.mouse.move(5, 5)
+    assert status.inner_text() == said
     canvas.focus()
-    tab.keyboard.press("ArrowDown")
-    tab.keyboard.press("ArrowRight")
-    assert f"digit {labels[i + 1]} and digit {labels[j + 1]}:" in tab.locator("[role=status]").inner_text()
+    for key in ("ArrowDown", "ArrowRight", "PageDown", "Control+ArrowLeft", "End"):
+        tab.keyboard.press(key)
+    row = min(119, i + 11)
+    assert f"digit {labels[row]} and digit {labels[119]} (row {row + 1}, column 120)" in status.inner_text()
+    tab.keyboard.press("Escape")
+    assert status.inner_text().startswith("Point at a cell")
+    canvas.hover(position={"x": 50, "y": 150})
+    assert "dissimilarity" in status.inner_text()
+    tab.mouse.move(5, 5)
+    assert status.inner_text().startswith("Point at a cell")
 
 
 @pytest.mark.browser
@@ -498,7 +536,7 @@ def test_another_network_other_images(tab, static_page, scene, rng):
     tab.keyboard.press("Tab")
     canvas.focus()
     tab.keyboard.press("ArrowDown")
-    assert "with all features" in tab.locator("[role=status]").inner_text()
+    assert "row 2, column 1" in tab.locator("[role=status]").inner_text()
     assert tab.get_by_role("radio", name="people").is_hidden()
 
 

@@ -112,7 +112,7 @@ def test_slider_and_python_move_each_other(lab, browser, tmp_path):
     handle.focus()
     tab.keyboard.press("ArrowLeft")
     seen(tmp_path, str((k - 1) / 40))
-    explorer.get_by_role("radio", name="high→low").check()
+    explorer.get_by_role("radio", name="high→low PoZ").check()
     assert seen(tmp_path, f"{(k - 1) / 40} high")
 
     # A stock slider, linked in the browser.

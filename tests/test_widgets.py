@@ -151,8 +151,9 @@ def test_switching_features_moves_three_similarities(tab, static_page, switch):
     switch.on = [False] * 4 + [True, False]
     tab.wait_for_timeout(50)
     np.testing.assert_allclose(shown(), expected(), atol=0.0051)  # one feature: no Pearson, a cosine of 1
+    tab.get_by_text("Most alike by Pearson: undefined; by cosine: all equally.").wait_for()
     boxes.nth(4).uncheck()
-    tab.get_by_text("no similarity is defined").wait_for()
+    tab.get_by_text("Most alike, by either measure: undefined.").wait_for()
 
 
 @pytest.mark.browser
@@ -191,4 +192,5 @@ def test_the_threshold_marks_what_lies_above_it(tab, static_page, histogram, rat
     # Pointing at the drawing sets the threshold too.
     box = tab.locator(".rf-histogram").bounding_box()
     tab.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 20)
+    tab.wait_for_function("document.querySelector('input[type=range]').value !== '33'")
     assert 45 < int(handle.input_value()) < 60

@@ -11,6 +11,7 @@ JupyterLab, and just as alive in the static book, without a kernel.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -226,11 +227,17 @@ class Explorer(PageWidget):
 
     @property
     def r2(self) -> float:
-        """R² at the slider's place, as the page shows it; NaN where it is undefined."""
-        return float(self.curve().r2[self.k - 1])
+        """R² at the slider's place, as the page shows it.
+
+        NaN where it is undefined, and where fewer than half of the images have a similarity: the R² of
+        the few for which a rare feature happens to fire says nothing about the set.
+        """
+        curve, k = self.curve(), self.k
+        few = 2 * curve.n_images[k - 1] < self._scenes[self.scene].embedding.shape[0]
+        return math.nan if few else float(curve.r2[k - 1])
 
     def curve(self) -> Curve:
-        """The whole curve in use, computed here."""
+        """The whole curve in use, computed here, with the number of images that have a similarity."""
         shown = self._scenes[self.scene]
         features = shown.orders[self.order]
         metric: Any = self.metric

@@ -351,7 +351,8 @@ def table(frame: pd.DataFrame, *, name: str, caption: str, digits: int = 2) -> H
     )
     return HTML(
         f'<figure class="rf-figure" id="table-{name}"><div class="rf-scroll" tabindex="0" role="region" '
-        f'aria-label="table">{body}</div><figcaption>{caption}{_download(frame, name)}</figcaption></figure>'
+        f'aria-label="table {name}">{body}</div>'
+        f"<figcaption>{caption}{_download(frame, name)}</figcaption></figure>"
     )
 
 

@@ -148,8 +148,44 @@ const unique = stem => `rf-${loaded}-${stem}-${++named}`;
 function slider(title, attributes) {
   const id = unique("slider"), value = element("output", { for: id, ...QUIET });
   const input = element("input", { type: "range", id, step: 1, ...OWN_KEYS, ...attributes });
+  // A finger that lands on the slider and scrolls the page puts it back where it was.
+  let before = null;
+  input.addEventListener("pointerdown", () => { before = input.value; }, true);
+  input.addEventListener("pointercancel", () => {
+    input.value = before;
+    input.dispatchEvent(new Event("input"));
+  });
   const box = element("div", { class: "rf-slider" }, element("label", { for: id }, title), value, input);
   return { box, input, value };
+}
+
+// Call `moved` with the place along `box`, from 0 to 1, that is clicked, dragged to or tapped. A finger
+// that scrolls the page past it changes nothing.
+function dragged(box, moved) {
+  let start = null, sideways = false, far = false;
+  const tell = event => {
+    const area = box.getBoundingClientRect();
+    moved((event.clientX - area.left) / area.width);
+  };
+  box.addEventListener("pointerdown", event => {
+    start = [event.clientX, event.clientY];
+    sideways = event.pointerType === "mouse";
+    far = false;
+    box.setPointerCapture(event.pointerId);
+    if (sideways) tell(event);
+  });
+  box.addEventListener("pointermove", event => {
+    if (!start) return;
+    const [dx, dy] = [Math.abs(event.clientX - start[0]), Math.abs(event.clientY - start[1])];
+    far ||= dx > 6 || dy > 6;
+    sideways ||= dx > 6 && dx > dy;
+    if (sideways) tell(event);
+  });
+  box.addEventListener("pointerup", event => {
+    if (start && !far && !sideways) tell(event); // a tap
+    start = null;
+  });
+  box.addEventListener("pointercancel", () => { start = null; });
 }
 
 // A choice of one of a few: radio buttons in a row.

@@ -1,6 +1,6 @@
 // The pruning explorer; rarefire.explorer says what it shows and what travels in the page.
 
-const ORDERS = { low: "low→high", high: "high→low", random: "random" };
+const ORDERS = { low: "low→high PoZ", high: "high→low PoZ", random: "random" };
 const METRICS = { correlation: "Pearson", cosine: "cosine" };
 const REFERENCES = { network: "all features", people: "people" };
 const WHICH = { low: "most active", high: "rarest", random: "randomly chosen" };
@@ -77,26 +77,33 @@ class Scene {
 
 // --- an RDM ---
 
+// `look` is called with a cell (or null) that is pointed at, or one that is to stay.
 function heatMap(colours, look) {
-  const canvas = element("canvas", { tabindex: 0, role: "img", ...OWN_KEYS });
+  const canvas = element("canvas", { tabindex: 0, role: "application", "aria-roledescription": "matrix", ...OWN_KEYS });
   const title = element("b"), mark = element("span", { class: "rf-mark", hidden: true });
   const box = element("div", { class: "rf-heat" }, title, element("div", {}, canvas, mark));
   const pen = canvas.getContext("2d");
   let n = 0, pixels = null, at = [0, 0];
 
-  const point = event => {
+  const under = event => {
     const area = canvas.getBoundingClientRect();
     const index = (offset, size) => Math.min(n - 1, Math.max(0, Math.floor((offset / size) * n)));
-    look(index(event.clientY - area.top, area.height), index(event.clientX - area.left, area.width));
+    return [index(event.clientY - area.top, area.height), index(event.clientX - area.left, area.width)];
   };
-  canvas.addEventListener("pointermove", point);
-  canvas.addEventListener("pointerdown", point);
-  canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) look(...at); });
-  const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  canvas.addEventListener("pointermove", event => { if (event.pointerType === "mouse") look(under(event), false); });
+  canvas.addEventListener("pointerleave", () => look(null, false));
+  canvas.addEventListener("click", event => look(under(event), true));
+  canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) look(at, true); });
   canvas.addEventListener("keydown", event => {
-    if (!steps[event.key]) return;
+    const far = event.ctrlKey ? 10 : 1, [i, j] = at;
+    const to = {
+      ArrowUp: [i - far, j], ArrowDown: [i + far, j], ArrowLeft: [i, j - far], ArrowRight: [i, j + far],
+      PageUp: [i - 10, j], PageDown: [i + 10, j], Home: [i, 0], End: [i, n - 1],
+    }[event.key];
+    if (event.key === "Escape") look(null, true);
+    if (!to) return;
     event.preventDefault();
-    look(...at.map((v, axis) => Math.min(n - 1, Math.max(0, v + steps[event.key][axis]))));
+    look(to.map(v => Math.min(n - 1, Math.max(0, v))), true);
   });
 
   return {
@@ -141,13 +148,7 @@ function curvePlot(moved) {
   const still = element("svg:g"), ticks = element("svg:path", { class: "rf-rug" }), inside = element("svg:path", { class: "rf-rug rf-in" });
   const line = element("svg:path", { class: "rf-cut" }), dot = element("svg:circle", { r: 4.5 });
   box.append(still, ticks, inside, line, dot);
-  const drag = event => {
-    if (event.type === "pointermove" && !event.buttons) return;
-    const area = box.getBoundingClientRect();
-    moved((((event.clientX - area.left) / area.width) * 300 - left) / width);
-  };
-  box.addEventListener("pointerdown", event => { box.setPointerCapture(event.pointerId); drag(event); });
-  box.addEventListener("pointermove", drag);
+  dragged(box, share => moved((share * 300 - left) / width));
   let now = null;
 
   return {
@@ -181,11 +182,11 @@ function curvePlot(moved) {
     },
     move(k, description) {
       const { highest, ghosts, p, r2, order } = now, x = left + (k / p) * width, value = r2[k - 1];
-      const marks = places => places.map(place => `M${(left + ((place + 1) / p) * width).toFixed(1)} ${bottom + 2}v${rug - 3}`).join("");
-      ticks.setAttribute("d", marks(ghosts));
-      inside.setAttribute("d", marks(ghosts.filter(place => place < k)));
+      const marks = (places, long) => places.map(place => `M${(left + ((place + 1) / p) * width).toFixed(1)} ${bottom + 2}v${long}`).join("");
+      ticks.setAttribute("d", marks(ghosts, (rug - 3) / 2));
+      inside.setAttribute("d", marks(ghosts.filter(place => place < k), rug - 3));
       line.setAttribute("d", `M${x} ${top}V${bottom + rug}`);
-      dot.setAttribute("class", `rf-dot rf-${order}`);
+      dot.setAttribute("class", value === value ? `rf-dot rf-${order}` : "rf-none");
       dot.setAttribute("cx", x);
       dot.setAttribute("cy", bottom - ((value === value ? value : 0) / highest) * height);
       box.setAttribute("aria-label", description);
@@ -215,7 +216,7 @@ function render({ model, el }) {
     set(model, { scene: there[Math.min(place, there.length - 1)], category: 0 });
   });
   const networks = menu("Network", chosen => set(model, { scene: alike(scene().stimuli)[chosen] }));
-  const order = choice("Insert by PoZ", ORDERS, value => set(model, { order: value }), { swatches: true });
+  const order = choice("Order of insertion", ORDERS, value => set(model, { order: value }), { swatches: true });
   const metric = choice("Similarity", METRICS, value => set(model, { metric: value }));
   const reference = choice("Compare with", REFERENCES, value => set(model, { reference: value }));
   const share = slider("Features kept", { min: 1, input: () => keep(share.input.valueAsNumber) });
@@ -224,17 +225,17 @@ function render({ model, el }) {
   const [left, right] = [heatMap(colours, look), heatMap(colours, look)];
   const stops = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(i => `rgb(${colours.slice(3 * Math.round((255 * i) / 8), 3 * Math.round((255 * i) / 8) + 3)})`);
   const [least, most] = [element("span"), element("span")];
-  const bar = element("div", { class: "rf-bar" }, least, element("i", { style: `background:linear-gradient(90deg,${stops})` }), most);
+  const none = element("span", { class: "rf-key-none" }, element("i", { class: "rf-undefined" }), "undefined");
+  const bar = element("div", { class: "rf-bar" }, none, least, element("i", { style: `background:linear-gradient(90deg,${stops})` }), most);
   const pictures = [0, 1].map(() => element("canvas", { width: 96, height: 96, "aria-hidden": "true" }));
-  const words = element("span", { role: "status" });
+  const words = element("span", { role: "status", id: unique("words") });
   const detail = element("div", { class: "rf-detail" }, ...pictures, words);
 
   const r2 = element("output", { class: "rf-r2", ...QUIET }), said = element("span");
   const plot = curvePlot(where => keep(where * scene().p));
-  const ghostsOf = menu("ghosts (ticks) of", chosen => set(model, { category: chosen }));
+  const ghostsOf = menu("ghosts kept (ticks), of", chosen => set(model, { category: chosen }));
   const rows = {
-    signed: fact("signed r"), ceiling: fact("noise ceiling, R²"), poz: fact("PoZ at the cut"), dead: fact("never fire at all"),
-    undefined: fact("images without similarity"), ghosts: fact(ghostsOf.box),
+    signed: fact("signed r"), ceiling: fact("noise ceiling, R²"), poz: fact("PoZ at the cut"), dead: fact("dead features kept"), ghosts: fact(ghostsOf.box),
   };
   const facts = element("dl", {}, ...Object.values(rows).map(row => row.box));
 
@@ -247,7 +248,7 @@ function render({ model, el }) {
     element("div", { class: "rf-side" }, plot.box, facts),
     element("p", { class: "rf-foot" }, "Everything here is computed in this page, as you move. The curve in use: ", download(`${model.get("name")}-curve`, table)));
 
-  let now = {}, cell = null, partial = null;
+  let now = {}, cell = null, pinned = null, partial = null;
 
   function draw() {
     const s = scene(), p = s.p, before = now;
@@ -261,6 +262,7 @@ function render({ model, el }) {
     now.r = agreement(partial, s.reference(now.against, now.metric), s.n);
     for (let c = 0; c < partial.length; c++) partial[c] = 1 - partial[c];
     if (["s", "order", "metric", "category", "against"].some(name => now[name] !== before[name])) settle();
+    words.setAttribute("aria-live", "off"); // the slider says enough
     right.paint(partial, 0, now.highest, `${now.k} of ${p}`, `Dissimilarities of ${s.n} images in the ${describe()}.`);
     write();
     show();
@@ -270,7 +272,7 @@ function render({ model, el }) {
   function open(s, before) {
     before?.known.clear();
     partial = new Float64Array(s.n ** 2);
-    cell = null;
+    cell = pinned = null;
     images.show(stimuli, stimuli.indexOf(s.stimuli));
     networks.show(alike(s.stimuli).map(i => given[i].network), alike(s.stimuli).indexOf(model.get("scene")));
     reference.box.hidden = !s.human;
@@ -289,7 +291,7 @@ function render({ model, el }) {
     now.highest = 1.1 * range(s.full(now.metric), s.n)[1]; // some similarities fall as features go
     // People's dissimilarities have a scale of their own.
     least.textContent = against === "people" ? "alike" : "alike 0";
-    most.textContent = against === "people" ? "unlike" : `${now.highest.toFixed(1)} unlike`;
+    most.textContent = against === "people" ? "unlike" : `≥ ${now.highest.toFixed(1)} unlike`;
     left.paint(values, against === "people" ? lowest : 0, against === "people" ? highest : now.highest, REFERENCES[against], `Dissimilarities of ${s.n} images, ${REFERENCES[against]}.`);
     outline();
   }
@@ -299,7 +301,7 @@ function render({ model, el }) {
     const first = s.curve(inUse, metric, against);
     const others = Object.keys(ORDERS).filter(name => name !== inUse);
     const drawn = [...others.filter(name => s.hasCurve(name, metric, against)), inUse];
-    const lines = drawn.map(name => [name, s.curve(name, metric, against).r.map(r => r * r)]);
+    const lines = drawn.map(name => [name, s.curve(name, metric, against).r.map((r, i) => (enough(s, s.curve(name, metric, against), i + 1) ? r * r : NaN))]);
     const ceiling = against === "people" && s.ceiling.length ? s.ceiling : null;
     const tops = lines.flatMap(([, r2]) => Math.max(...r2.map(v => (v === v ? v : 0))));
     const highest = against === "people" ? Math.min(1, Math.max(0.05, 1.15 * Math.max(...tops, ...(ceiling ?? []).map(r => r * r)))) : 1;
@@ -316,31 +318,39 @@ function render({ model, el }) {
     });
   }
 
+  // The R² of the few images for which a rare feature happens to fire says nothing about the set
+  // (rarefire.studies.Study.r2 has the same rule).
+  const enough = (s, curve, k) => 2 * curve.images[k - 1] >= s.n;
+
   const describe = () => `${now.k} ${WHICH[now.order]} of ${now.s.p} features (${percent(now.k / now.s.p)})`;
 
   function write() {
     const { s, k, r, ghosts, curve, against } = now, inserted = s.order[now.order], to = against === "people" ? "people’s judgments" : `all ${s.p}`;
-    const value = `R² ${shortly(r * r)}`;
+    const images = curve.images[k - 1], defined = r === r && enough(s, curve, k), value = `R² ${defined ? shortly(r * r) : "undefined"}`;
     share.input.value = k;
     share.value.textContent = `${k} of ${s.p} (${percent(k / s.p)})`;
     share.input.setAttribute("aria-valuetext", `${describe()}, ${value}`);
-    r2.textContent = value.replace("R² ", "R² = ");
+    r2.textContent = `R² = ${defined ? shortly(r * r) : "–"}`;
     r2.dataset.r = r;
-    said.textContent = r === r ? ` of the ${describe()} with ${to}` : ` is undefined for the ${describe()}: too few images differ in them`;
+    const only = images < s.n ? `: ${images} of ${s.n} images have a similarity there` : "";
+    const why = only || (k === 1 && now.metric === "correlation" ? ": a correlation needs at least two" : ": the similarities do not vary");
+    said.textContent = defined ? ` of the ${describe()} with ${to}${only}` : ` undefined for the ${describe()}${why}`;
+    none.hidden = images === s.n;
     plot.move(k, `R² against the share of features kept. ${value} for the ${describe()}.`);
     const dead = [...s.poz.keys()].filter(place => s.poz[inserted[place]] === 1);
-    const among = places => (places.length ? `${places.filter(place => place < k).length} of ${places.length} are in` : "none");
-    rows.signed.show(against === "people" && shortly(r));
+    const among = places => (places.length ? `${places.filter(place => place < k).length} of ${places.length}` : "there are none");
+    rows.signed.show(against === "people" && shortly(defined ? r : NaN));
     rows.ceiling.show(now.ceiling && now.ceiling.map(c => shortly(c * c, 2)).join("–"));
-    rows.poz.show(percent(s.poz[inserted[k - 1]], 1));
+    rows.poz.show(now.order !== "random" && percent(s.poz[inserted[k - 1]], 1));
     rows.dead.show(among(dead));
-    rows.undefined.show(curve.images[k - 1] < s.n && `${s.n - curve.images[k - 1]} of ${s.n}`);
-    rows.ghosts.show(among(ghosts));
+    rows.ghosts.show(s.ghosts.some(Boolean) && among(ghosts));
   }
 
-  // The cell that is looked at.
-  function look(i, j) {
-    cell = [i, j];
+  // The cell that is pointed at, or the one that stays: a click, a tap or a key; Escape or a second click lets it go.
+  function look(at, stays) {
+    if (stays) pinned = at && pinned && String(at) === String(pinned) ? null : at;
+    cell = at ?? pinned;
+    words.setAttribute("aria-live", stays ? "polite" : "off");
     show();
   }
 
@@ -349,7 +359,7 @@ function render({ model, el }) {
     for (const map of [left, right]) map.mark(cell);
     for (const canvas of pictures) canvas.hidden = !cell || !s.sprite;
     if (!cell) {
-      words.textContent = "Point at a cell, or go there with the arrow keys, to see which two images it compares.";
+      words.textContent = "Point at a cell (click or tap to keep it), or go there with the arrow keys: which two images does it compare?";
       return;
     }
     const [i, j] = cell, place = i * s.n + j;
@@ -364,9 +374,9 @@ function render({ model, el }) {
       return;
     }
     const full = s.full(now.metric)[place], kept = partial[place];
-    const parts = [`${shortly(full, 2)} with all features`, `${shortly(kept, 2)} with those kept`];
+    const parts = [`${shortly(full, 2)} with all features`, `${kept === kept ? shortly(kept, 2) : "undefined"} with those kept`];
     if (now.against === "people") parts.unshift(`${shortly(s.scale[0] + s.scale[1] * s.people()[place], 2)} for people`);
-    words.textContent = `${s.name(i)} and ${s.name(j)}: dissimilarity ${parts.join(", ")}.`;
+    words.textContent = `${s.name(i)} and ${s.name(j)} (row ${i + 1}, column ${j + 1}): dissimilarity ${parts.join(", ")}.`;
   }
 
   function table() {

@@ -3,10 +3,10 @@
 function render({ model, el }) {
   const vectors = model.get("vectors"), names = model.get("names"), count = vectors[0].length;
   const pairs = names.flatMap((_, i) => names.slice(i + 1).map((_, j) => [i, i + 1 + j]));
-  const boxes = vectors[0].map((_, feature) => element("input", { type: "checkbox", "aria-label": `feature ${feature + 1}`, ...OWN_KEYS,
+  const boxes = vectors[0].map((_, feature) => element("input", { type: "checkbox", ...OWN_KEYS,
     change: () => set(model, { on: model.get("on").map((on, f) => (f === feature ? boxes[f].checked : on)) }) }));
   const rows = vectors.map((vector, i) => element("tr", {}, element("th", { scope: "row" }, names[i]), ...vector.map(v => element("td", {}, String(v)))));
-  const head = element("tr", {}, element("th", { scope: "col" }, "feature"), ...boxes.map((box, f) => element("th", { scope: "col" }, element("label", {}, box, String(f + 1)))));
+  const head = element("tr", {}, element("th", { scope: "col" }, "feature"), ...boxes.map((box, f) => element("th", { scope: "col" }, element("label", {}, box, element("span", { class: "rf-hidden" }, "feature "), String(f + 1)))));
   const bars = pairs.map(([i, j]) => {
     const bar = element("i", { class: "rf-pearson" }), mark = element("i", { class: "rf-cosine" }), words = element("span");
     const title = `${names[i]} and ${names[j]}`;
@@ -41,10 +41,13 @@ function render({ model, el }) {
       mark.style.left = `${50 + 50 * (c || 0)}%`;
       words.textContent = `${shortly(r, 2)}  (cosine ${shortly(c, 2)})`;
     });
-    const closest = values => bars.map((bar, i) => [values[i], bar.title]).filter(([v]) => v === v).sort((a, b) => b[0] - a[0])[0]?.[1];
+    const closest = values => {
+      const known = values.filter(v => v === v), most = Math.max(...known);
+      const first = bars.filter((_, i) => Math.abs(values[i] - most) < 1e-9).map(({ title }) => title);
+      return !known.length ? "undefined" : first.length === bars.length ? "all equally" : first.join(", ");
+    };
     const [p, c] = [closest(pearson), closest(cosine)];
-    verdict.textContent = !p ? "With these features no similarity is defined." : p === c
-      ? `Most alike, by either measure: ${p}.` : `Most alike by Pearson: ${p}; by cosine: ${c}.`;
+    verdict.textContent = p === c ? `Most alike, by either measure: ${p}.` : `Most alike by Pearson: ${p}; by cosine: ${c}.`;
   }
 
   function table() {

@@ -2,7 +2,7 @@
 
 function render({ model, el }) {
   const sets = model.get("sets").map(set => ({ ...set, poz: numbers(set.poz, Float32Array) }));
-  const FRAME = { left: 8, width: 624, bottom: 150, height: 140 }, BINS = 20;
+  const FRAME = { left: 8, width: 624, bottom: 162, height: 140 }, BINS = 20;
   const step = FRAME.width / (BINS + 1.5); // a column for each bin, a gap, and one for features that never fire
   const shown = () => sets[model.get("set")];
   const of = (set, i) => set.poz.subarray(i * set.p, (i + 1) * set.p);
@@ -12,19 +12,16 @@ function render({ model, el }) {
   const networks = menu("Network", chosen => set(model, { network: chosen }));
   const share = slider("Threshold", { min: 0, max: 100, input: () => set(model, { threshold: share.input.valueAsNumber / 100 }) });
   const count = element("output", { class: "rf-r2", ...QUIET }), said = element("span");
-  const plot = element("svg:svg", { viewBox: "0 0 640 204", role: "img", class: "rf-histogram" });
+  const plot = element("svg:svg", { viewBox: "0 0 640 216", role: "img", class: "rf-histogram" });
   const root = element("div", { class: "rf-threshold", role: "group", "aria-label": "Threshold on PoZ" },
     element("div", { class: "rf-controls" }, images.box, networks.box), share.box,
     element("p", { class: "rf-result" }, count, said), plot,
     element("p", { class: "rf-foot" }, "One box is one feature: filled, it stays; hollow, it goes. ", download(`${model.get("name")}-features`, table)));
 
-  const drag = event => {
-    if (event.type === "pointermove" && !event.buttons) return;
-    const area = plot.getBoundingClientRect(), x = ((event.clientX - area.left) / area.width) * 640 - FRAME.left;
+  dragged(plot, share => {
+    const x = share * 640 - FRAME.left;
     set(model, { threshold: Math.min(100, Math.max(0, Math.round((100 * x) / (step * BINS)))) / 100 });
-  };
-  plot.addEventListener("pointerdown", event => { plot.setPointerCapture(event.pointerId); drag(event); });
-  plot.addEventListener("pointermove", drag);
+  });
 
   function draw() {
     const s = shown(), network = Math.min(model.get("network"), s.seeds.length - 1), threshold = model.get("threshold");
@@ -51,7 +48,8 @@ function render({ model, el }) {
       const rate = rates[feature];
       columns[rate === 1 ? BINS : Math.min(BINS - 1, Math.floor(rate * BINS + 1e-6))].push(feature);
     });
-    const side = Math.min(step - 3, FRAME.height / Math.max(...columns.map(column => column.length)));
+    const tallest = Math.max(...columns.map(column => column.length));
+    const side = Math.min(step - 3, FRAME.height / tallest);
     const parts = columns.flatMap((column, bin) => column.map((feature, place) => {
       const goes = rates[feature] > threshold + 1e-6;
       const left = FRAME.left + (bin + (bin === BINS ? 0.5 : 0)) * step + 1.5, x = left + (goes ? 0.7 : 0), y = FRAME.bottom - (place + 1) * side + (goes ? 0.7 : 0);
@@ -64,8 +62,10 @@ function render({ model, el }) {
     plot.style.setProperty("--set", s.colour);
     plot.replaceChildren(
       element("svg:path", { class: "rf-axis", d: `M${FRAME.left} ${FRAME.bottom}h${BINS * step}m${step / 2} 0h${step}` }), ...parts,
-      ...[0, 20, 40, 60, 80].map(v => label(FRAME.left + (v / 100) * BINS * step, percent(v / 100), v ? "middle" : "start")),
-      label(FRAME.left + FRAME.width, "never fires", "end"),
+      ...[0, 20, 40, 60, 80, 100].map(v => label(FRAME.left + (v / 100) * BINS * step, percent(v / 100), v ? "middle" : "start")),
+      element("svg:text", { x: FRAME.left + FRAME.width, y: FRAME.bottom + 46, "text-anchor": "end" }, "never fire"),
+      ...columns.map((column, bin) => column.length === tallest && element("svg:text", {
+        x: FRAME.left + (bin + (bin === BINS ? 0.5 : 0) + 0.5) * step, y: FRAME.bottom - tallest * side - 4, "text-anchor": "middle" }, tallest)).filter(Boolean),
       element("svg:text", { x: FRAME.left + (BINS / 2) * step, y: FRAME.bottom + 46, "text-anchor": "middle" }, "PoZ: share of images for which the feature is 0"),
       element("svg:path", { class: "rf-cut", d: `M${cut} 4V${FRAME.bottom + 5}` }));
   }
