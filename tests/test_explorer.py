@@ -308,6 +308,9 @@ def test_real_people_in_the_page(tab, static_page, mur):
         curve = curves.rdm_curve(features, people.mean(axis=0), orders_of(scene)["low"], metric=metric)
         for k in np.linspace(2, 512, 10).astype(int):
             assert slide(tab, k) == pytest.approx(curve.r[k - 1], abs=1e-3)
+    shade = "c => c.getContext('2d').getImageData(5, 5, 1, 1).data.slice(0, 3).join()"
+    maps = [tab.locator("canvas[tabindex]").nth(i).evaluate(shade) for i in range(2)]
+    assert maps[0] == maps[1] == ",".join(str(v) for v in widget.colours[:3])  # an image with itself
     facts = tab.locator(".rf-side dl").inner_text()
     assert f"{ceiling.low**2:.2f}–{ceiling.high**2:.2f}" in facts
     assert f"{curve.r[-1]:.3f}" in facts

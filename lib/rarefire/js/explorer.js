@@ -45,8 +45,10 @@ class Scene {
   people() {
     return this.once("people", () => {
       const condensed = numbers(this.human, Float32Array), square = new Float64Array(this.n ** 2);
-      for (let i = 0, c = 0; i < this.n; i++)
+      for (let i = 0, c = 0; i < this.n; i++) {
+        square[i * this.n + i] = -Infinity; // nothing is more like an image than itself
         for (let j = i + 1; j < this.n; j++) square[i * this.n + j] = square[j * this.n + i] = condensed[c++];
+      }
       return square;
     });
   }

@@ -66,7 +66,7 @@ function render({ model, el }) {
       element("svg:text", { x: FRAME.left + FRAME.width, y: FRAME.bottom + 46, "text-anchor": "end" }, "never fire"),
       ...columns.map((column, bin) => column.length === tallest && element("svg:text", {
         x: FRAME.left + (bin + (bin === BINS ? 0.5 : 0) + 0.5) * step, y: FRAME.bottom - tallest * side - 4, "text-anchor": "middle" }, tallest)).filter(Boolean),
-      element("svg:text", { x: FRAME.left + (BINS / 2) * step, y: FRAME.bottom + 46, "text-anchor": "middle" }, "PoZ: share of images for which the feature is 0"),
+      element("svg:text", { x: FRAME.left, y: FRAME.bottom + 46 }, "PoZ: share of images for which the feature is 0"),
       element("svg:path", { class: "rf-cut", d: `M${cut} 4V${FRAME.bottom + 5}` }));
   }
 
