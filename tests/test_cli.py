@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import zarr
 from PIL import Image
+from typer.testing import CliRunner
 
 from rarefire import cli, curves, embeddings, poz, rdm, store, studies, training
 
@@ -290,7 +291,8 @@ def test_an_explorer_page_of_a_file(files, tmp_path, tab):
     assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
-def test_errors_of_explore(files, tmp_path):
+def test_errors_of_explore(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.txt").write_text("a\nb\n")
     for arguments, message in [
         (("--labels", "labels.txt", "--out", "p.html"), "labels.txt has 2 lines; E.npy has 150 images"),
@@ -300,10 +302,9 @@ def test_errors_of_explore(files, tmp_path):
         (("--out", "E.npy"), "E.npy"),
         (("--images", "500", "--out", "p.html", "--human", "none.npy"), "none.npy"),
     ]:
-        done = run("explore", "E.npy", *arguments, cwd=tmp_path)
-        assert done.returncode == 1, arguments
+        done = CliRunner().invoke(cli.app, ["explore", "E.npy", *arguments])
+        assert done.exit_code == 1, arguments
         assert message in done.stderr
-        assert "Traceback" not in done.stderr
         assert not (tmp_path / "p.html").exists()
 
 

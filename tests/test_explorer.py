@@ -512,6 +512,13 @@ def test_a_cell_shows_its_two_images(tab, static_page, scene):
     assert "dissimilarity" in status.inner_text()
     tab.mouse.move(5, 5)
     assert status.inner_text().startswith("Point at a cell")
+    canvas.click(position={"x": 50, "y": 1})
+    tab.keyboard.press("ArrowUp")  # at the edge
+    tab.mouse.move(5, 5)
+    assert "row 1," in status.inner_text()
+    canvas.click(position={"x": 50, "y": 1})  # once more lets it go
+    tab.mouse.move(5, 5)
+    assert status.inner_text().startswith("Point at a cell")
 
 
 @pytest.mark.browser

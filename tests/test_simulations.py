@@ -106,7 +106,7 @@ def test_no_offered_test_is_above_its_level():
 
 
 #: New studies of each test. The rates are worth what their number is: RAREFIRE_SIMULATIONS=500 make test
-STUDIES = int(os.environ.get("RAREFIRE_SIMULATIONS", "200"))
+STUDIES = int(os.environ.get("RAREFIRE_SIMULATIONS", "100"))
 
 
 @pytest.mark.parametrize("test", simulations.NAMES)

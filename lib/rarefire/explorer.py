@@ -14,7 +14,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,11 +24,14 @@ from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from rarefire import figures, poz, rdm, stimuli, studies
+from rarefire import figures, poz, rdm
 from rarefire.curves import Curve, geometry_curve, rdm_curve
 from rarefire.errors import InputError
 from rarefire.inference import NoiseCeiling
 from rarefire.widgets import PageWidget, script
+
+if TYPE_CHECKING:
+    from rarefire.studies import Study
 
 __all__ = ["Explorer", "Scene", "scenes"]
 
@@ -84,7 +87,7 @@ class Scene:
     ceiling: NoiseCeiling | None = None
 
 
-def scenes(found: Mapping[str, studies.Study], *, seeds: Sequence[int] = (0, 1, 2)) -> list[Scene]:
+def scenes(found: Mapping[str, Study], *, seeds: Sequence[int] = (0, 1, 2)) -> list[Scene]:
     """Scenes of the book's ensembles, as far as their samples are shipped or can be computed.
 
     Parameters
@@ -94,6 +97,8 @@ def scenes(found: Mapping[str, studies.Study], *, seeds: Sequence[int] = (0, 1, 
     seeds
         Instances to choose from.
     """
+    from rarefire import stimuli, studies  # networks and all: not needed to explore an embedding
+
     made = []
     for name, study in found.items():
         at_hand = stimuli.load(name, "test") if stimuli.available(name) else None

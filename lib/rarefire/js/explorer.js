@@ -85,7 +85,7 @@ function heatMap(colours, look) {
   const title = element("b"), mark = element("span", { class: "rf-mark", hidden: true });
   const box = element("div", { class: "rf-heat" }, title, element("div", {}, canvas, mark));
   const pen = canvas.getContext("2d");
-  let n = 0, pixels = null, at = [0, 0];
+  let n = 0, pixels = null, at = [0, 0], kept = null;
 
   const under = event => {
     const area = canvas.getBoundingClientRect();
@@ -94,7 +94,11 @@ function heatMap(colours, look) {
   };
   canvas.addEventListener("pointermove", event => { if (event.pointerType === "mouse") look(under(event), false); });
   canvas.addEventListener("pointerleave", () => look(null, false));
-  canvas.addEventListener("click", event => look(under(event), true));
+  // A second click on the same cell lets it go.
+  canvas.addEventListener("click", event => {
+    const cell = under(event);
+    look(String(cell) === String(kept) ? null : cell, true);
+  });
   canvas.addEventListener("focus", () => { if (canvas.matches(":focus-visible")) look(at, true); });
   canvas.addEventListener("keydown", event => {
     const far = event.ctrlKey ? 10 : 1, [i, j] = at;
@@ -129,7 +133,8 @@ function heatMap(colours, look) {
       }
       pen.putImageData(pixels, 0, 0);
     },
-    mark(cell) {
+    mark(cell, stays) {
+      kept = stays;
       mark.hidden = !cell;
       if (!cell) return;
       at = cell;
@@ -348,9 +353,9 @@ function render({ model, el }) {
     rows.ghosts.show(s.ghosts.some(Boolean) && among(ghosts));
   }
 
-  // The cell that is pointed at, or the one that stays: a click, a tap or a key; Escape or a second click lets it go.
+  // The cell that is pointed at, or else the one that stays: a click, a tap or a key kept it.
   function look(at, stays) {
-    if (stays) pinned = at && pinned && String(at) === String(pinned) ? null : at;
+    if (stays) pinned = at;
     cell = at ?? pinned;
     words.setAttribute("aria-live", stays ? "polite" : "off");
     show();
@@ -358,7 +363,7 @@ function render({ model, el }) {
 
   function show() {
     const { s } = now;
-    for (const map of [left, right]) map.mark(cell);
+    for (const map of [left, right]) map.mark(cell, pinned);
     for (const canvas of pictures) canvas.hidden = !cell || !s.sprite;
     if (!cell) {
       words.textContent = "Point at a cell (click or tap to keep it), or go there with the arrow keys: which two images does it compare?";
