@@ -325,8 +325,8 @@ def test_errors_of_explore(files, tmp_path, monkeypatch):
 
 def test_people_of_a_file_of_ratings(own_cache, tmp_path, monkeypatch, rng):
     """Two people rate every pair of invented images; a network with random weights predicts them."""
-    monkeypatch.setattr(predictions, "_ORDERS", 9)
-    monkeypatch.setattr(predictions, "_BAND", 3)
+    monkeypatch.setattr(predictions, "ORDERS", 9)
+    monkeypatch.setattr(predictions, "BAND", 3)
     monkeypatch.setattr(predictions, "RIDGE_SHARES", (0.5, 1.0))
     (tmp_path / "images").mkdir()
     base = rng.uniform(0, 255, size=(4, 8, 8, 3))

@@ -388,3 +388,7 @@ def test_errors_of_rdms(embedding, human, message):
 def test_errors(embedding, call, message):
     with pytest.raises(InputError, match=message):
         call(embedding)
+
+
+def test_a_share_is_at_least_one_feature():
+    assert [curves.count(share, 84) for share in (0, 0.001, 0.2, 0.5, 1)] == [1, 1, 17, 42, 84]

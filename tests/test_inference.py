@@ -504,3 +504,20 @@ def change(e, h, **options):
 def test_errors(embedding, human, rng, call, message):
     with pytest.raises(InputError, match=message):
         call(embedding, human, rng)
+
+
+def test_t_interval_by_hand():
+    # Of 22 degrees of freedom, t = √2 has p = .1713; of one, t = 1 has 1 − 2 arctan(1) / π.
+    low, high, p = inference.t_interval([np.sqrt(2), -1, 0], [1, 1, 0], [22, 1, 5])
+    np.testing.assert_allclose(p, [0.1713, 0.5, 1], atol=5e-5)
+    np.testing.assert_allclose(low[:2], [np.sqrt(2) - 2.0739, -1 - 12.7062], atol=1e-4)
+    np.testing.assert_allclose(high[:2], [np.sqrt(2) + 2.0739, -1 + 12.7062], atol=1e-4)
+    assert (low[2], high[2]) == (0, 0)
+    assert np.isnan(inference.t_interval(1, 1, 0)).all()
+    with pytest.raises(InputError, match=r"level lies in \(0, 1\); got 95"):
+        inference.t_interval(1, 1, 5, level=95)
+
+
+def test_mean_rdm_of_what_was_judged():
+    rdms = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])
+    np.testing.assert_array_equal(inference.mean_rdm(rdms), [2, 5, np.nan])

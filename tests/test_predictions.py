@@ -32,7 +32,7 @@ from rarefire.judgments import Judgments
 from rarefire.predictions import Prediction, View
 
 N, F = 24, 10
-QUICK = {"_ORDERS": 19, "_BAND": 5, "_TIES": 3, "_N_BOOT": 20, "RIDGE_SHARES": (1.0,)}
+QUICK = {"ORDERS": 19, "BAND": 5, "_TIES": 3, "_N_BOOT": 20, "RIDGE_SHARES": (1.0,)}
 RIDGE_SHARES = predictions.RIDGE_SHARES
 
 
@@ -680,7 +680,7 @@ def offline(monkeypatch, tmp_path):
 
 def test_vgg19_from_pixels_to_verdicts(own_cache, quick, offline, monkeypatch, tmp_path):
     """The network of the paper, with random weights: its 4,096 features after the last ReLU."""
-    for name in ("_ORDERS", "_BAND", "_TIES"):
+    for name in ("ORDERS", "BAND", "_TIES"):
         monkeypatch.setattr(predictions, name, 2)
     network = networks.build("vgg19", input_shape=(3, 224, 224))
     named = dict(network.named_modules())

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from tqdm import tqdm
 
 from rarefire import embeddings, inference, poz, stimuli, store, studies, training
-from rarefire.curves import rdm_curve
+from rarefire.curves import count, rdm_curve
 from rarefire.errors import InputError
 from rarefire.judgments import Judgments
 from rarefire.predictions import KINDS, SHARES, partial
@@ -96,10 +95,8 @@ class ClassLevel:
         """
         if kind not in KINDS or share not in SHARES:
             raise InputError(f"kind is one of {', '.join(KINDS)}, share of {SHARES}; got {kind!r}, {share}.")
-        if not 0 < level < 1:
-            raise InputError(f"level lies in (0, 1); got {level}.")
         without = self[f"without_{kind}"].astype(np.float64)  # (instances, classes, shares and all)
-        k = max(1, round(share * self.n_features))
+        k = count(share, self.n_features)
         r = self[kind].astype(np.float64)
         d, draws = r[:, k - 1] - r[:, -1], without[:, :, SHARES.index(share)] - without[:, :, -1]
         known = np.isfinite(d) & np.isfinite(draws).all(axis=1)
@@ -115,15 +112,15 @@ class ClassLevel:
         se = float(np.sqrt(variance + (d.var(ddof=1) / len(d) if varying else 0)))
         df = float(min(n, len(d) if varying else n) - 1)
         estimate = float(d.mean())
-        margin = float(stats.t.ppf((1 + level) / 2, df)) * se
+        low, high, p = map(float, inference.t_interval(estimate, se, df, level=level))
         return inference.Test(
             estimate=estimate,
-            low=estimate - margin,
-            high=estimate + margin,
+            low=low,
+            high=high,
             level=level,
             se=se,
             df=df,
-            p=float(2 * stats.t.sf(abs(estimate) / se, df)) if se > 0 else 1.0,
+            p=p,
             k=k,
             r_kept=float(r[:, k - 1].mean()),
             r_all=float(r[:, -1].mean()),
@@ -188,7 +185,7 @@ def curves(
     if len(means) != given.n:
         raise InputError(f"there are {len(means)} classes; {given.name!r} judges {given.n}.")
     people, n_features = square(given.human), means.shape[1]
-    at = [max(1, round(share * n_features)) - 1 for share in (*SHARES, 1.0)]
+    at = [count(share, n_features) - 1 for share in (*SHARES, 1.0)]
     rows, columns = np.triu_indices(given.n, k=1)
     apart = None if groups is None else np.asarray(groups)[rows] != np.asarray(groups)[columns]
     network = 1 - similarities(means)[rows, columns]
@@ -219,7 +216,8 @@ def collect(
     Parameters
     ----------
     images, network, seeds
-        As for :func:`rarefire.training.train`; instances that are not trained yet are.
+        As for :func:`rarefire.training.train`; instances that are not trained yet are. For ``"cifar10"``
+        its re-encoding is taken where only that is at hand.
     given
         Judgments of the classes, such as ``judgments.load("cifar10h")``.
     use_shipped
@@ -227,6 +225,7 @@ def collect(
     progress
         Show a progress bar.
     """
+    images = stimuli.cifar10_variant() if images == "cifar10" else images
     shared = {"judgments": given.name, "judgments_digest": given.digest, "class_version": _VERSION}
     facts = {seed: {**studies.instance_facts(images, network, None, seed), **shared} for seed in seeds}
     answers = {s: store.recall("class-level", f, None, use_shipped=use_shipped) for s, f in facts.items()}

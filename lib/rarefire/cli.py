@@ -235,7 +235,7 @@ def people(
     """
     import pandas as pd
 
-    from rarefire import class_level, networks, predictions, stimuli
+    from rarefire import class_level, networks, predictions
     from rarefire import judgments as known
 
     beside = ship and ship.with_stem(f"{ship.stem}-sample")
@@ -247,10 +247,9 @@ def people(
     if not own and (images is not None or similarity):
         raise InputError(f"--images and --similarity are for a file of ratings; {judgments} has its own.")
     if judgments == "cifar10h":
-        variant = stimuli.cifar10_variant()
         lenets = None if recompute else class_level.find(judgments, images="cifar10-jpg")
         if lenets is None:
-            lenets = class_level.collect(variant, known.load(judgments), seeds=range(50), use_shipped=False)
+            lenets = class_level.collect("cifar10", known.load(judgments), seeds=range(50), use_shipped=False)
         for share in predictions.SHARES[1:]:
             print(f"low→high PoZ: {lenets.change('low', share)}")
         curves = {kind: lenets[kind].mean(axis=0) for kind in predictions.KINDS}

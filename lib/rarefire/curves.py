@@ -22,7 +22,7 @@ from rarefire.errors import InputError
 from rarefire.grams import LEAST, MEMORY, ROUNDING, Grams, PairSums, correlation, groups, over_blocks
 from rarefire.rdm import Metric, check_rdm, class_means, judged_images, standardised, unit_vectors
 
-__all__ = ["Curve", "check_order", "check_steps", "class_curve", "geometry_curve", "rdm_curve"]
+__all__ = ["Curve", "check_order", "check_steps", "class_curve", "count", "geometry_curve", "rdm_curve"]
 
 
 _MOST_PAIRED = 20_000  # images whose pairs are gone through where sums over images lose too many digits
@@ -303,6 +303,11 @@ def _condensed_tile(values: NDArray[np.float64], n: int, rows: slice, columns: s
 
 def _varies(values: NDArray[np.float64]) -> bool:
     return bool(values.var() > ROUNDING * np.mean(values**2))
+
+
+def count(share: float, n_features: int) -> int:
+    """How many features a share of them is; at least one."""
+    return max(1, round(share * n_features))
 
 
 def check_order(order: ArrayLike, n_features: int) -> NDArray[np.intp]:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from rarefire import figures, poz, rdm
-from rarefire.curves import Curve, geometry_curve, rdm_curve
+from rarefire.curves import Curve, count, geometry_curve, rdm_curve
 from rarefire.errors import InputError
 from rarefire.inference import NoiseCeiling
 from rarefire.widgets import PageWidget, script
@@ -238,7 +238,7 @@ class Explorer(PageWidget):
     def k(self) -> int:
         """Number of features kept."""
         p: int = self._scenes[self.scene].embedding.shape[1]
-        return max(1, round(float(self.fraction) * p))
+        return count(float(self.fraction), p)
 
     @property
     def r2(self) -> float:
@@ -405,7 +405,7 @@ def _sprite(images: NDArray[Any]) -> dict[str, Any]:
 def _still(shown: _Checked, name: str, caption: str) -> HTML:
     """The figure for pages without scripts: four places of the slider."""
     n = shown.embedding.shape[1]
-    steps = sorted({max(1, round(share * n)) for share in (1, 0.8, 0.4, 0.1)}, reverse=True)
+    steps = sorted({count(share, n) for share in (1, 0.8, 0.4, 0.1)}, reverse=True)
     order = shown.orders["low"]
     r2 = geometry_curve(shown.embedding, order, k=steps).r2[::-1]
     limits = (0.0, max(1e-6, float(np.nanmax(1 - rdm.similarities(shown.embedding), initial=0))))

@@ -39,11 +39,13 @@ __all__ = [
     "change_of_prediction",
     "holm",
     "jackknife",
+    "mean_rdm",
     "noise_ceiling",
     "random_orders",
     "seed_interval",
     "spearman_brown",
     "split_half",
+    "t_interval",
     "two_factor_bootstrap",
 ]
 
@@ -253,12 +255,12 @@ class Replicates:
         """
         if quantity not in ("r", "r2", "difference"):
             raise InputError(f"quantity is one of r, r2, difference; got {quantity!r}.")
-        quantile = _quantile(level, self.df)
         if quantity == "difference":
             value, draws = self._difference()
             se = self._spread(draws)
-            low, high, p = value - quantile * se, value + quantile * se, _p(value, se, self.df)
+            low, high, p = t_interval(value, se, self.df, level=level)
         else:
+            quantile = _quantile(level, self.df)
             z, z_se = _fisher(self.r), self._spread(_fisher(self.draws))
             exact = np.abs(self.r) > 1 - _SAME  # a curve's end, where it is compared with itself
             with np.errstate(invalid="ignore"):
@@ -723,13 +725,12 @@ def seed_interval(
     mean[enough] = np.nanmean(table[:, enough], axis=0)
     se[enough] = np.sqrt(_variance(table[:, enough], ddof=1) / n[enough])
     df = np.maximum(n - 1.0, 0)
-    margin = _quantile(level, df) * se
     steps = np.arange(1, table.shape[1] + 1) if k is None else np.asarray(k, dtype=np.intp)
     if len(steps) != table.shape[1]:
         raise InputError(f"k has {len(steps)} entries, values {table.shape[1]} steps.")
     method = "t over independently trained instances, n − 1 df"
-    low, high, p = mean - margin, mean + margin, _p(mean, se, df)
-    return Estimate(quantity, steps, mean, se, low, high, p, df, level, n, "seed", method)
+    bounds_and_p = t_interval(mean, se, df, level=level)
+    return Estimate(quantity, steps, mean, se, *bounds_and_p, df, level, n, "seed", method)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -770,10 +771,10 @@ def noise_ceiling(rdms: ArrayLike, *, standardise: bool = True) -> NoiseCeiling:
     if standardise:
         people = people - np.nanmean(people, axis=1, keepdims=True)
         people /= np.nanstd(people, axis=1, keepdims=True)
-    every = _mean(people)
+    every = mean_rdm(people)
     low, high = [], []
     for s, own in enumerate(people):
-        others = _mean(np.delete(people, s, axis=0))
+        others = mean_rdm(np.delete(people, s, axis=0))
         low.append(_pearson(own, others))
         high.append(_pearson(own, every))
     return NoiseCeiling(float(np.mean(low)), float(np.mean(high)), np.array(low))
@@ -797,7 +798,7 @@ def split_half(rdms: ArrayLike, *, n_splits: int = 100, rng: np.random.Generator
     found = []
     for _ in range(n_splits):
         mixed = people[rng.permutation(len(people))]
-        found.append(_pearson(_mean(mixed[:half]), _mean(mixed[half:])))
+        found.append(_pearson(mean_rdm(mixed[:half]), mean_rdm(mixed[half:])))
     r = float(np.mean(found))
     return Reliability(r, spearman_brown(r))
 
@@ -888,6 +889,28 @@ def _quantile(level: float, df: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(stats.t.ppf((1 + level) / 2, np.where(df > 0, df, np.nan)))
 
 
+def t_interval(
+    value: ArrayLike, se: ArrayLike, df: ArrayLike, *, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Interval and two-sided p against 0, from the t distribution.
+
+    Parameters
+    ----------
+    value, se, df
+        Estimates, their standard errors, and degrees of freedom, of shapes that go together.
+    level
+        Of the interval, in (0, 1).
+
+    Returns
+    -------
+    low, high, p
+        NaN where `df` is not above 0; p is 1 where estimate and standard error are both 0.
+    """
+    estimate, error, freedom = (np.asarray(v, dtype=np.float64) for v in (value, se, df))
+    margin = _quantile(level, freedom) * error
+    return estimate - margin, estimate + margin, _p(estimate, error, freedom)
+
+
 def _p(value: NDArray[np.float64], se: NDArray[np.float64], df: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(value) / se
@@ -896,8 +919,8 @@ def _p(value: NDArray[np.float64], se: NDArray[np.float64], df: NDArray[np.float
     return np.asarray(2 * stats.t.sf(t, np.where(df > 0, df, np.nan)))
 
 
-def _mean(rdms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over subjects of what they judged; NaN where none did."""
+def mean_rdm(rdms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over subjects, the first axis, of what they judged; NaN where none did."""
     known = np.isfinite(rdms)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, rdms, 0).sum(axis=0) / known.sum(axis=0))

@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from rarefire import embeddings, inference, poz, selection, store
-from rarefire.curves import rdm_curve
+from rarefire.curves import count, rdm_curve
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
 from rarefire.rdm import Metric, check_embedding, similarities
@@ -47,12 +47,15 @@ __all__ = [
 _VERSION = 2  # of the measurement: raise it when the same numbers would come out otherwise
 _GAIN = ("D", "low", "high", "se", "p")
 _STEPS = 512  # of a recorded curve; the best k is sought among all
-_ORDERS = 999  # random orders, for tests
-_BAND = 50  # random orders, drawn whole
 _TIES = 100  # random orders of features with equal PoZ
 _N_BOOT = 1000
-_NAIVE = (8, 5)  # seeds and folds of the authors' later code
 
+#: Random orders, for tests.
+ORDERS = 999
+#: Random orders, drawn whole.
+BAND = 50
+#: Seeds and folds of the naive test, as in the authors' later code.
+NAIVE = (8, 5)
 #: PoZ orders and metrics: name -> (what comes first, metric).
 KINDS: dict[str, tuple[Any, Metric]] = {
     "low": ("low", "correlation"),
@@ -465,7 +468,7 @@ def measure(
     if n < LEAST_IMAGES:
         raise InputError(f"at least {LEAST_IMAGES} judged images are needed; got {n}.")
     steps = np.unique(np.round(np.linspace(0, n_features, min(n_features, _STEPS) + 1)[1:]).astype(int))
-    at = [_k(share, n_features) for share in SHARES]
+    at = [count(share, n_features) for share in SHARES]
     orders = {first: poz.order(view.poz, first=first) for first in ("low", "high")}
     subjects = given.subjects
     found: dict[str, NDArray[Any]] = {"k": steps}
@@ -507,14 +510,14 @@ def measure(
         bar.update()
     rng = np.random.default_rng([seed, 3])
     chance = [
-        rdm_curve(features, human, rng.permutation(n_features), k=steps.tolist()).r for _ in range(_BAND)
+        rdm_curve(features, human, rng.permutation(n_features), k=steps.tolist()).r for _ in range(BAND)
     ]
     found["random"] = np.full((3, len(steps)), np.nan)
     known = np.isfinite(chance).any(axis=0)  # a single feature's images are all constant
     found["random"][:, known] = np.nanquantile(np.stack(chance)[:, known], [0.05, 0.5, 0.95], axis=0)
     bar.update()
     rng = np.random.default_rng([seed, 4])
-    drawn = inference.random_orders(features, orders["low"], rdm=human, rng=rng, n_orders=_ORDERS, k=at)
+    drawn = inference.random_orders(features, orders["low"], rdm=human, rng=rng, n_orders=ORDERS, k=at)
     for first, order in orders.items():  # against the same random orders
         own = inference.RandomOrders(drawn.k, rdm_curve(features, human, order, k=at).r, drawn.null)
         found[f"chance_{first}"] = own.p[np.searchsorted(own.k, at)]
@@ -530,7 +533,7 @@ def measure(
         features,
         human,
         orders["low"],
-        k=[_k(share, n_features) for share in RIDGE_SHARES],
+        k=[count(share, n_features) for share in RIDGE_SHARES],
         rng=np.random.default_rng([seed, 5]),
     )
     means = {name: getattr(weighted, name).mean(axis=(1, 2)) for name in ("plain", "ridge")}
@@ -560,10 +563,6 @@ def _scaled(numbers: NDArray[Any], scale: float) -> dict[str, float]:
     """A recorded test by :data:`COLUMNS`, in units of r with the mean RDM."""
     given = dict(zip(COLUMNS, np.asarray(numbers, dtype=np.float64).tolist(), strict=True))
     return {name: value if name in ("df", "p") else value * scale for name, value in given.items()}
-
-
-def _k(share: float, n_features: int) -> int:
-    return max(1, round(share * n_features))
 
 
 def _in_advance(
@@ -629,7 +628,7 @@ def _naive(
     """Mean D and p over folds of the same images at the peak: what not to do."""
     if k == ordered.shape[1] or metric != "correlation" or not np.isfinite(human).all():
         return np.full(2, np.nan)
-    seeds, folds = _NAIVE
+    seeds, folds = NAIVE
     sample = Sample(ordered, human, k, (k, ordered.shape[1]))
     state = rng.bit_generator.state
     with np.errstate(divide="ignore", invalid="ignore"):  # with few features, a fold's images may be alike

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg, stats
+from scipy import linalg
 from tqdm import tqdm
 
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
-from rarefire.inference import Estimate
+from rarefire.inference import Estimate, t_interval
 from rarefire.rdm import Metric, check_embedding, check_rdm, standardised, unit_vectors
 from rarefire.resampling import check_rng
 from rarefire.selection import over_partitions
@@ -67,18 +67,17 @@ class Reweighted:
         """What weights add, ridge − plain, on other images: mean over test parts, median over partitions."""
         d, folds = (self.ridge - self.plain).mean(axis=2), self.plain.shape[2]
         variance, df = self.variance.sum(axis=2) / folds**2, float(self.n_images - folds)
-        found = np.full((3, len(self.k)), np.nan)
+        found = np.full((2, len(self.k)), np.nan)
         for step in range(len(self.k)):
             known = np.isfinite(d[step]) & np.isfinite(variance[step])
             if 2 * np.count_nonzero(known) > len(known):
-                found[:, step] = over_partitions(d[step, known], variance[step, known], df)
-        estimate, se, p = found
-        margin = stats.t.ppf((1 + level) / 2, df) * se
+                found[:, step] = over_partitions(d[step, known], variance[step, known])
+        estimate, se = found
+        low, high, p = t_interval(estimate, se, df, level=level)
         n = np.full(len(self.k), self.n_images)
         method = f"{d.shape[1]} × {folds} folds; delete-one-image jackknife"
-        bounds = estimate - margin, estimate + margin
         dfs = np.full(len(self.k), df)
-        return Estimate("ridge − plain", self.k, estimate, se, *bounds, p, dfs, level, n, "image", method)
+        return Estimate("ridge − plain", self.k, estimate, se, low, high, p, dfs, level, n, "image", method)
 
     def table(self) -> pd.DataFrame:
         """One row for each k: mean ``plain``, ``ridge``; the gain ``D, low, high, p``; median ``alpha``."""

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from rarefire import poz, rdm
 from rarefire.curves import Curve, check_order, rdm_curve
 from rarefire.errors import InputError
+from rarefire.inference import mean_rdm, t_interval
 from rarefire.rdm import Metric, check_embedding, judged_images
 from rarefire.resampling import check_rng, resample, without_each
 
@@ -170,7 +170,7 @@ def cross_fitted(
     else:
         indices = check_order(order, n_features)
     people = _people(human, n)
-    judged = judged_images(_mean(people)[np.triu_indices(n, k=1)])
+    judged = judged_images(mean_rdm(people)[np.triu_indices(n, k=1)])
     features, people, n = features[judged], people[:, judged][:, :, judged], int(judged.sum())
     if isinstance(order, str):
         zeros = zeros[judged]
@@ -184,7 +184,7 @@ def cross_fitted(
             train = np.setdiff1d(np.arange(n), test)
             if isinstance(order, str):
                 indices = poz.order(zeros[train].mean(axis=0), first=order)  # type: ignore[arg-type]
-            curve = rdm_curve(features[train], _mean(people[:, train][:, :, train]), indices, **options)
+            curve = rdm_curve(features[train], mean_rdm(people[:, train][:, :, train]), indices, **options)
             kept = best(curve, n_images=len(train))
             parts.append((kept, *_change(features[test], indices, kept, metric, people[:, test][:, :, test])))
         found.append(parts)
@@ -204,8 +204,8 @@ def cross_fitted(
             "have a defined similarity in the features chosen, or their similarities do not vary, or a "
             "subject judged no two of them."
         )
-    estimate, se, p = over_partitions(d[known], variance[known], df)
-    margin = float(stats.t.ppf((1 + level) / 2, df)) * se
+    estimate, se = over_partitions(d[known], variance[known])
+    low, high, p = map(float, t_interval(estimate, se, df, level=level))
     what = "order and k" if isinstance(order, str) else "k"
     method = (
         f"{what} chosen on {(folds - 1) / folds:.0%} of the images, D on the others, "
@@ -213,8 +213,8 @@ def cross_fitted(
     )
     return CrossFitted(
         estimate,
-        estimate - margin,
-        estimate + margin,
+        low,
+        high,
         level,
         se,
         df,
@@ -228,33 +228,21 @@ def cross_fitted(
     )
 
 
-def over_partitions(
-    d: NDArray[np.float64], variance: NDArray[np.float64], df: float
-) -> tuple[float, float, float]:
+def over_partitions(d: NDArray[np.float64], variance: NDArray[np.float64]) -> tuple[float, float]:
     """Combine an estimate over random partitions of the same images (Chernozhukov et al. 2018, def. 3.3).
 
     Parameters
     ----------
     d, variance
         ``(n_partitions,)``, the estimate from each partition, and its variance.
-    df
-        Degrees of freedom.
 
     Returns
     -------
-    estimate, se, p
-        The median; the root of the median of variance + (estimate − median)²; two-sided p.
+    estimate, se
+        The median; the root of the median of variance + (estimate − median)².
     """
     estimate = float(np.median(d))
-    se = float(np.sqrt(np.median(variance + (d - estimate) ** 2)))
-    return estimate, se, float(2 * stats.t.sf(abs(estimate) / se, df)) if se > 0 else 1.0
-
-
-def _mean(people: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over subjects of what they judged; NaN where none did."""
-    known = np.isfinite(people)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, people, 0).sum(axis=0) / known.sum(axis=0))
+    return estimate, float(np.sqrt(np.median(variance + (d - estimate) ** 2)))
 
 
 def _people(human: ArrayLike, n: int) -> NDArray[np.float64]:

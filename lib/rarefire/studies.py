@@ -22,7 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from rarefire import blocks, embeddings, poz, stimuli, store, training
-from rarefire.curves import class_curve, geometry_curve
+from rarefire.curves import class_curve, count, geometry_curve
 from rarefire.errors import DataError, unknown
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
@@ -113,7 +113,7 @@ class Study:
 
     def at(self, curve: str, fraction: float) -> NDArray[np.float64]:
         """R² of every instance at the k nearest to `fraction` of all features; NaN where undefined."""
-        return self.r2(curve)[..., max(1, round(fraction * self.n_features)) - 1]
+        return self.r2(curve)[..., count(fraction, self.n_features) - 1]
 
     def stamp(self) -> str:
         """What was measured and where the numbers come from."""
