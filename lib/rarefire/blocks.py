@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import threadpoolctl
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from rarefire.errors import DataError, InputError
 
-__all__ = ["check_source", "cores", "open_embedding", "read", "spans", "spread", "threads"]
+__all__ = ["Rows", "check_source", "cores", "open_embedding", "read", "spans", "spread", "threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,6 +106,25 @@ def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     if source.shape[1] < 1:
         raise InputError(f"an embedding needs at least one feature; got {tuple(source.shape)}.")
     return source
+
+
+class Rows:
+    """Some rows of an embedding, in an order, as an embedding of its own; nothing is copied.
+
+    Parameters
+    ----------
+    source
+        ``(n_images, n_features)``.
+    rows
+        ``(n,)`` indices.
+    """
+
+    def __init__(self, source: Any, rows: NDArray[np.integer]) -> None:
+        self.source, self.rows = source, np.asarray(rows)
+        self.shape, self.dtype = (len(self.rows), source.shape[1]), source.dtype
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.source[self.rows[rows]]
 
 
 def read(source: Any, rows: slice) -> Any:

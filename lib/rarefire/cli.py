@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from rarefire.errors import InputError, RarefireError, unknown
+from rarefire.errors import InputError, RarefireError, RarefireWarning, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,12 +24,20 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 def run() -> None:
     """Run the program: what a user got wrong is one readable line, never a traceback."""
+    warnings.formatwarning = _one_line
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
         print(f"rarefire: {error.format_message().rstrip('.')}. See rarefire --help.", file=sys.stderr)
         status = 2
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _one_line(message: Warning | str, category: type[Warning], *where: Any) -> str:
+    """A warning of ours, as a user reads it; others as Python writes them."""
+    if issubclass(category, RarefireWarning):
+        return f"rarefire: {message}\n"
+    return f"{category.__name__}: {message}\n"
 
 
 def _readable(command: Callable[..., None]) -> Callable[..., None]:
@@ -235,7 +244,7 @@ def people(
     """
     import pandas as pd
 
-    from rarefire import class_level, networks, predictions
+    from rarefire import class_level, predictions
     from rarefire import judgments as known
 
     beside = ship and ship.with_stem(f"{ship.stem}-sample")
@@ -256,8 +265,6 @@ def people(
         table = pd.DataFrame({"view": "class means", "k": range(1, lenets.n_features + 1), **curves})
         written = ship and class_level.ship(lenets, ship)
     else:
-        if network not in networks.names():
-            raise unknown("network", network, networks.names())
         if own:
             from rarefire import ratings
 
@@ -270,13 +277,7 @@ def people(
                 "a network needs the images that were judged: name their folder (--images; --folder for "
                 "the archive of Peterson et al.)."
             )
-        state = weights or networks.local_weights(network)
-        if state is None:
-            raise InputError(
-                f"no weights of {network} on this machine. Say --weights DEFAULT to download torchvision's, "
-                "or name a state dict."
-            )
-        model = networks.build(network, input_shape=(3, size, size), weights=state)
+        model = _trained(network, weights, size)
         arguments: dict[str, Any] = {"name": network, "layer": layer, "use_shipped": not recompute}
         found = predictions.predict(given, model, **arguments)
         print(given)
@@ -288,6 +289,123 @@ def people(
     for path in (out, written):
         if path:
             print(f"written: {path}")
+
+
+@app.command("ghosts")
+@_readable
+def ghosts_command(
+    embedding: Annotated[
+        Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")
+    ],
+    category: Annotated[Path, typer.Option(help="text: the category's images, a row number from 0 a line")],
+    out: Annotated[Path, typer.Option(help="CSV with columns feature, kind (ghost, dead), others")],
+    read: Annotated[
+        Path | None, typer.Option(help="also CSV of the images that score highest on the ghosts' components")
+    ] = None,
+    components: Annotated[int, typer.Option(help="of the ghosts' activations, with --read", min=1)] = 10,
+    top: Annotated[int, typer.Option(help="images of each component, with --read", min=1)] = 8,
+) -> None:
+    """Ghost features of a category: 0 for all its images, active for others; and what they respond to.
+
+    kind is ghost, or dead for a feature that is 0 for every image of the file; others is the number of
+    other images for which it fires.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from rarefire import blocks, ghosts
+
+    _apart(embedding, category, out, read)
+    source = blocks.open_embedding(embedding)
+    rows = _rows(category)
+    try:
+        found = ghosts.find(source, rows)
+    except InputError as error:
+        raise InputError(f"{category.name}: {error}") from error
+    table = None
+    if read is not None and len(found.features):
+        others = np.setdiff1d(np.arange(source.shape[0]), rows)
+        shown = ghosts.components(blocks.Rows(source, others), found.features, n=components)
+        best = shown.top(min(top, len(others)))
+        index = [(j, rank) for j in range(len(best)) for rank in range(best.shape[1])]
+        table = pd.DataFrame(
+            {
+                "component": [j + 1 for j, _ in index],
+                "explained": [shown.explained[j] for j, _ in index],
+                "rank": [rank + 1 for _, rank in index],
+                "image": [int(others[best[j, rank]]) for j, rank in index],
+                "score": [shown.scores[best[j, rank], j] for j, rank in index],
+            }
+        )
+    _write_table(found.table(), out)
+    print(f"{found} Written: {out}")
+    if read is not None:
+        if table is not None:
+            _write_table(table, read)
+        print(
+            f"Written: {read}" if table is not None else f"There is nothing to read; {read} is not written."
+        )
+
+
+@app.command()
+@_readable
+def embed(
+    folder: Annotated[Path, typer.Argument(help="images, in it and in its folders")],
+    out: Annotated[Path, typer.Option(help="E.npy, (n_images, n_features) float32")],
+    names: Annotated[Path | None, typer.Option(help="text: the image of each row, a line each")] = None,
+    network: Annotated[str, typer.Option(help="a torchvision classifier")] = "vgg19",
+    weights: Annotated[
+        str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
+    ] = "",
+    layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "penultimate",
+    pooled: Annotated[bool, typer.Option(help="average a layer with positions over these")] = False,
+    size: Annotated[int, typer.Option(help="of the images, in pixels", min=16, max=2048)] = 224,
+) -> None:
+    """Write a network's features of a folder of images, for the other commands. Stopped, it goes on later."""
+    from rarefire import embeddings, stimuli, store
+
+    _apart(out, names, Path(weights) if weights else None)
+    for written in (out, names):
+        if written is not None and folder.resolve() in written.resolve().parents:
+            raise InputError(f"{written.name} would lie among the images that are read; write it elsewhere.")
+    images = stimuli.gallery(folder, size=size)
+    model = _trained(network, weights, size)
+    saved = embeddings.save(
+        out, model, images, layer=layer, spatial="mean" if pooled else "flatten", progress=sys.stderr.isatty()
+    )
+    if names is not None:
+        with store.atomic_write(names) as file:
+            file.write("".join(f"{f.relative_to(images.root).as_posix()}\n" for f in images.files).encode())
+    print(f"{saved.shape[0]:,} images × {saved.shape[1]:,} features, {network}, {layer}. Written: {out}")
+
+
+def _rows(path: Path) -> NDArray[np.int64]:
+    """Row numbers from a text file, one a line."""
+    import numpy as np
+
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}") from error
+    bad = next((line for line in lines if not line.isdecimal()), None)
+    if bad is not None:
+        raise InputError(f"{path.name} holds row numbers from 0, one a line; got {bad[:40]!r}.")
+    return np.array([int(line) for line in lines], dtype=np.int64)
+
+
+def _trained(network: str, weights: str, size: int) -> Any:
+    """A torchvision classifier with its weights: those named, or those on this machine."""
+    from rarefire import networks
+
+    if network not in networks.names():
+        raise unknown("network", network, networks.names())
+    state = weights or networks.local_weights(network)
+    if state is None:
+        raise InputError(
+            f"no weights of {network} on this machine. Say --weights DEFAULT to download torchvision's, "
+            "or name a state dict."
+        )
+    return networks.build(network, input_shape=(3, size, size), weights=state)
 
 
 def _insertion(rates: NDArray[np.float64], order: str, seed: int) -> NDArray[np.intp]:

@@ -6,9 +6,11 @@ changes what was recorded, and nothing says so.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rarefire.errors import InputError, unknown
-from rarefire.stimuli import Stimuli
+from rarefire import networks, store
+from rarefire.errors import DataError, InputError, unknown
+from rarefire.stimuli import Gallery, Stimuli
 
-__all__ = ["PENULTIMATE", "extract", "layers", "stream"]
+__all__ = ["PENULTIMATE", "extract", "layers", "save", "stream"]
 
 #: The features that enter the last layer with weights: post-ReLU in VGG, AlexNet, LeNet, ResNet, …
 PENULTIMATE = "penultimate"
@@ -126,6 +129,88 @@ def stream(
                 )
             done += len(features)
             yield features
+
+
+def save(
+    path: str | Path,
+    network: nn.Module,
+    images: Stimuli | Gallery | NDArray[np.floating],
+    *,
+    layer: str = PENULTIMATE,
+    spatial: Literal["flatten", "mean"] = "flatten",
+    batch_size: int = 64,
+    progress: bool = False,
+) -> np.memmap[Any, np.dtype[np.float32]]:
+    """As :func:`extract`, into a file: as many images as the disk holds, one batch of them in memory.
+
+    An interrupted run goes on where it was when it is called again for the same network, layer and
+    images; until it is done, there is nothing at `path`.
+
+    Parameters
+    ----------
+    path
+        A ``.npy`` file; one that is there is replaced.
+    network, layer, spatial, batch_size, progress
+        As for :func:`extract`.
+    images
+        :class:`~rarefire.stimuli.Stimuli`, :class:`~rarefire.stimuli.Gallery`, or an array
+        ``(n, c, h, w)``.
+
+    Returns
+    -------
+    memmap
+        ``(n_images, n_features)`` float32, opened for reading; :mod:`rarefire.blocks` reads it in blocks.
+
+    Raises
+    ------
+    DataError
+        If the disk refuses. What was written waits for the next call.
+    """
+    path = Path(path)
+    if path.suffix != ".npy" or path.is_dir():
+        raise InputError(f"an embedding is saved as a .npy file; got {path.name!r}.")
+    source = images.images if isinstance(images, Stimuli) else images
+    content = store.array_digest(images) if isinstance(images, np.ndarray) else images.digest
+    key = store.key(images=content, weights=networks.digest(network), layer=layer, spatial=spatial)
+    part, n = path.with_name(f".{path.stem}-{key}.part"), len(source)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done = _whole_rows(part, n)
+        batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
+        embedded = stream(network, batches, layer=layer, spatial=spatial)
+        bar = tqdm(total=n, initial=done, desc=f"{path.stem}: {layer}", disable=not progress)
+        with part.open("ab") as file, bar:
+            for rows in embedded:
+                if not file.tell():
+                    facts = {"descr": "<f4", "fortran_order": False, "shape": (n, rows.shape[1])}
+                    np.lib.format.write_array_header_1_0(file, facts)
+                file.write(np.ascontiguousarray(rows, dtype="<f4").data)
+                bar.update(len(rows))
+        os.replace(part, path)
+    except OSError as error:
+        raise DataError(
+            f"could not write {path}: {error.strerror or error}. What is there goes on from where it is when "
+            "there is space."
+        ) from error
+    opened: np.memmap[Any, np.dtype[np.float32]] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return opened
+
+
+def _whole_rows(part: Path, n: int) -> int:
+    """How many of the `n` rows an interrupted run has written; half a row is cut off."""
+    if not part.exists():
+        return 0
+    with part.open("r+b") as file:
+        try:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        except ValueError:  # stopped in the header
+            file.truncate(0)
+            return 0
+        start, width = file.tell(), shape[1] * dtype.itemsize
+        done = min(n, (part.stat().st_size - start) // width)
+        file.truncate(start + done * width)
+    return done
 
 
 def _hook(

@@ -10,7 +10,6 @@ JupyterLab, and just as alive in the static book, without a kernel.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ import pandas as pd
 import traitlets
 from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from rarefire import figures, poz, rdm
 from rarefire.curves import Curve, count, geometry_curve, rdm_curve
@@ -207,7 +205,7 @@ class Explorer(PageWidget):
         packed, sprites = [checked.packed() for checked in self._scenes], []
         for scene, checked in zip(packed, self._scenes, strict=True):
             if checked.images is not None:
-                sprite = _sprite(checked.images)
+                sprite = figures.sprite(checked.images, largest=_THUMBNAIL)
                 if sprite not in sprites:  # several networks, the same images
                     sprites.append(sprite)
                 scene["sprite"] = sprites.index(sprite)
@@ -382,24 +380,6 @@ def _same(some: list[Curve], exact: list[Curve]) -> bool:
         and np.allclose(a.r2, b.r2, rtol=0, atol=_CLOSE, equal_nan=True)
         for a, b in zip(some, exact, strict=True)
     )
-
-
-def _sprite(images: NDArray[Any]) -> dict[str, Any]:
-    """All images in one picture, PNG where they are small and grey, JPEG otherwise."""
-    n, channels, height, width = images.shape
-    factor = min(1, _THUMBNAIL / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    columns = int(np.ceil(np.sqrt(n)))
-    sheet = Image.new("L" if channels == 1 else "RGB", (columns * size[0], -(-n // columns) * size[1]))
-    for i, pixels in enumerate(np.rint(255 * images.transpose(0, 2, 3, 1)).clip(0, 255).astype(np.uint8)):
-        tile = Image.fromarray(np.squeeze(pixels, axis=2) if channels == 1 else pixels)
-        if factor < 1:
-            tile = tile.resize(size, Image.Resampling.LANCZOS)
-        sheet.paste(tile, (i % columns * size[0], i // columns * size[1]))
-    kind = "png" if channels == 1 else "jpeg"
-    buffer = io.BytesIO()
-    sheet.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 85}))
-    return {"file": buffer.getvalue(), "type": f"image/{kind}", "tile": list(size), "columns": columns}
 
 
 def _still(shown: _Checked, name: str, caption: str) -> HTML:

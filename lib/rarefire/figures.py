@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -33,6 +34,7 @@ from rarefire.errors import InputError, unknown
 
 __all__ = [
     "COLOURS",
+    "contact_sheet",
     "cumulative_share",
     "curve_panels",
     "curves",
@@ -45,6 +47,7 @@ __all__ = [
     "rdm_with_images",
     "save_curve",
     "show",
+    "sprite",
     "summary",
     "table",
 ]
@@ -453,13 +456,98 @@ def show(
         f'<li><span style="background:{page_colour(colour)}"></span>{html.escape(label)}</li>'
         for label, colour in (legend or {}).items()
     )
+    legends = f'<ul class="rf-legend">{keys}</ul>' if keys else ""
+    style = f'style="display:grid;grid-template-columns:{columns}"'
+    return _framed(
+        f'{legends}<div class="rf-panels" {style} {_image(alt)}>{drawings}</div>', name, caption, numbers
+    )
+
+
+def sprite(
+    images: NDArray[Any], *, largest: int, columns: int | None = None, quality: int = 85
+) -> dict[str, Any]:
+    """Images in one picture, PNG where they are small and grey, JPEG otherwise.
+
+    Parameters
+    ----------
+    images
+        ``(n, c, h, w)`` in [0, 1], c 1 or 3.
+    largest
+        Longer side of a tile, in pixels; smaller images stay as they are.
+    columns
+        Tiles in a row; by default as many as there are rows.
+    quality
+        Of the JPEG.
+
+    Returns
+    -------
+    dict
+        ``file``, bytes; ``type``, of the file; ``tile``, width and height in pixels; ``columns``.
+    """
+    n, channels, height, width = images.shape
+    factor = min(1, largest / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    columns = columns or int(np.ceil(np.sqrt(n)))
+    sheet = Image.new("L" if channels == 1 else "RGB", (columns * size[0], -(-n // columns) * size[1]))
+    for i, pixels in enumerate(np.rint(255 * images.transpose(0, 2, 3, 1)).clip(0, 255).astype(np.uint8)):
+        tile = Image.fromarray(np.squeeze(pixels, axis=2) if channels == 1 else pixels)
+        if factor < 1:
+            tile = tile.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(tile, (i % columns * size[0], i // columns * size[1]))
+    kind = "png" if channels == 1 else "jpeg"
+    buffer = io.BytesIO()
+    sheet.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": quality}))
+    return {"file": buffer.getvalue(), "type": f"image/{kind}", "tile": list(size), "columns": columns}
+
+
+def contact_sheet(
+    rows: Mapping[str, tuple[NDArray[Any] | None, Sequence[str]]],
+    *,
+    name: str,
+    caption: str,
+    numbers: pd.DataFrame,
+    size: int = 72,
+) -> HTML:
+    """Rows of images with a title each, as one figure of the page.
+
+    Parameters
+    ----------
+    rows
+        Title -> ``(n, c, h, w)`` in [0, 1], and a name for each image. Where there are no images, their
+        names are written out.
+    name, caption, numbers
+        As for :func:`show`; the text alternatives are the titles and the names.
+    size
+        Of an image, in pixels.
+    """
+    parts = []
+    for title, (images, names) in rows.items():
+        said = html.escape(", ".join(names), quote=True)
+        if images is None:
+            strip = f"<p>{said}</p>"
+        else:
+            if len(images) != len(names):
+                raise InputError(f"{title!r} has {len(images)} images and {len(names)} names.")
+            made = sprite(images, largest=size, columns=len(images))
+            data = base64.b64encode(made["file"]).decode()
+            width, height = made["tile"][0] * len(images), made["tile"][1]
+            strip = (
+                f'<img class="dark-light" src="data:{made["type"]};base64,{data}" width="{width}" '
+                f'height="{height}" alt="{said}" title="{said}">'
+            )
+        parts.append(f"<div><b>{html.escape(title)}</b>{strip}</div>")
+    return _framed(f'<div class="rf-sheet">{"".join(parts)}</div>', name, caption, numbers)
+
+
+def _framed(body: str, name: str, caption: str, numbers: pd.DataFrame | None) -> HTML:
     return HTML(
-        f'<figure class="rf-figure" id="figure-{name}">'
-        + (f'<ul class="rf-legend">{keys}</ul>' if keys else "")
-        + f'<div class="rf-panels" style="display:grid;grid-template-columns:{columns}" role="img" '
-        f'aria-label="{html.escape(alt, quote=True)}">{drawings}</div>'
+        f'<figure class="rf-figure" id="figure-{name}">{body}'
         f"<figcaption>{caption}{_download(numbers, name)}</figcaption></figure>"
     )
+
+
+def _image(alt: str) -> str:
+    return f'role="img" aria-label="{html.escape(alt, quote=True)}"'
 
 
 def table(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rarefire import store
 from rarefire.errors import CheckpointError, DataError, InputError, unknown
 
-__all__ = ["build", "lenet5", "load_weights", "local_weights", "names"]
+__all__ = ["build", "digest", "lenet5", "load_weights", "local_weights", "names"]
 
 _LENETS = ("lenet5", "lenet5-wide")
 
@@ -98,6 +98,11 @@ def local_weights(name: str) -> Path | None:
         if path is not None and path.is_file():
             return path
     return None
+
+
+def digest(network: nn.Module) -> str:
+    """SHA-256 of all weights and buffers."""
+    return store.array_digest(*(tensor.detach().cpu().numpy() for tensor in network.state_dict().values()))
 
 
 def lenet5(input_shape: tuple[int, int, int], n_classes: int = 10, *, wide: bool = False) -> nn.Sequential:

@@ -17,7 +17,18 @@ from scipy import stats
 from rarefire import blocks
 from rarefire.errors import InputError, unknown
 
-__all__ = ["KINDS", "PozCounter", "Silence", "ghosts", "kinds", "order", "poz", "silence", "statistic"]
+__all__ = [
+    "KINDS",
+    "PozCounter",
+    "Silence",
+    "check_activations",
+    "ghosts",
+    "kinds",
+    "order",
+    "poz",
+    "silence",
+    "statistic",
+]
 
 Direction = Literal["low", "high"]
 
@@ -94,7 +105,7 @@ class PozCounter:
 
     def update(self, batch: ArrayLike) -> None:
         """Count one batch, ``(n_images, n_features)`` or ``(n_images, n_channels, h, w)``."""
-        activations = _post_relu(batch)
+        activations = check_activations(batch)
         positions = (0, *range(2, activations.ndim))
         zeros = np.count_nonzero(activations == 0, axis=positions)
         if self._zeros is not None and len(self._zeros) != len(zeros):
@@ -172,7 +183,7 @@ def statistic(embedding: ArrayLike, by: str, *, bins: int = 20) -> NDArray[np.fl
     """
     if by not in STATISTICS:
         raise unknown("statistic", by, list(STATISTICS))
-    activations = _post_relu(embedding, dimensions=2).astype(np.float64)
+    activations = check_activations(embedding, dimensions=2).astype(np.float64)
     if not len(activations):
         raise InputError("a statistic needs at least one image; got none.")
     if by != "entropy":
@@ -201,7 +212,7 @@ def ghosts(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
         ``(n_categories, n_features)``; the rows follow ``numpy.unique(labels)``. A feature that is
         dead for all the images is a ghost of every category: :func:`silence` tells them apart.
     """
-    activations = _post_relu(embedding, dimensions=2)
+    activations = check_activations(embedding, dimensions=2)
     categories = np.asarray(labels)
     if categories.shape != (len(activations),):
         raise InputError(
@@ -249,7 +260,7 @@ def silence(poz_training: ArrayLike, embedding: ArrayLike, labels: ArrayLike) ->
     return Silence(training == 1, dead, silent & ~dead)
 
 
-def _post_relu(values: ArrayLike, *, dimensions: int | None = None) -> NDArray[Any]:
+def check_activations(values: ArrayLike, *, dimensions: int | None = None) -> NDArray[Any]:
     """`values` as an array of activations, checked."""
     activations = np.asarray(values)
     if activations.ndim not in ((2, 4) if dimensions is None else (dimensions,)):

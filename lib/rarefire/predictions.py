@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import embeddings, inference, poz, selection, store
+from rarefire import embeddings, inference, networks, poz, selection, store
 from rarefire.curves import count, rdm_curve
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
@@ -313,12 +313,11 @@ def find_sample(judgments: str) -> store.Answer | None:
 
 
 def _facts(given: Judgments, network: nn.Module, name: str, layer: str) -> dict[str, Any]:
-    state = (tensor.detach().cpu().numpy() for tensor in network.state_dict().values())
     return {
         "judgments": given.name,
         "judgments_digest": given.digest,
         "network": name,
-        "weights_digest": store.array_digest(*state),
+        "weights_digest": networks.digest(network),
         "layer": layer,
     }
 

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -35,7 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 from rarefire import store
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
 
-__all__ = ["NAMES", "Stimuli", "available", "content_digest", "load"]
+__all__ = ["NAMES", "WORDNET", "Gallery", "Stimuli", "available", "content_digest", "gallery", "load"]
 
 NAMES = ["digits", "mnist", "cifar10", "cifar10-jpg", "folder:<path>"]
 SPLITS = ("train", "test")
@@ -247,6 +249,110 @@ def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def content_digest(name: str, split: str = "test") -> str:
     """Content digest of an image set, without loading it where it is known beforehand."""
     return _CONTENT.get((name, split)) or load(name, split).digest
+
+
+# --- galleries -----------------------------------------------------------------------------------
+
+#: Kinds of ImageNet classes, by first and last WordNet numbers.
+WORDNET = {
+    "dogs": (("n02085620", "n02113978"),),
+    "birds": (("n01514668", "n01622779"), ("n01795545", "n01860187"), ("n02002556", "n02058221")),
+}
+_SAMPLE = "imagenet-sample"
+_SAMPLE_HOME = "https://github.com/EliSchwartz/imagenet-sample-images"
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Pictures in a folder that are read when they are asked for: as many as the disk holds.
+
+    ``gallery[10:20]`` reads ten of them, ``(10, 3, size, size)`` float32 in [0, 1].
+
+    Attributes
+    ----------
+    root
+        The folder.
+    files
+        All pictures in it and in folders in it, by name.
+    size
+        The central square of that many pixels is kept, after scaling.
+    resize
+        What the shorter side is scaled to first; None: ``size × 256 / 224``.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    size: int
+    resize: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: slice | NDArray[np.integer] | Sequence[int]) -> NDArray[np.float32]:
+        chosen = self.files[rows] if isinstance(rows, slice) else [self.files[int(i)] for i in rows]
+        return _pictures(chosen, self.root, size=self.size, resize=self.resize)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of each picture: its folder, or its own name where it lies in the root; the classes of ImageNet."""
+        return tuple(
+            (file.stem if file.parent == self.root else file.parent.relative_to(self.root).as_posix())
+            for file in self.files
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the files' names and contents, and of how they are cut."""
+        total = hashlib.sha256(f"{self.size} {self.resize}".encode())
+        for file in self.files:
+            total.update(f"{file.relative_to(self.root).as_posix()} {store.file_digest(file)}".encode())
+        return total.hexdigest()
+
+    def within(self, kind: str) -> NDArray[np.bool_]:
+        """``(n,)``: which pictures are of a kind of :data:`WORDNET`, by the number in their class's name."""
+        if kind not in WORDNET:
+            raise unknown("kind", kind, list(WORDNET))
+        numbers = [match[0] if (match := re.search(r"n\d{8}", name)) else "" for name in self.names]
+        return np.array([any(low <= n <= high for low, high in WORDNET[kind]) for n in numbers], dtype=bool)
+
+
+def gallery(folder: str | Path | None = None, *, size: int, resize: int | None = None) -> Gallery:
+    """Pictures to look through for those that a feature fires for.
+
+    Parameters
+    ----------
+    folder
+        Searched with its folders; such as ImageNet's validation set. By default one picture of each
+        ImageNet class: ``imagenet-sample`` in the mirror or the cache.
+    size, resize
+        As for :class:`Gallery`.
+
+    Raises
+    ------
+    DataError
+        Where there is no such folder, or no picture in it.
+    """
+    root = gallery_root() if folder is None else Path(folder).expanduser()
+    if root is None:
+        raise DataError(
+            "there is no gallery on this machine. Name a folder of pictures, or get one picture of each "
+            f"ImageNet class: git clone {_SAMPLE_HOME} '{store.cache_dir() / _SAMPLE}'"
+        )
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}.")
+    folders = [root, *sorted(f for f in root.rglob("*") if f.is_dir() and not f.name.startswith("."))]
+    files = sorted((file for f in folders for file in image_files(f)), key=lambda f: f.as_posix())
+    if not files:
+        raise DataError(f"{root} and its folders hold no pictures ({', '.join(_PICTURES)}).")
+    return Gallery(root, tuple(files), size, resize)
+
+
+def gallery_root() -> Path | None:
+    """The gallery on this machine, one picture of each ImageNet class; None where there is none."""
+    for place in (store.mirror_dir(), store.cache_dir()):
+        if place is not None and (place / _SAMPLE).is_dir():
+            return place / _SAMPLE
+    return None
 
 
 # --- the loaders ---------------------------------------------------------------------------------

@@ -1,0 +1,407 @@
+"""Ghost features: what never fires for a category, and what it says.
+
+After Truong et al. (2023), *Semantics of ghost features*.
+
+A feature is **silent** for a category if it is exactly 0 for all of its images that were looked at. It is
+a **ghost** of the category if it fires for some other image, and **dead** if it fires for none.
+
+How many ghosts there are depends on how many images were looked at: :meth:`Ghosts.rarefaction` and
+:meth:`Ghosts.chance` say how much. What they say is read from other images: principal components of the
+ghosts' activations alone, and the images that score highest (:func:`components`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg, sparse, special, stats
+
+from rarefire import blocks, poz
+from rarefire.errors import InputError, RarefireWarning
+from rarefire.grams import ROUNDING
+
+__all__ = ["Chance", "Components", "Ghosts", "components", "explained_by", "find"]
+
+_MOST = 12_000  # images or features, whichever are fewer, whose covariances are held: 1.2 GB
+_ELEMENTS = 2**22  # numbers in a block
+_DENSE = 500  # up to this size all eigenvectors are computed
+
+
+class Chance(NamedTuple):
+    """How likely a ghost is to fire for the next image of its category.
+
+    Attributes
+    ----------
+    rate
+        Mean over the ghosts, estimated: each image is left out in turn; the share of the others' ghosts
+        that fires for it (Good 1953, as leaving one out).
+    high
+        Upper confidence bound of that mean.
+    every
+        Upper bound that holds for all ghosts at once.
+    level
+        Of both bounds.
+    """
+
+    rate: float
+    high: float
+    every: float
+    level: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ghosts:
+    """Which features are silent for a category.
+
+    Attributes
+    ----------
+    fires, others
+        ``(n_features,)``, for how many images of the category, and for how many other images, each fires.
+    n_images, n_others
+        How many images there are of each.
+    alone
+        ``(n_images,)``, how many features each image of the category, and no other of them, makes fire.
+    """
+
+    fires: NDArray[np.int64]
+    others: NDArray[np.int64]
+    n_images: int
+    n_others: int
+    alone: NDArray[np.int64]
+
+    @property
+    def n_features(self) -> int:
+        """Features in all."""
+        return len(self.fires)
+
+    @property
+    def silent(self) -> NDArray[np.bool_]:
+        """``(n_features,)``: 0 for every image of the category."""
+        return np.asarray(self.fires == 0)
+
+    @property
+    def ghost(self) -> NDArray[np.bool_]:
+        """``(n_features,)``: silent, but active for some other image."""
+        return np.asarray(self.silent & (self.others > 0))
+
+    @property
+    def dead(self) -> NDArray[np.bool_]:
+        """``(n_features,)``: 0 for every image."""
+        return np.asarray(self.silent & (self.others == 0))
+
+    @cached_property
+    def features(self) -> NDArray[np.intp]:
+        """Indices of the ghosts."""
+        return np.flatnonzero(self.ghost)
+
+    def rarefaction(self, m: ArrayLike | None = None) -> NDArray[np.float64]:
+        """How many ghosts there are after looking at m images of the category, on average over which.
+
+        Exact (Hurlbert 1971, for features): a feature that fires for a of n images is missed by m of them
+        with probability C(n − a, m) / C(n, m).
+
+        Parameters
+        ----------
+        m
+            Numbers of images, from 0 to `n_images`; by default 1 … n.
+        """
+        n = self.n_images
+        steps = np.arange(1, n + 1) if m is None else np.atleast_1d(np.asarray(m))
+        if steps.dtype.kind not in "iu" or steps.min(initial=0) < 0 or steps.max(initial=0) > n:
+            raise InputError(f"m are whole numbers from 0 to {n}, the images of the category; got {m!r}.")
+        alive = self.fires + self.others > 0
+        counts = np.bincount(self.fires[alive], minlength=n + 1)
+        fired = np.flatnonzero(counts)
+        found = np.zeros(len(steps))
+        for i, looked in enumerate(steps):
+            missed = fired[fired <= n - looked]
+            log = special.gammaln(n - missed + 1) - special.gammaln(n - missed - looked + 1)
+            log -= special.gammaln(n + 1) - special.gammaln(n - looked + 1)
+            found[i] = counts[missed] @ np.exp(log)
+        return found
+
+    def chance(self, *, level: float = 0.95) -> Chance:
+        """How likely a ghost is to fire for the next image of the category, if that is one of the same kind.
+
+        NaN (and bounds of 1) for a single image: there is nothing to leave out.
+
+        Parameters
+        ----------
+        level
+            Of the upper bounds, in (0, 1).
+
+        Notes
+        -----
+        `high` is Clopper and Pearson's bound with the sum of the images' shares for the number of
+        successes; shares vary less than yes and no do, so it is cautious. `every` follows from (1 − p)ⁿ, the
+        chance that a feature which fires for a share p of the images is missed by n of them, divided among
+        all features (Bonferroni): above it, none of them would be expected to pass for a ghost.
+        """
+        if not 0 < level < 1:
+            raise InputError(f"level lies in (0, 1); got {level}.")
+        n, ghosts = self.n_images, len(self.features)
+        if n < 2 or not ghosts:
+            return Chance(np.nan, 1.0, 1.0, level)
+        shares = self.alone / (ghosts + self.alone)
+        total = float(shares.sum())
+        high = float(stats.beta.ppf(level, total + 1, n - total)) if total < n else 1.0
+        every = 1 - ((1 - level) / self.n_features) ** (1 / n)
+        return Chance(total / n, high, every, level)
+
+    def table(self) -> pd.DataFrame:
+        """The silent features: ``feature``, its index; ``kind``, ghost or dead; ``others`` it fires for."""
+        features = np.flatnonzero(self.silent)
+        kind = np.where(self.ghost[features], "ghost", "dead")
+        return pd.DataFrame({"feature": features, "kind": kind, "others": self.others[features]})
+
+    def __str__(self) -> str:
+        ghosts, dead = len(self.features), int(self.dead.sum())
+        said = f"{self.n_images:,} images of the category, {self.n_others:,} others"
+        counts = f"{ghosts:,} ghosts, {dead:,} dead, of {self.n_features:,} features"
+        if not self.n_others:
+            return (
+                f"{said}: {dead:,} of {self.n_features:,} features are silent; without other images, ghosts "
+                "cannot be told from dead features."
+            )
+        if not ghosts:
+            why = "the silent ones are dead" if dead else "every feature fires for some image of it"
+            return f"{said}: the category has no ghosts ({why}; {counts})."
+        chance = self.chance()
+        if np.isnan(chance.rate):
+            return f"{said}: {counts}. One image says nothing about the next."
+        return (
+            f"{said}: {counts}. For the next image of the category {chance.rate:.1%} of the ghosts would "
+            f"fire (estimate; at most {chance.high:.0%} at {chance.level:.0%}; no single one for more than "
+            f"{chance.every:.0%} of such images)."
+        )
+
+
+def find(embedding: Any, category: ArrayLike, *, others: Any = None) -> Ghosts:
+    """Find the features that never fire for a category.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``, post-ReLU; anything that :mod:`rarefire.blocks` reads, once.
+    category
+        The images of the category: row numbers from 0, or a mask ``(n_images,)``. All the other rows count
+        as others.
+    others
+        More images that are not of the category, ``(n, n_features)``.
+
+    Raises
+    ------
+    InputError
+        For rows that do not exist or come twice, for no rows, for activations that are not post-ReLU, and
+        for `others` with another number of features.
+
+    Warns
+    -----
+    RarefireWarning
+        For a single image, which says next to nothing about its category.
+    """
+    source = blocks.check_source(embedding, least=1)
+    inside = _mask(category, source.shape[0])
+    sources = [(source, inside)]
+    if others is not None:
+        more = blocks.check_source(others, least=1)
+        if more.shape[1] != source.shape[1]:
+            raise InputError(f"others has {more.shape[1]:,} features, the embedding {source.shape[1]:,}.")
+        sources.append((more, np.zeros(more.shape[0], dtype=bool)))
+    n, n_features = int(inside.sum()), source.shape[1]
+    if n == 1:
+        warnings.warn(
+            "the category has one image: whatever is silent for it counts, and the next image may differ in "
+            "most of these features. Look at more images.",
+            RarefireWarning,
+            stacklevel=2,
+        )
+    fires, elsewhere = np.zeros(n_features, dtype=np.int64), np.zeros(n_features, dtype=np.int64)
+    places, seen = np.zeros(n_features), 0  # sums of the places of the images for which a feature fires
+    for each, mask in sources:
+        for rows in blocks.spans(each, elements=_ELEMENTS):
+            active = _array(poz.check_activations(_array(blocks.read(each, rows)), dimensions=2)) > 0
+            own = active[mask[rows]]
+            fires += own.sum(axis=0)
+            places += np.arange(seen, seen + len(own), dtype=np.float64) @ own
+            seen += len(own)
+            elsewhere += active[~mask[rows]].sum(axis=0)
+    alone = np.bincount(places[fires == 1].astype(np.int64), minlength=n)
+    return Ghosts(fires, elsewhere, n, int(sum(len(m) for _, m in sources)) - n, alone)
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Principal components of some features over a gallery of images.
+
+    Attributes
+    ----------
+    scores
+        ``(n_images, n_components)``. Their sign is the one in which the place where all these features are
+        0, that of the category, lies below the gallery's mean: a high score is unlike the category.
+    explained
+        ``(n_components,)``, share of the variance of the features.
+    features
+        ``(n_features,)``, their indices.
+    """
+
+    scores: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    features: NDArray[np.intp]
+
+    def top(self, count: int = 8) -> NDArray[np.intp]:
+        """``(n_components, count)``: the images that score highest, the highest first."""
+        if not 1 <= count <= len(self.scores):
+            raise InputError(f"count lies between 1 and the {len(self.scores)} images; got {count}.")
+        return np.argsort(-self.scores, axis=0, kind="stable")[:count].T
+
+
+def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
+    """Principal components of the activations of some features alone (the paper's reading of ghosts).
+
+    Exact: from the covariances of the features or, where these are more than the images, of the images.
+    The gallery is read a block at a time, several times: memory does not grow with it.
+
+    Parameters
+    ----------
+    gallery
+        ``(n_images, n_features)``, anything that :mod:`rarefire.blocks` reads.
+    features
+        Indices of the features, such as :attr:`Ghosts.features`.
+    n
+        Components wanted; fewer come back where the features do not vary in so many directions.
+
+    Raises
+    ------
+    InputError
+        For no features (a category without ghosts), for features that do not exist or never vary, for
+        fewer than three images, and for more than 12,000 features and images both.
+    """
+    source = blocks.check_source(gallery)
+    n_images = source.shape[0]
+    chosen = _indices(features, source.shape[1])
+    if not len(chosen):
+        raise InputError(
+            "there are no features to read: the category has no ghosts. Look at a wider layer, or at fewer "
+            "images of it."
+        )
+    if n < 1:
+        raise InputError(f"n must be at least 1; got {n}.")
+    if min(n_images, len(chosen)) > _MOST:
+        raise InputError(
+            f"{len(chosen):,} features of {n_images:,} images: one of the two may be at most {_MOST:,}. Take "
+            "more images of the category (it then has fewer ghosts), or channels averaged over positions."
+        )
+    spans = blocks.spans(source, elements=_ELEMENTS)
+
+    def read(rows: slice) -> NDArray[np.float64]:
+        return np.asarray(_array(blocks.read(source, rows))[:, chosen], dtype=np.float64)
+
+    mean = np.zeros(len(chosen))
+    for rows in spans:
+        mean += read(rows).sum(axis=0) / n_images
+    by_images = n_images < len(chosen)
+    size = n_images if by_images else len(chosen)
+    covariance = np.zeros((size, size))
+    for i, rows in enumerate(spans):
+        block = read(rows) - mean
+        if by_images:
+            for other in spans[i:]:
+                covariance[other, rows] = (block if other == rows else read(other) - mean) @ block.T
+                covariance[rows, other] = covariance[other, rows].T
+        else:
+            covariance += block.T @ block
+    values, vectors = _largest(covariance, n)
+    total = float(np.trace(covariance))
+    if total <= ROUNDING * n_images * float(mean @ mean) or not len(values):
+        raise InputError("these features do not vary over the gallery: there is nothing to read.")
+    origin = np.zeros((1, len(values)))
+    if by_images:
+        scores = vectors * np.sqrt(values)
+        for rows in spans:  # where the origin falls: −μ on the axes Xᵀv / √λ
+            origin -= (mean @ (read(rows) - mean).T) @ (vectors[rows] / np.sqrt(values))
+    else:
+        scores = np.concatenate([(read(rows) - mean) @ vectors for rows in spans])
+        origin = -mean[None] @ vectors
+    return Components(scores * np.where(origin > 0, -1, 1), values / total, chosen)
+
+
+def explained_by(scores: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+    """R² of each column of `scores` from all columns of `others`, by least squares.
+
+    The control for a reading: what of the ghosts' components as many random features show as well.
+
+    Parameters
+    ----------
+    scores, others
+        ``(n_images, a)`` and ``(n_images, b)``, of the same images.
+
+    Returns
+    -------
+    ndarray
+        ``(a,)`` in [0, 1]; NaN for a column that does not vary.
+    """
+    wanted, given = (np.asarray(v, dtype=np.float64) for v in (scores, others))
+    if wanted.ndim != 2 or given.ndim != 2 or len(wanted) != len(given):
+        raise InputError(
+            f"scores must be (n_images, n) each, of the same images; got {wanted.shape} and {given.shape}."
+        )
+    wanted, given = wanted - wanted.mean(axis=0), given - given.mean(axis=0)
+    left = wanted - given @ np.linalg.lstsq(given, wanted, rcond=None)[0]
+    total = (wanted**2).sum(axis=0)
+    return np.asarray(1 - (left**2).sum(axis=0) / np.where(total > 0, total, np.nan))
+
+
+def _largest(covariance: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Largest eigenvalues, in falling order, and their vectors; none that are 0."""
+    size = len(covariance)
+    if size <= max(_DENSE, 2 * n):
+        values, vectors = linalg.eigh(covariance, subset_by_index=(max(0, size - n), size - 1))
+    else:
+        start = np.random.default_rng(0).normal(size=size)  # the same every time
+        values, vectors = sparse.linalg.eigsh(covariance, k=n, v0=start)
+    falling = np.argsort(-values)
+    real = falling[values[falling] > ROUNDING * max(float(np.trace(covariance)), 0.0)]
+    return values[real], vectors[:, real]
+
+
+def _mask(category: ArrayLike, n: int) -> NDArray[np.bool_]:
+    """Rows of a category as a mask, checked."""
+    rows = np.asarray(category)
+    if rows.dtype == bool:
+        if rows.shape != (n,):
+            raise InputError(f"category as a mask must be ({n},), one per image; got {rows.shape}.")
+        mask = rows
+    else:
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise InputError(f"category is row numbers from 0, or a mask; got {rows.dtype} {rows.shape}.")
+        mask = np.zeros(n, dtype=bool)
+        mask[_indices(rows, n, what="image")] = True
+    if not mask.any():
+        raise InputError("the category has no images: name at least one row.")
+    return np.asarray(mask)
+
+
+def _indices(given: ArrayLike, n: int, *, what: str = "feature") -> NDArray[np.intp]:
+    """Distinct indices below n."""
+    found = np.asarray(given)
+    if found.dtype == bool and found.shape == (n,):
+        return np.flatnonzero(found)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise InputError(f"{what}s are indices from 0, or a mask of {n:,}; got {found.dtype} {found.shape}.")
+    if found.size and (found.min() < 0 or found.max() >= n):
+        raise InputError(f"there are {n:,} {what}s, numbered from 0; got {found.min()} to {found.max()}.")
+    values, counts = np.unique(found, return_counts=True)
+    if (counts > 1).any():
+        raise InputError(f"{what} {values[counts > 1][0]} is named twice.")
+    return found.astype(np.intp)
+
+
+def _array(block: Any) -> NDArray[Any]:
+    return np.asarray(block.cpu() if blocks.is_tensor(block) else block)

@@ -1,0 +1,642 @@
+"""What ghosts say, measured: the numbers behind chapter 5.
+
+For one larger network, each of several categories is read against a gallery of other photographs; for an
+ensemble of small ones, each class against the other classes. Shipped, cached or computed, as everything
+in :mod:`rarefire.store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from torch import nn
+from tqdm import tqdm
+
+from rarefire import (
+    blocks,
+    embeddings,
+    ghosts,
+    inference,
+    networks,
+    retrieval,
+    selection,
+    stimuli,
+    store,
+    studies,
+    training,
+)
+from rarefire.errors import InputError
+from rarefire.judgments import Judgments
+from rarefire.retrieval import QUERIES
+from rarefire.stimuli import Gallery
+
+__all__ = [
+    "CATEGORIES",
+    "LOOKS",
+    "Ensemble",
+    "Reading",
+    "collect",
+    "find",
+    "find_lenets",
+    "lenets",
+    "looks",
+    "measure_instance",
+    "read",
+    "retrieved",
+    "separate",
+    "steps",
+]
+
+_VERSION = 1  # of the measurements: raise it when the same numbers would come out otherwise
+_STEPS = 8  # kept for each category, the rest empty
+_DRAWS = 3  # of random features, for the control
+_SPLITS = 20  # halves of a category
+N_COMPONENTS, TOP = 10, 8
+_PURE = 3  # components whose images are compared with labels
+_BY_STEP = ("m", "ghosts", "expected", "explained", "top", "control", "looks")
+
+#: Categories of the photographs of Kriegeskorte et al. (2008), by the names that these give.
+CATEGORIES: dict[str, tuple[str, ...]] = {
+    "faces": ("human face", "nonhuman face"),
+    "bodies": ("human bodypart", "nonhuman bodypart"),
+    "animals": ("nonhuman bodypart", "nonhuman face"),
+    "natural objects": ("natural inanimate",),
+    "artificial objects": ("artificial inanimate",),
+}
+#: What a picture looks like, in numbers: :func:`looks`.
+LOOKS = ("light", "contrast", "colour", "detail", "upright", "frame")
+#: All of these photographs, as one category.
+EVERY = "all 92 images"
+
+
+def steps(n: int) -> list[int]:
+    """Numbers of images at which a category of `n` is looked at: 1, 2, 5, 10, 20, … and n itself."""
+    if n < 1:
+        raise InputError(f"a category has at least one image; got {n}.")
+    rounds = [digit * 10**power for power in range(len(str(n))) for digit in (1, 2, 5)]
+    return [*(m for m in rounds if m <= 0.7 * n), n]
+
+
+# --- one category and a gallery ------------------------------------------------------------------
+
+
+def read(
+    category: NDArray[np.floating],
+    gallery: Any,
+    *,
+    at: Sequence[int],
+    seen: NDArray[np.floating] | None = None,
+    draws: int = _DRAWS,
+    seed: int = 0,
+    bar: Any = None,
+) -> dict[str, NDArray[Any]]:
+    """Read the ghosts of a category, for several numbers of images that define them.
+
+    Parameters
+    ----------
+    category
+        ``(n, n_features)``, post-ReLU, in the order in which its images are looked at.
+    gallery
+        ``(n_gallery, n_features)``: other images, anything that :mod:`rarefire.blocks` reads.
+    at
+        The first so many images define the ghosts.
+    seen
+        ``(n_gallery, 6)``, :func:`looks` of the gallery.
+    draws
+        Of as many random features, for the control; 0 for none.
+    seed
+        Of these.
+    bar
+        A progress bar to move on after each step.
+
+    Returns
+    -------
+    dict
+        ``m``, ``ghosts (S,)``, numbers of images and of ghosts; ``expected (S,)``, of ghosts on average
+        over which images (:meth:`rarefire.ghosts.Ghosts.rarefaction`); ``explained (S, 10)``, shares of
+        variance; ``top (S, 10, 8)``, rows of the gallery that score highest, −1 where there is no such
+        component; ``control (S, 10)``, R² of each component's scores from ten components of as many
+        random features (:func:`rarefire.ghosts.explained_by`), mean over draws; ``looks (S, 10, 6)``,
+        Spearman's r of each component's scores with :data:`LOOKS`; ``dead`` and ``chance (3,)``, rate, high
+        and every (:class:`rarefire.ghosts.Chance`) with all images.
+    """
+    n = len(category)
+    everything = ghosts.find(category, np.arange(n), others=gallery)
+    alive = np.flatnonzero(~everything.dead)
+    fires = category > 0
+    rng = np.random.default_rng(seed)
+    shape = (len(at), N_COMPONENTS)
+    found: dict[str, NDArray[Any]] = {
+        "m": np.asarray(at, dtype=np.int64),
+        "ghosts": np.zeros(len(at), dtype=np.int64),
+        "expected": everything.rarefaction(list(at)),
+        "explained": np.full(shape, np.nan),
+        "top": np.full((*shape, TOP), -1, dtype=np.int32),
+        "control": np.full(shape, np.nan),
+        "looks": np.full((*shape, len(LOOKS)), np.nan),
+        "dead": np.asarray(everything.dead.sum()),
+        "chance": np.asarray(everything.chance()[:3]),
+    }
+    for i, m in enumerate(at):
+        features = alive[~fires[:m, alive].any(axis=0)]
+        found["ghosts"][i] = len(features)
+        if len(features):
+            own = ghosts.components(gallery, features, n=N_COMPONENTS)
+            k = len(own.explained)
+            found["explained"][i, :k] = own.explained
+            found["top"][i, :k] = own.top(TOP)
+            if seen is not None:
+                ranked = stats.rankdata(np.hstack([own.scores, seen]), axis=0)
+                found["looks"][i, :k] = np.corrcoef(ranked.T)[:k, k:]
+            if draws:
+                drawn = (rng.choice(alive, len(features), replace=False) for _ in range(draws))
+                others = (ghosts.components(gallery, which, n=N_COMPONENTS).scores for which in drawn)
+                r2 = [ghosts.explained_by(own.scores, scores) for scores in others]
+                found["control"][i, :k] = np.mean(r2, axis=0)
+        if bar is not None:
+            bar.update()
+    return found
+
+
+def looks(images: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What pictures look like, in a few numbers that need no network.
+
+    Parameters
+    ----------
+    images
+        ``(n, c, h, w)`` in [0, 1].
+
+    Returns
+    -------
+    ndarray
+        ``(n, 6)``, by :data:`LOOKS`: ``light``, mean luminance; ``contrast``, its standard deviation;
+        ``colour``, mean distance between the largest and the smallest channel; ``detail``, mean length of
+        the luminance's gradient, per pixel; ``upright``, the share of the gradient's energy across the
+        picture, from vertical edges; ``frame``, detail in the outer fifth on each side relative to that of
+        the whole: high for patterned backgrounds, low for single objects on a plain one.
+    """
+    weights = np.array([0.299, 0.587, 0.114]) if images.shape[1] == 3 else np.ones(1)
+    luminance = np.einsum("nchw,c->nhw", images, weights)
+    down, across = np.gradient(luminance, axis=(1, 2))
+    length = np.hypot(down, across)
+    detail = length.mean(axis=(1, 2))
+    edge = [max(1, side // 5) for side in luminance.shape[1:]]
+    outer = np.ones(luminance.shape[1:], dtype=bool)
+    outer[edge[0] : -edge[0], edge[1] : -edge[1]] = False
+    energy = (length**2).sum(axis=(1, 2))
+    return np.stack(
+        [
+            luminance.mean(axis=(1, 2)),
+            luminance.std(axis=(1, 2)),
+            (images.max(axis=1) - images.min(axis=1)).mean(axis=(1, 2)),
+            detail,
+            np.divide((across**2).sum(axis=(1, 2)), energy, out=np.full(len(images), 0.5), where=energy > 0),
+            np.divide(length[:, outer].mean(axis=1), detail, out=np.ones(len(images)), where=detail > 0),
+        ],
+        axis=1,
+    )
+
+
+def separate(
+    category: NDArray[np.floating],
+    outside: Mapping[str, Any],
+    *,
+    alive: ArrayLike | None = None,
+    n_splits: int = _SPLITS,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, NDArray[Any]]:
+    """How well ghosts separate a category from other images, beside the other queries.
+
+    One half of the category makes the queries, the other half and images from outside are scored.
+
+    Parameters
+    ----------
+    category
+        ``(n, n_features)``, at least 4 images.
+    outside
+        By name, ``(n_other, n_features)``, anything that :mod:`rarefire.blocks` reads.
+    alive
+        As for :func:`rarefire.retrieval.queries`.
+    n_splits
+        Random halves; their results are summarised by :func:`rarefire.selection.over_partitions`.
+    level
+        Of the intervals.
+    seed
+        Of the halves and of the random features.
+
+    Returns
+    -------
+    dict
+        ``auc (len(outside), 5)``, the median over halves, in the order of
+        :data:`rarefire.retrieval.QUERIES`; ``difference (len(outside), 4, 5)``, AUC of the ghosts minus
+        that of each other query: estimate, low, high, se (DeLong et al. 1988, and over halves) and p, t
+        with the held-out images of the category minus one for degrees of freedom.
+    """
+    n = len(category)
+    if n < 4:
+        raise InputError(f"a category is halved, so it needs at least four images; got {n}.")
+    rng = np.random.default_rng(seed)
+    halves = [np.array_split(rng.permutation(n), 2) for _ in range(n_splits)]
+    asked: dict[tuple[int, str], retrieval.Query] = {}
+    for i, (defining, _) in enumerate(halves):
+        made = retrieval.queries(category[defining], alive=alive, rng=rng)
+        asked |= {(i, name): query for name, query in made.items()}
+    named: Any = asked  # names are the caller's own
+    own = retrieval.unlikeness(category, named)
+    areas = np.empty((len(outside), n_splits, len(QUERIES)))
+    differences = np.empty((len(outside), n_splits, len(QUERIES) - 1, 2))
+    for place, source in enumerate(outside.values()):
+        scores = retrieval.unlikeness(source, named)
+        for i, (_, held) in enumerate(halves):
+            each = [retrieval.auc(own[i, name][held], scores[i, name]) for name in QUERIES]  # type: ignore[index]
+            areas[place, i] = [area.value for area in each]
+            differences[place, i] = [retrieval.auc_difference(each[0], other) for other in each[1:]]
+    tests = np.empty((len(outside), len(QUERIES) - 1, 5))
+    df = len(halves[0][1]) - 1
+    for index in np.ndindex(tests.shape[:2]):
+        d, variance = differences[index[0], :, index[1]].T
+        estimate, se = selection.over_partitions(d, variance)
+        low, high, p = inference.t_interval(estimate, se, df, level=level)
+        tests[index] = (estimate, low, high, se, p)
+    return {"auc": np.median(areas, axis=1), "difference": tests}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One category, read against a gallery by one network.
+
+    Attributes
+    ----------
+    answer
+        The numbers of :func:`read` and :func:`separate` (outside: the other judged photographs, NaN for a
+        category from the gallery itself, and the rest of the gallery), with ``first`` and ``typical (8,)``,
+        the first images in the order in which they are looked at, and those nearest to the category's
+        mean (cosine; rows of the judged photographs or of the gallery); ``plain (6,)``, where the
+        category's median picture stands among the gallery's, by :data:`LOOKS`, as a share; and ``names
+        (n_gallery,)``.
+    """
+
+    answer: store.Answer
+
+    @property
+    def category(self) -> str:
+        """Its name."""
+        return str(self.answer.provenance["facts"]["category"])
+
+    @property
+    def network(self) -> str:
+        """Name of the network."""
+        return str(self.answer.provenance["facts"]["network"])
+
+    @property
+    def from_gallery(self) -> bool:
+        """Whether the category is one of the gallery, rather than of the judged photographs."""
+        return self.category in stimuli.WORDNET
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """A recorded array; along the steps, without the empty ones."""
+        values = self.answer.arrays[name]
+        if name in _BY_STEP:
+            return values[: np.count_nonzero(self.answer.arrays["m"])]
+        return values
+
+    @property
+    def n_images(self) -> int:
+        """Images of the category."""
+        return int(self["m"][-1])
+
+    @property
+    def n_features(self) -> int:
+        """Features in all."""
+        return int(self["n_features"])
+
+
+def collect(
+    given: Judgments,
+    gallery: Gallery,
+    network: nn.Module,
+    *,
+    name: str,
+    layer: str = embeddings.PENULTIMATE,
+    seed: int = 0,
+    use_shipped: bool = True,
+    progress: bool = True,
+) -> list[Reading]:
+    """Read the ghosts of judged photographs, and of kinds within the gallery; compute what is not known.
+
+    Parameters
+    ----------
+    given
+        Judgments with the photographs of :data:`CATEGORIES` (``judgments.load("mur")``).
+    gallery
+        Other photographs, named by their ImageNet classes.
+    network, layer
+        As for :func:`rarefire.embeddings.extract`.
+    name
+        Of the network, for captions.
+    seed
+        Of orders, halves and random features.
+    use_shipped
+        Whether the results shipped with the book count.
+    progress
+        Show progress bars.
+
+    Notes
+    -----
+    The gallery's embedding is written to the cache, a batch at a time, and removed when all is read; a
+    stopped run goes on from there.
+    """
+    if given.images is None:
+        raise InputError(f"the images of {given.name!r} are not at hand; a network needs them.")
+    images = given.images
+    kinds = [kind for kind in stimuli.WORDNET if gallery.within(kind).sum() >= 4]
+    shared = {
+        "judgments": given.name,
+        "images_digest": images.digest,
+        "gallery_digest": gallery.digest,
+        "gallery": gallery.root.name,
+        "network": name,
+        "weights_digest": networks.digest(network),
+        "layer": layer,
+        "seed": seed,
+        "reading_version": _VERSION,
+    }
+    facts = {category: {**shared, "category": category} for category in (*CATEGORIES, EVERY, *kinds)}
+    answers = {c: store.recall("reading", f, None, use_shipped=use_shipped) for c, f in facts.items()}
+    missing = [category for category, answer in answers.items() if answer is None]
+    if missing:
+        path = store.cache_dir() / "embeddings" / f"{store.key(**shared)}.npy"
+        if not path.exists():  # a stopped run may have left it, under the name of the same facts
+            embeddings.save(path, network, gallery, layer=layer, progress=progress)
+        saved = blocks.open_embedding(path)
+        own: Any = embeddings.extract(network, images, layer=layer, batch_size=32)
+        labels = np.array(images.class_names)[images.labels]
+        seen = np.concatenate([looks(gallery[i : i + 64]) for i in range(0, len(gallery), 64)])
+        seen_own = looks(images.images)
+        bar = tqdm(missing, desc=f"{name}: ghosts", disable=not progress)
+        members: Any
+        for category in bar:
+            bar.set_postfix_str(category)
+            if category in kinds:
+                inside, members = gallery.within(category), saved
+            else:
+                inside = np.isin(labels, CATEGORIES[category]) if category in CATEGORIES else labels != ""
+                members = own
+
+            def compute(
+                inside: NDArray[np.bool_] = inside, members: Any = members
+            ) -> dict[str, NDArray[Any]]:
+                rest = own[~inside] if members is own else None
+                kept = np.flatnonzero(~inside) if members is saved else np.arange(len(gallery))
+                found = _reading(members, inside, rest, blocks.Rows(saved, kept), seen[kept], seed=seed)
+                of_category = np.median((seen_own if members is own else seen)[inside], axis=0)
+                plain = (seen[kept] < of_category).mean(axis=0)
+                return {**found, "names": np.array(gallery.names), "plain": plain}
+
+            answers[category] = store.recall("reading", facts[category], compute, use_shipped=False)
+        del saved
+        path.unlink()
+    return [Reading(answer) for answer in answers.values() if answer is not None]
+
+
+def _reading(
+    members: Any,
+    inside: NDArray[np.bool_],
+    rest: NDArray[Any] | None,
+    gallery: blocks.Rows,
+    seen: NDArray[np.float64],
+    *,
+    seed: int,
+) -> dict[str, NDArray[Any]]:
+    """What a :class:`Reading` holds; `rest` are the other judged photographs, `seen` the gallery's looks."""
+    rows = np.flatnonzero(inside)
+    order = np.random.default_rng([seed, 0]).permutation(rows)
+    category = np.asarray(members[order])
+    at = steps(len(order))
+    found = read(category, gallery, at=at, seen=seen, seed=seed)
+    whole = gallery.rows[found["top"]]  # rows of the whole gallery
+    found["top"] = np.where(found["top"] >= 0, whole, -1).astype(np.int32)
+    for name in _BY_STEP:
+        empty = np.nan if found[name].dtype.kind == "f" else -1 if name == "top" else 0
+        padded = np.full((_STEPS, *found[name].shape[1:]), empty, dtype=found[name].dtype)
+        padded[: len(at)] = found[name]
+        found[name] = padded
+    outside = {"gallery": gallery} if rest is None or not len(rest) else {"judged": rest, "gallery": gallery}
+    separated = separate(category, outside, seed=seed)
+    for name, values in separated.items():
+        both = np.full((2, *values.shape[1:]), np.nan)
+        both[2 - len(values) :] = values
+        found[name] = both
+    mean = category.mean(axis=0)
+    likeness = category @ mean / np.maximum(np.linalg.norm(category, axis=1), np.finfo(np.float32).tiny)
+    found["first"] = order[:TOP]
+    found["typical"] = order[np.argsort(-likeness, kind="stable")[:TOP]]
+    found["n_features"] = np.asarray(category.shape[1])
+    return found
+
+
+def find() -> list[Reading]:
+    """What is shipped; needs no data and no network."""
+    known = [a for a in store.shipped("reading") if a.provenance["facts"]["reading_version"] == _VERSION]
+    return [Reading(answer) for answer in known]
+
+
+def retrieved(readings: Sequence[Reading]) -> pd.DataFrame:
+    """How well ghosts separate, beside the other queries, with Holm's adjustment over all rows.
+
+    Returns
+    -------
+    DataFrame
+        A row for each category, place (``judged``: against the other judged photographs; ``gallery``) and
+        other query: ``category, place, query``; ``ghosts`` and ``other``, AUCs; ``D, low, high, p``, of
+        their difference; ``holm``.
+    """
+    rows = []
+    for found in readings:
+        for place, outside in enumerate(("judged", "gallery")):
+            if np.isnan(found["auc"][place]).all():
+                continue
+            for i, query in enumerate(list(QUERIES)[1:]):
+                estimate, low, high, _, p = map(float, found["difference"][place, i])
+                rows.append(
+                    {
+                        "category": found.category,
+                        "place": outside,
+                        "query": query,
+                        "ghosts": float(found["auc"][place, 0]),
+                        "other": float(found["auc"][place, 1 + i]),
+                        "D": estimate,
+                        "low": low,
+                        "high": high,
+                        "p": p,
+                    }
+                )
+    table = pd.DataFrame(rows)
+    return table.assign(holm=inference.holm(table.p))
+
+
+# --- an ensemble ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Independently trained networks, measured.
+
+    Attributes
+    ----------
+    answers
+        One for each instance, with the arrays of :func:`measure_instance`.
+    """
+
+    answers: tuple[store.Answer, ...]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._stacked[name]
+
+    @cached_property
+    def _stacked(self) -> dict[str, NDArray[Any]]:
+        return {name: np.stack([a.arrays[name] for a in self.answers]) for name in self.answers[0].arrays}
+
+    def stamp(self) -> str:
+        """Where the numbers come from: a sentence for a caption."""
+        facts = self.answers[0].provenance["facts"]
+        return f"{facts['network']} on {facts['stimuli']}, {len(self)} instances, {self.answers[0].origin}"
+
+
+def lenets(
+    images: str,
+    *,
+    network: str = "lenet5",
+    seeds: Sequence[int],
+    use_shipped: bool = True,
+    progress: bool = True,
+) -> Ensemble:
+    """Measure an ensemble; compute only what is neither shipped nor cached.
+
+    Parameters
+    ----------
+    images, network, seeds
+        As for :func:`rarefire.training.train`; instances that are not trained yet are. For ``"cifar10"``
+        its re-encoding is taken where only that is at hand.
+    use_shipped
+        Whether the results shipped with the book count.
+    progress
+        Show a progress bar.
+    """
+    images = stimuli.cifar10_variant() if images == "cifar10" else images
+    facts = {
+        seed: {**studies.instance_facts(images, network, None, seed), "ghosts_version": _VERSION}
+        for seed in seeds
+    }
+    answers = {s: store.recall("ghosts", f, None, use_shipped=use_shipped) for s, f in facts.items()}
+    missing = [seed for seed, answer in answers.items() if answer is None]
+    if missing:
+        test = stimuli.load(images, "test")
+        ensemble = training.train(images, network, seeds=missing, progress=progress)
+        bar = tqdm(ensemble, total=len(missing), desc=f"{images}: ghosts", disable=not progress)
+        for instance in bar:
+
+            def compute(instance: training.Instance = instance) -> dict[str, NDArray[Any]]:
+                features = embeddings.extract(instance.network(), test)
+                return measure_instance(features, test.labels, seed=instance.seed)
+
+            answers[instance.seed] = store.recall("ghosts", facts[instance.seed], compute, use_shipped=False)
+    return Ensemble(tuple(answer for answer in answers.values() if answer is not None))
+
+
+def find_lenets(images: str, *, network: str = "lenet5") -> Ensemble | None:
+    """What is shipped for these images and this network; needs no data."""
+    current = {"stimuli": images, "network": network, "ghosts_version": _VERSION}
+    known = [a for a in store.shipped("ghosts") if current.items() <= a.provenance["facts"].items()]
+    return Ensemble(tuple(known)) if known else None
+
+
+def measure_instance(
+    embedding: NDArray[np.floating], labels: ArrayLike, *, seed: int = 0
+) -> dict[str, NDArray[Any]]:
+    """Ghosts of every class in one network, by how many images define them.
+
+    Half of the images define (of a class, its first m in random order), the other half is scored: it is the
+    gallery, images of the class included.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``, post-ReLU, of images that the network was not trained on.
+    labels
+        ``(n_images,)``, integers.
+    seed
+        Of orders and of random features.
+
+    Returns
+    -------
+    dict
+        ``m (M,)``, :func:`steps` up to the smallest class's half; ``dead``, features silent for the whole
+        first half; ``expected (C, M)``, ghosts on average over which images; ``fires (C, M)``, the share of
+        the ghosts that fires for a held-out image of the class; ``high (C, M)``, the upper bound that
+        m images give (:class:`rarefire.ghosts.Chance`); ``auc (C, M, 5)`` by
+        :data:`rarefire.retrieval.QUERIES`; ``alike`` and ``own (C, M, 2)``, among the eight images that
+        score highest on each of the first three components of the ghosts, and of as many random features:
+        the share of pairs with one label, and the share that are of the class itself. NaN without ghosts.
+    """
+    classes = np.unique(labels)
+    labels = np.searchsorted(classes, labels)
+    half = stimuli.half_mask(labels)
+    first, second = embedding[half], embedding[~half]
+    own, shown = labels[half], labels[~half]
+    alive = (first > 0).any(axis=0)
+    at = steps(int(np.bincount(own).min()))
+    rng = np.random.default_rng(seed)
+    shape = (len(classes), len(at))
+    found: dict[str, NDArray[Any]] = {
+        "m": np.array(at),
+        "dead": np.asarray((~alive).sum()),
+        "expected": np.empty(shape),
+        "fires": np.full(shape, np.nan),
+        "high": np.full(shape, np.nan),
+        "auc": np.empty((*shape, len(QUERIES))),
+        "alike": np.full((*shape, 2), np.nan),
+        "own": np.full((*shape, 2), np.nan),
+    }
+    for c in range(len(classes)):
+        rows = rng.permutation(np.flatnonzero(own == c))
+        rest = first[own != c]
+        found["expected"][c] = ghosts.find(first, rows).rarefaction(at)
+        inside = shown == c
+        for i, m in enumerate(at):
+            looked = first[rows[:m]]
+            features = np.flatnonzero(alive & ~(looked > 0).any(axis=0))
+            asked = retrieval.queries(looked, alive=alive, rng=rng)
+            scores = retrieval.unlikeness(second, asked)
+            found["auc"][c, i] = [retrieval.auc(s[inside], s[~inside]).value for s in scores.values()]
+            if not len(features):
+                continue
+            found["fires"][c, i] = (second[inside][:, features] > 0).mean()
+            if m > 1:
+                known = ghosts.find(np.concatenate([looked, rest]), np.arange(m))
+                found["high"][c, i] = known.chance().high
+            drawn = rng.choice(np.flatnonzero(alive), len(features), replace=False)
+            for kind, which in enumerate((features, drawn)):
+                if (second[:, which] > 0).any(axis=0).sum() >= 1:
+                    top = ghosts.components(second, which, n=_PURE).top(TOP)
+                    found["alike"][c, i, kind] = _same_pairs(shown[top])
+                    found["own"][c, i, kind] = inside[top].mean()
+    return found
+
+
+def _same_pairs(labels: NDArray[np.integer]) -> float:
+    """Mean over rows: the share of pairs of entries that are the same."""
+    n = labels.shape[1]
+    same = (labels[:, :, None] == labels[:, None, :]).sum(axis=(1, 2)) - n
+    return float(np.mean(same / (n * (n - 1))))
