@@ -33,11 +33,9 @@ def run() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _one_line(message: Warning | str, category: type[Warning], *where: Any) -> str:
-    """A warning of ours, as a user reads it; others as Python writes them."""
-    if issubclass(category, RarefireWarning):
-        return f"rarefire: {message}\n"
-    return f"{category.__name__}: {message}\n"
+def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:
+    """A warning, as a user reads it."""
+    return f"{'rarefire' if issubclass(category, RarefireWarning) else category.__name__}: {message}\n"
 
 
 def _readable(command: Callable[..., None]) -> Callable[..., None]:
@@ -244,7 +242,7 @@ def people(
     """
     import pandas as pd
 
-    from rarefire import class_level, predictions
+    from rarefire import class_level, networks, predictions
     from rarefire import judgments as known
 
     beside = ship and ship.with_stem(f"{ship.stem}-sample")
@@ -265,6 +263,8 @@ def people(
         table = pd.DataFrame({"view": "class means", "k": range(1, lenets.n_features + 1), **curves})
         written = ship and class_level.ship(lenets, ship)
     else:
+        if network not in networks.names():
+            raise unknown("network", network, networks.names())
         if own:
             from rarefire import ratings
 

@@ -162,7 +162,7 @@ class Ghosts:
 
     def __str__(self) -> str:
         ghosts, dead = len(self.features), int(self.dead.sum())
-        said = f"{self.n_images:,} images of the category, {self.n_others:,} others"
+        said = f"{self.n_images:,} image{'s'[: self.n_images > 1]} of the category, {self.n_others:,} others"
         counts = f"{ghosts:,} ghosts, {dead:,} dead, of {self.n_features:,} features"
         if not self.n_others:
             return (
