@@ -13,7 +13,7 @@ import scipy.sparse
 import torch
 import zarr
 
-from rarefire import blocks
+from rarefire import blocks, curves, poz
 from rarefire.errors import DataError, InputError
 
 
@@ -169,3 +169,68 @@ def test_without_zarr_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(DataError, match=r"to read zarr stores: pip install 'rarefire\[scale\]'"):
         blocks.open_embedding(tmp_path)
+
+
+# --- rows of another embedding -------------------------------------------------------------------
+
+
+@pytest.fixture(params=["array", "memmap", "zarr"])
+def stored(request, embedding, tmp_path):
+    """The embedding, in memory or on disk."""
+    if request.param == "memmap":
+        np.save(tmp_path / "e.npy", embedding)
+        return blocks.open_embedding(tmp_path / "e.npy")
+    if request.param == "zarr":
+        return zarr.create_array(str(tmp_path / "e.zarr"), data=embedding, chunks=(9, 24))
+    return embedding
+
+
+def test_rows_in_an_order_are_those_of_a_copy(stored, embedding, rng):
+    order = rng.permutation(40)[:33]
+    rows = blocks.Rows(stored, order)
+    assert (rows.shape, rows.dtype) == ((33, 24), embedding.dtype)
+    np.testing.assert_array_equal(rows[4:9], embedding[order[4:9]])
+    source = blocks.check_source(rows)
+    assert source is rows
+    spans = blocks.spans(source, elements=24 * 16)
+    assert [(s.start, s.stop) for s in spans] == [(0, 16), (16, 32), (32, 33)]
+    parts = [blocks.read(source, span) for span in spans]
+    np.testing.assert_array_equal(np.concatenate(parts), embedding[order])
+
+
+def test_what_is_computed_from_rows_is_that_of_a_copy(stored, embedding, rng):
+    chosen = rng.permutation(40)[:33]
+    rows, copy = blocks.Rows(stored, chosen), embedding[chosen]
+    rates = poz.poz(rows)
+    np.testing.assert_array_equal(rates, (copy == 0).mean(axis=0))
+    order = np.argsort(rates, kind="stable")
+    for metric in ("correlation", "cosine"):
+        got, expected = (curves.geometry_curve(e, order, metric=metric) for e in (rows, copy))
+        np.testing.assert_allclose(got.r, expected.r, atol=1e-12)
+        assert np.isfinite(got.r[-10:]).all()
+
+
+def test_rows_may_repeat_and_are_not_copied():
+    source = np.zeros((4, 2))
+    rows = blocks.Rows(source, [3, 0, 3])
+    source[3] = 7
+    assert blocks.read(rows, slice(0, 3)).tolist() == [[7, 7], [0, 0], [7, 7]]
+    assert blocks.Rows(source, np.arange(0)).shape == (0, 2)
+
+
+def test_bad_rows_are_located_in_their_new_order():
+    spoilt = np.zeros((10, 3))
+    spoilt[2, 1] = np.nan
+    with pytest.raises(InputError, match=r"1 of 5 images \(rows 5 to 9\) have NaN"):
+        blocks.read(blocks.Rows(spoilt, np.arange(10)[::-1]), slice(5, 10))
+
+
+def test_rows_of_a_tensor_and_of_a_file(embedding, tmp_path):
+    rows = np.array([7, 2, 30])
+    np.testing.assert_array_equal(
+        poz.poz(blocks.Rows(torch.from_numpy(embedding), rows)), poz.poz(embedding[rows])
+    )
+    np.save(tmp_path / "e.npy", embedding)
+    of_file = blocks.Rows(blocks.open_embedding(tmp_path / "e.npy"), rows)
+    assert not isinstance(of_file[0:2], np.memmap)
+    np.testing.assert_array_equal(of_file[0:2], embedding[[7, 2]])

@@ -17,6 +17,7 @@ from rarefire import (
     cli,
     curves,
     embeddings,
+    ghosts,
     judgments,
     networks,
     poz,
@@ -30,6 +31,7 @@ from rarefire import (
 )
 
 PROGRAM = Path(sys.executable).with_name("rarefire")
+SQUEEZENET = ["--network", "squeezenet1_0", "--weights", "weights.pth", "--size", "64"]
 
 
 def run(*arguments, **options):
@@ -249,6 +251,264 @@ def test_something_unforeseen_is_one_line_too(files, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "rarefire: RuntimeError: two lines (RAREFIRE_DEBUG=1 shows where)\n"
+
+
+# --- ghosts, and embeddings of a folder ----------------------------------------------------------
+
+
+@pytest.fixture
+def threes(files, trained, tmp_path):
+    """Rows of the test images that are a 3, in a text file."""
+    rows = np.flatnonzero(trained[1].labels == 3)
+    (tmp_path / "rows.txt").write_text("".join(f"{row}\n" for row in rows))
+    return files[0], rows
+
+
+def test_ghosts_of_a_file(threes, tmp_path, monkeypatch):
+    embedding, rows = threes
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--category", "rows.txt", "--out", "ghosts.csv", "--read", "read.csv"]
+    done = CliRunner().invoke(cli.app, ["ghosts", "E.npy", *arguments])
+    assert (done.exit_code, done.stderr) == (0, "")
+    found = ghosts.find(embedding, rows)
+    assert f"{found} Written: ghosts.csv\nWritten: read.csv\n" == done.stdout
+    table = pd.read_csv(tmp_path / "ghosts.csv")
+    assert table.columns.tolist() == ["feature", "kind", "others"]
+    np.testing.assert_array_equal(table.feature, np.flatnonzero((embedding[rows] == 0).all(axis=0)))
+    np.testing.assert_array_equal(table.feature[table.kind == "ghost"], found.features)
+    assert set(table.kind) == {"ghost", "dead"}
+    others = np.delete(np.arange(150), rows)
+    np.testing.assert_array_equal(table.others, (embedding[others] > 0).sum(axis=0)[table.feature])
+
+    read = pd.read_csv(tmp_path / "read.csv")
+    assert read.columns.tolist() == ["component", "explained", "rank", "image", "score"]
+    expected = ghosts.components(embedding[others], found.features, n=10)
+    shape = (len(expected.explained), 8)
+    np.testing.assert_array_equal(read.image.to_numpy().reshape(shape), others[expected.top(8)])
+    assert read.component.tolist() == np.repeat(np.arange(shape[0]) + 1, 8).tolist()
+    assert read["rank"].tolist() == list(range(1, 9)) * shape[0]
+    np.testing.assert_allclose(read.explained, np.repeat(expected.explained, 8))
+    scores = np.take_along_axis(expected.scores, expected.top(8).T, axis=0).T
+    np.testing.assert_allclose(read.score, scores.ravel(), atol=1e-9)
+
+
+def test_ghosts_of_a_zarr_store(threes, tmp_path, monkeypatch):
+    embedding, rows = threes
+    zarr.create_array(str(tmp_path / "E.zarr"), data=embedding, chunks=(40, 84))
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--category", "rows.txt", "--read", "read.csv", "--components", "2", "--top", "3"]
+    done = CliRunner().invoke(cli.app, ["ghosts", "E.zarr", "--out", "ghosts.csv", *arguments])
+    assert done.exit_code == 0, done.output
+    found, others = ghosts.find(embedding, rows), np.delete(np.arange(150), rows)
+    pd.testing.assert_frame_equal(pd.read_csv("ghosts.csv"), found.table())
+    expected = others[ghosts.components(embedding[others], found.features, n=2).top(3)]
+    np.testing.assert_array_equal(pd.read_csv("read.csv").image.to_numpy().reshape(2, 3), expected)
+
+
+@pytest.mark.parametrize("dead", [0, 2])
+def test_a_category_without_ghosts_is_no_error(tmp_path, monkeypatch, rng, dead):
+    embedding = 0.1 + rng.uniform(size=(12, 6))
+    embedding[:, :dead] = 0
+    np.save(tmp_path / "E.npy", embedding)
+    (tmp_path / "rows.txt").write_text("4\n0\n7\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--category", "rows.txt", "--out", "ghosts.csv", "--read", "read.csv"]
+    done = CliRunner().invoke(cli.app, ["ghosts", "E.npy", *arguments])
+    assert (done.exit_code, done.stderr) == (0, "")
+    why = "the silent ones are dead" if dead else "every feature fires for some image of it"
+    assert f"the category has no ghosts ({why}; 0 ghosts, {dead} dead, of 6 features)" in done.stdout
+    assert "Nothing to read: read.csv is not written." in done.stdout
+    lines = [f"{feature},dead,0\n" for feature in range(dead)]
+    assert (tmp_path / "ghosts.csv").read_text() == "".join(["feature,kind,others\n", *lines])
+    assert not (tmp_path / "read.csv").exists()
+
+
+def test_a_category_of_one_image_is_a_warning_in_one_line(threes, tmp_path):
+    embedding, rows = threes
+    (tmp_path / "rows.txt").write_text(f"{rows[0]}\n")
+    done = run("ghosts", "E.npy", "--category", "rows.txt", "--out", "ghosts.csv", cwd=tmp_path)
+    assert done.returncode == 0
+    assert re.fullmatch(r"rarefire: the category has one image: .*\n", done.stderr)
+    assert ".py" not in done.stderr
+    assert "One image says nothing about the next. Written: ghosts.csv" in done.stdout
+    silent = np.flatnonzero(embedding[rows[0]] == 0)
+    assert pd.read_csv(tmp_path / "ghosts.csv").feature.tolist() == silent.tolist()
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch, rng):
+    """An embedding with ghosts, rows, and ways to get either wrong."""
+    embedding = np.maximum(rng.normal(size=(20, 9)) - 1, 0)
+    embedding[:4, :5] = 0
+    spoilt = embedding.copy()
+    spoilt[3, 4] = np.nan
+    for name, values in {"E": embedding, "negative": embedding - 1, "nan": spoilt}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    texts = {"rows": "0\n1\n2\n3\n", "far": "3\n25\n", "twice": "3 1 3", "word": "1\ncat\n", "empty": "\n"}
+    texts |= {"minus": "-1\n", "part": "1.5\n", "huge": f"{10**30}\n"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
+    monkeypatch.chdir(tmp_path)
+    return embedding
+
+
+def said_wrong(monkeypatch, capsys, *arguments):
+    """Exit status and the one line of an error."""
+    monkeypatch.setattr(sys, "argv", ["rarefire", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.run()
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    assert said.err.startswith("rarefire: ")
+    return stopped.value.code, said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "status"),
+    [
+        (["--category", "far.txt"], "far.txt names image 25; there are 20, numbered from 0", 1),
+        (["--category", "twice.txt"], "twice.txt: image 3 is named twice", 1),
+        (["--category", "word.txt"], "word.txt holds row numbers from 0, one a line; got 'cat'", 1),
+        (["--category", "minus.txt"], "row numbers from 0, one a line; got '-1'", 1),
+        (["--category", "part.txt"], "row numbers from 0, one a line; got '1.5'", 1),
+        (["--category", "empty.txt"], "empty.txt names no images: the category has none", 1),
+        (["--category", "none.txt"], "none.txt cannot be read as text: .*No such file", 1),
+        (["--category", "binary.txt"], "binary.txt cannot be read as text", 1),
+        (["--category", "."], "cannot be read as text: .*[Ii]s a directory", 1),
+        (["--category", "rows.txt", "--out", "rows.txt"], "rows.txt is named twice", 1),
+        (["--category", "rows.txt", "--out", "./E.npy"], "E.npy is named twice", 1),
+        (["--category", "rows.txt", "--read", "out.csv"], "out.csv is named twice", 1),
+        (["--category", "rows.txt", "--out", "."], "it is a folder; name a file", 1),
+        ([], "Missing option '--category'", 2),
+        (["--category", "rows.txt", "--top", "0"], "Invalid value for '--top'", 2),
+        (["--category", "rows.txt", "--components", "x"], "Invalid value for '--components'", 2),
+        pytest.param(
+            ["--category", "huge.txt"],
+            r"huge.txt.*\d\.?$",
+            1,
+        ),
+    ],
+)
+def test_errors_of_ghosts(small, tmp_path, monkeypatch, capsys, arguments, message, status):
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    out = [] if "--out" in arguments else ["--out", "out.csv"]
+    found = said_wrong(monkeypatch, capsys, "ghosts", "E.npy", *out, *arguments)
+    assert found[0] == status
+    assert re.search(message, found[1]), found[1]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("negative.npy", "activations are negative .* Name the ReLU's layer"),
+        ("nan.npy", "1 of 20 images have NaN or infinite features"),
+        ("none.npy", "there is no file none.npy"),
+        ("rows.txt", "rows.txt is named twice"),
+        ("far.txt", "far.txt is not a .npy file"),
+    ],
+)
+def test_embeddings_that_have_no_ghosts(small, tmp_path, monkeypatch, capsys, file, message):
+    status, said = said_wrong(monkeypatch, capsys, "ghosts", file, "--category", "rows.txt", "--out", "o.csv")
+    assert status == 1
+    assert re.search(message, said), said
+    assert not (tmp_path / "o.csv").exists()
+
+
+@pytest.mark.parametrize("file", ["negative.npy", "nan.npy"])
+def test_rows_are_not_blamed_for_the_embedding(small, monkeypatch, capsys, file):
+    _, said = said_wrong(monkeypatch, capsys, "ghosts", file, "--category", "rows.txt", "--out", "o.csv")
+    assert "rows.txt" not in said
+
+
+def test_a_reading_that_cannot_be_written_leaves_no_table(small, tmp_path, monkeypatch, capsys):
+    arguments = ("--category", "rows.txt", "--out", "o.csv", "--read", "E.npy/read.csv")
+    status, said = said_wrong(monkeypatch, capsys, "ghosts", "E.npy", *arguments)
+    assert status == 1
+    assert "could not write" in said
+    assert not (tmp_path / "o.csv").exists()
+
+
+@pytest.fixture
+def pictures(own_cache, tmp_path, monkeypatch, rng):
+    """Ten pictures of three sizes in a folder and its folders, and a network with random weights."""
+    for i, (name, size) in enumerate(
+        [("b.png", 70), ("a.png", 64), *((f"in/{j}.png", 90) for j in range(8))]
+    ):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tile = np.clip(rng.normal(25 * i, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(tile).resize((size, 80)).save(path)
+    (tmp_path / "images" / "notes.txt").write_text("not a picture")
+    network = networks.build("squeezenet1_0", input_shape=(3, 64, 64))
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    monkeypatch.chdir(tmp_path)
+    return network
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_embedding_a_folder_of_images(pictures, tmp_path, pooled):
+    arguments = ["embed", "images", *SQUEEZENET, "--layer", "features"]
+    arguments += ["--out", "out/E.npy", "--names", "out/names.txt"]
+    done = CliRunner().invoke(cli.app, [*arguments, *["--pooled"][: int(pooled)]])
+    assert done.exit_code == 0, done.output
+    width = 512 if pooled else 512 * 3 * 3
+    assert f"10 images × {width:,} features, squeezenet1_0, features. Written: out/E.npy" in done.stdout
+    names = (tmp_path / "out" / "names.txt").read_text().splitlines()
+    assert names == ["a.png", "b.png", *(f"in/{j}.png" for j in range(8))]
+    images = np.concatenate([stimuli.gallery("images", size=64)[[i]] for i in range(10)])
+    spatial = "mean" if pooled else "flatten"
+    expected = embeddings.extract(pictures, images, layer="features", spatial=spatial)
+    saved = np.load(tmp_path / "out" / "E.npy")
+    assert (saved.dtype, saved.shape) == (np.float32, (10, width))
+    np.testing.assert_allclose(saved, expected, rtol=1e-4, atol=1e-6)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["E.npy", "names.txt"]
+
+    # What it writes is what the other commands read.
+    (tmp_path / "rows.txt").write_text("".join(f"{i}\n" for i, n in enumerate(names) if "/" not in n))
+    done = CliRunner().invoke(
+        cli.app, ["ghosts", "out/E.npy", "--category", "rows.txt", "--out", "g.csv", "--read", "r.csv"]
+    )
+    assert done.exit_code == 0, done.output
+    found = ghosts.find(saved, [0, 1])
+    pd.testing.assert_frame_equal(pd.read_csv("g.csv"), found.table())
+    assert len(found.features) > 0
+    assert set(pd.read_csv("r.csv").image) <= set(range(2, 10))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["images", "--out", "E.npy"], "no weights of vgg19 on this machine. Say --weights DEFAULT"),
+        (["images", "--out", "images/in/E.npy"], "E.npy would lie among the images that are read"),
+        (["images", "--out", "E.npy", "--names", "images/n.txt"], "n.txt would lie among the images"),
+        (["images", "--out", "E.npy", "--network", "squeezenet"], "there is no network 'squeezenet'"),
+        (["images", "--out", "E.npy", "--names", "E.npy"], "E.npy is named twice"),
+        (["images", "--out", "w.npy", "--weights", "w.npy"], "w.npy is named twice"),
+        (["none", "--out", "E.npy"], "there is no folder none"),
+        (["images/in/0.png", "--out", "E.npy"], "there is no folder images/in/0.png"),
+        (["empty", "--out", "E.npy"], "empty and its folders hold no pictures"),
+        (["images", "--out", "E.csv", *SQUEEZENET], "an embedding is saved as a .npy file; got 'E.csv'"),
+        (["images", "--out", "E.npy", *SQUEEZENET, "--layer", "feature"], "there is no layer 'feature'"),
+        (["images", "--out", "E.npy", "--network", "squeezenet1_0", "--weights", "none.pth"], "none.pth"),
+    ],
+)
+def test_errors_of_embed(pictures, tmp_path, monkeypatch, capsys, arguments, message):
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("[!.]*"))
+    status, said = said_wrong(monkeypatch, capsys, "embed", *arguments)
+    assert status == 1
+    assert message in said
+    assert "RAREFIRE_DEBUG" not in said
+    assert sorted(tmp_path.rglob("[!.]*")) == before
+
+
+def test_a_layer_that_does_not_exist_leaves_nothing_behind(pictures, tmp_path, monkeypatch, capsys):
+    before = sorted(tmp_path.iterdir())
+    said_wrong(monkeypatch, capsys, "embed", "images", "--out", "E.npy", *SQUEEZENET, "--layer", "feature")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 # --- the book's own ------------------------------------------------------------------------------

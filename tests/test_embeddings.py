@@ -1,12 +1,22 @@
-"""Embeddings: hooks that in-place ReLUs cannot fool, streaming, error messages."""
+"""Embeddings: hooks that in-place ReLUs cannot fool, streaming, files that grow, error messages."""
+
+import functools
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from rarefire import embeddings, poz, stimuli
-from rarefire.errors import InputError, UnknownNameError
+from rarefire import embeddings, networks, poz, stimuli
+from rarefire.errors import DataError, InputError, UnknownNameError
 
 
 @pytest.fixture
@@ -156,3 +166,330 @@ class Recurrent(nn.Module):
 
     def forward(self, x):
         return self.rnn(x[:, 0])[0]
+
+
+# --- into a file ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gallery(tmp_path, rng):
+    """Eleven pictures in a folder."""
+    for i in range(11):
+        pixels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        (tmp_path / "pictures" / f"class {i % 3}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"class {i % 3}" / f"{i}.png")
+    return stimuli.gallery(tmp_path / "pictures", size=4)
+
+
+def colour_network():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+
+
+def calls(model):
+    """A list that grows with each forward pass, by how many images it is for."""
+    seen = []
+    model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    return seen
+
+
+def interrupt(model, at):
+    """Have the network interrupted as by Ctrl-C, at so many-th of its next forward passes."""
+    left = [at]
+
+    def stop(*_):
+        left[0] -= 1
+        if not left[0]:
+            handle.remove()
+            raise KeyboardInterrupt
+
+    handle = model.register_forward_pre_hook(stop)
+
+
+@pytest.mark.parametrize("options", [{}, {"layer": "1"}, {"layer": "0", "spatial": "mean"}])
+@pytest.mark.parametrize("kind", ["array", "stimuli", "gallery"])
+def test_a_saved_embedding_is_what_extract_gives(images, gallery, tmp_path, kind, options):
+    model, source = network(inplace=True), images
+    if kind == "stimuli":
+        source = stimuli.Stimuli("made", "test", images, np.zeros(11, dtype=np.int64), ("x",), "made")
+    if kind == "gallery":
+        model, source = colour_network(), gallery
+    path = tmp_path / "new" / "e.npy"
+    saved = embeddings.save(path, model, source, batch_size=4, **options)
+    whole = source[:] if kind == "gallery" else images
+    expected = embeddings.extract(model, whole, batch_size=4, **options)
+    assert saved.dtype == np.float32
+    np.testing.assert_array_equal(saved, expected)
+    assert [p.name for p in path.parent.iterdir()] == ["e.npy"]
+
+
+def test_a_saved_embedding_is_a_plain_npy_file(images, tmp_path):
+    saved = embeddings.save(tmp_path / "e.npy", network(inplace=True), images)
+    assert isinstance(saved, np.memmap)
+    assert not saved.flags.writeable
+    read = np.load(tmp_path / "e.npy", allow_pickle=False)
+    assert (read.shape, read.dtype, read.flags.c_contiguous) == ((11, 6), np.float32, True)
+    np.testing.assert_array_equal(read, saved)
+    content = (tmp_path / "e.npy").read_bytes()
+    assert content[:8] == b"\x93NUMPY\x01\x00"
+    assert saved.offset % 64 == 0
+    assert content[saved.offset :] == read.tobytes()
+
+
+def test_an_interrupted_save_goes_on_where_it_was(images, tmp_path):
+    model = network(inplace=True)
+    embeddings.save(tmp_path / "whole.npy", model, images, layer="4", batch_size=4)
+    interrupt(model, 3)
+    with pytest.raises(KeyboardInterrupt):
+        embeddings.save(tmp_path / "e.npy", model, images, layer="4", batch_size=4)
+    assert not (tmp_path / "e.npy").exists()
+    seen = calls(model)
+    embeddings.save(tmp_path / "e.npy", model, images, layer="4", batch_size=4)
+    assert seen == [3]  # eight of eleven were there
+    assert (tmp_path / "e.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.npy", "whole.npy"]
+
+
+def test_a_picture_that_is_away_is_waited_for(gallery, tmp_path):
+    model = colour_network()
+    expected = embeddings.extract(model, gallery[:], layer="1", batch_size=4)
+    gallery.digest  # noqa: B018  (read before the picture goes away)
+    gallery.files[9].rename(tmp_path / "away")
+    with pytest.raises(DataError, match=r"\.png cannot be read as an image"):
+        embeddings.save(tmp_path / "e.npy", model, gallery, layer="1", batch_size=4)
+    (tmp_path / "away").rename(gallery.files[9])
+    seen = calls(model)
+    again = stimuli.gallery(gallery.root, size=4)
+    saved = embeddings.save(tmp_path / "e.npy", model, again, layer="1", batch_size=4)
+    assert seen == [3]
+    np.testing.assert_array_equal(saved, expected)
+
+
+def stopped(path, model, images):
+    """The file of a save of eleven images that was interrupted after eight."""
+    before = set(path.parent.glob(".*"))
+    interrupt(model, 3)
+    with pytest.raises(KeyboardInterrupt):
+        embeddings.save(path, model, images, layer="4", batch_size=4)
+    (part,) = set(path.parent.glob(".*")) - before
+    return part
+
+
+@pytest.mark.parametrize(
+    ("left", "again"),
+    [
+        (0, [4, 4, 3]),  # nothing
+        (60, [4, 4, 3]),  # half a header
+        (128, [4, 4, 3]),  # the header alone
+        (128 + 5 * 24, [4, 2]),
+        (128 + 5 * 24 + 1, [4, 2]),  # five rows of six numbers, and the start of another
+        (128 + 6 * 24 - 1, [4, 2]),
+    ],
+)
+def test_half_a_row_is_cut_off(images, tmp_path, left, again):
+    model = network(inplace=True)
+    part = stopped(tmp_path / "e.npy", model, images)
+    assert part.stat().st_size == 128 + 8 * 24
+    written = part.read_bytes()
+    os.truncate(part, left)
+    seen = calls(model)
+    saved = embeddings.save(tmp_path / "e.npy", model, images, layer="4", batch_size=4)
+    assert seen == again
+    np.testing.assert_allclose(saved, embeddings.extract(model, images, layer="4"), atol=1e-6)
+    assert (tmp_path / "e.npy").read_bytes()[:left] == written[:left]
+
+
+def test_a_whole_part_is_only_renamed(images, tmp_path):
+    """Stopped between the last row and the new name."""
+    model = network(inplace=True)
+    part = stopped(tmp_path / "e.npy", model, images)
+    embeddings.save(tmp_path / "whole.npy", model, images, layer="4", batch_size=4)
+    part.write_bytes((tmp_path / "whole.npy").read_bytes())
+    seen = calls(model)
+    saved = embeddings.save(tmp_path / "e.npy", model, images, layer="4", batch_size=4)
+    assert seen == []
+    np.testing.assert_array_equal(saved, np.load(tmp_path / "whole.npy"))
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("changed", ["network", "images", "layer", "spatial"])
+def test_only_the_same_question_goes_on(images, tmp_path, changed):
+    model = network(inplace=True)
+    options = {"layer": "1", "spatial": "flatten", "batch_size": 4}
+    expected = embeddings.extract(model, images, **options)
+    interrupt(model, 3)
+    with pytest.raises(KeyboardInterrupt):
+        embeddings.save(tmp_path / "e.npy", model, images, **options)
+    other, others = network(inplace=True), images
+    if changed == "network":
+        with torch.no_grad():
+            other[0].bias += 0.1
+    elif changed == "images":
+        others = images + np.float32(0.1)
+    other_options = {**options, **{"layer": {"layer": "4"}, "spatial": {"spatial": "mean"}}.get(changed, {})}
+    saved = embeddings.save(tmp_path / "e.npy", other, others, **other_options)
+    np.testing.assert_array_equal(saved, embeddings.extract(other, others, **other_options))
+    seen = calls(model)
+    again = embeddings.save(tmp_path / "e.npy", model, images, **options)  # still goes on
+    assert seen == [3]
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_what_is_there_stays_until_all_is_done(images, tmp_path):
+    model = network(inplace=True)
+    (tmp_path / "e.npy").write_bytes(b"old")
+    model.register_forward_hook(lambda *_: there.append((tmp_path / "e.npy").read_bytes()))
+    there = []
+    interrupt(model, 3)
+    with pytest.raises(KeyboardInterrupt):
+        embeddings.save(tmp_path / "e.npy", model, images, layer="4", batch_size=4)
+    embeddings.save(tmp_path / "e.npy", model, images, layer="4", batch_size=4)
+    assert there == [b"old"] * 3
+    assert np.load(tmp_path / "e.npy").shape == (11, 6)
+
+
+def test_progress_counts_the_images_that_are_there(images, tmp_path, capsys):
+    model = network(inplace=True)
+    stopped(tmp_path / "e.npy", model, images)
+    assert capsys.readouterr().err == ""
+    embeddings.save(tmp_path / "e.npy", model, images, layer="4", batch_size=4, progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(r"e: 4: +73%.* 8/11", shown)
+    assert re.search(r"e: 4: 100%.* 11/11", shown)
+
+
+# Of 200 images, a convolution's 4,704 numbers each, four at a time.
+MADE = """
+import sys, time
+import numpy as np
+import torch
+from rarefire import embeddings
+from rarefire.errors import DataError
+with torch.random.fork_rng(devices=[]):
+    torch.manual_seed(2)
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 5), torch.nn.ReLU())
+images = np.random.default_rng(0).random((200, 1, 32, 32), dtype=np.float32)
+def save(path):
+    return embeddings.save(path, network, images, layer="1", batch_size=4)
+"""
+RUN = """
+network.register_forward_hook(lambda *_: time.sleep(0.02))
+try:
+    save(sys.argv[1])
+except DataError as error:
+    print(error)
+"""
+ROW = 6 * 28 * 28 * 4
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The network, how it saves, and what it writes in one go."""
+    names = {}
+    exec(MADE, names)
+    path = tmp_path_factory.mktemp("undisturbed") / "e.npy"
+    names["save"](path)
+    assert path.stat().st_size == 128 + 200 * ROW
+    return names["network"], names["save"], path.read_bytes()
+
+
+def goes_on(path, made):
+    """Save once more, after another process: the same file, and only what was not there is computed."""
+    model, save, content = made
+    (part,) = path.parent.glob(".*")
+    done = (part.stat().st_size - 128) // ROW
+    assert 0 < done < 200
+    assert not path.exists()
+    sizes = []
+    handle = model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    save(path)
+    handle.remove()
+    assert sum(sizes) == 200 - done
+    assert path.read_bytes() == content
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    return done
+
+
+def test_killed_and_resumed_to_the_same_bytes(made, tmp_path):
+    path = tmp_path / "e.npy"
+    run = subprocess.Popen([sys.executable, "-c", MADE + RUN, str(path)], start_new_session=True)
+    deadline = time.time() + 120
+    while time.time() < deadline and run.poll() is None:
+        if sum(part.stat().st_size for part in tmp_path.glob(".*")) > 10 * ROW:
+            break
+        time.sleep(0.001)
+    assert run.poll() is None, "the run ended before it could be killed"
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert goes_on(path, made) >= 10
+
+
+def test_a_full_disk_is_one_clear_message_and_what_is_there_goes_on(made, tmp_path):
+    """A real limit on file size stands for the full disk; the process that has it is its own."""
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    path = tmp_path / "e.npy"
+    done = subprocess.run(
+        [sys.executable, "-c", MADE + RUN, str(path)], preexec_fn=limit, capture_output=True, text=True
+    )
+    message = r"could not write .*e\.npy: File too large\. What is there goes on from where it is when there"
+    assert re.match(message, done.stdout), done
+    assert goes_on(path, made) == (1_000_000 - 128) // ROW
+
+
+def test_errors_of_saving(images, tmp_path):
+    model = network(inplace=True)
+    (tmp_path / "folder.npy").mkdir()
+    for name in ("e.npz", "e", "folder.npy"):
+        with pytest.raises(InputError, match=f"saved as a .npy file; got '{name}'"):
+            embeddings.save(tmp_path / name, model, images)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DataError, match=r"could not write .*e\.npy: File exists"):
+        embeddings.save(tmp_path / "file" / "e.npy", model, images)
+    with pytest.raises(UnknownNameError, match="no layer 'relu4'"):
+        embeddings.save(tmp_path / "e.npy", model, images, layer="relu4")
+    assert list(tmp_path.glob(".*")) == []
+    images[6] = np.nan
+    with pytest.raises(InputError, match="NaN or infinite for 1 of 4 images"):
+        embeddings.save(tmp_path / "e.npy", model, images, batch_size=4)
+    assert not (tmp_path / "e.npy").exists()
+
+
+def test_a_part_of_a_network_that_sees_images_otherwise_is_not_continued(rng, tmp_path):
+    wider = rng.normal(size=(6, 1, 16, 16)).astype(np.float32)
+    plain, other = (
+        networks.build("lenet5", input_shape=(1, 16, 16), n_classes=3, mean=(m,), std=(1.0,)) for m in (0, 1)
+    )
+    path = tmp_path / "e.npy"
+    interrupt(plain, 2)
+    with pytest.raises(KeyboardInterrupt):
+        embeddings.save(path, plain, wider, batch_size=2)
+    saved = embeddings.save(path, other, wider, batch_size=2)
+    np.testing.assert_allclose(saved, embeddings.extract(other, wider), atol=1e-6)
+
+
+def test_two_runs_do_not_write_one_file(images, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    model = network(inplace=True)
+    interrupt(model, 2)
+    with pytest.raises(KeyboardInterrupt):
+        embeddings.save(tmp_path / "e.npy", model, images, batch_size=2)
+    (part,) = tmp_path.iterdir()
+    with part.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        before = part.read_bytes()
+        with pytest.raises(DataError, match=r"could not write .*e\.npy"):
+            embeddings.save(tmp_path / "e.npy", model, images, batch_size=2)
+        assert part.read_bytes() == before
+
+
+def test_more_errors_of_saving(images, tmp_path):
+    model = network(inplace=True)
+    for given, options, message in (
+        (images, {"spatial": "keep"}, "spatial is 'flatten' or 'mean'; got 'keep'"),
+        (images[:0], {}, "there are no images: got none to embed"),
+        (images[0], {}, r"images must be \(n, c, h, w\); got"),
+    ):
+        with pytest.raises(InputError, match=message):
+            embeddings.save(tmp_path / "e.npy", model, given, **options)
+    assert list(tmp_path.iterdir()) == []

@@ -217,3 +217,83 @@ def test_an_rdm_with_its_images_along_the_edge(rng):
     np.testing.assert_allclose(np.asarray(grey.axes[0].images[0].get_array()), strip)
     with pytest.raises(InputError, match="29 images for 30 rows"):
         figures.rdm_with_images(square, images[1:], title="", limits=(0, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sprite_holds_every_image_in_its_place(rng, channels):
+    images = np.broadcast_to(rng.uniform(size=(7, channels, 1, 1)), (7, channels, 16, 24))
+    made = figures.sprite(images, largest=24)
+    kind = "png" if channels == 1 else "jpeg"
+    assert (made["type"], made["tile"], made["columns"]) == (f"image/{kind}", [24, 16], 3)
+    sheet = Image.open(io.BytesIO(made["file"]))
+    assert (sheet.format, sheet.mode) == (kind.upper(), "L" if channels == 1 else "RGB")
+    assert sheet.size == (3 * 24, 3 * 16)
+    pixels = np.asarray(sheet, dtype=float).reshape(48, 72, channels)
+    for i, image in enumerate(images):
+        x, y = 24 * (i % 3), 16 * (i // 3)
+        tile = pixels[y : y + 16, x : x + 24]
+        expected = np.rint(255 * image[:, 0, 0])
+        if channels == 1:  # to the pixel
+            np.testing.assert_array_equal(tile, np.broadcast_to(expected, tile.shape))
+        else:
+            np.testing.assert_allclose(tile[6:10, 6:18].mean(axis=(0, 1)), expected, atol=4)
+    assert pixels[34:, 34:].max() < 8  # after the last, nothing
+
+
+def test_a_sprite_makes_images_smaller_and_never_larger(rng):
+    images = rng.uniform(size=(2, 1, 40, 20))
+    for largest, tile in [(40, [20, 40]), (400, [20, 40]), (10, [5, 10]), (1, [1, 1])]:
+        made = figures.sprite(images, largest=largest, columns=2)
+        assert made["tile"] == tile
+        assert Image.open(io.BytesIO(made["file"])).size == (2 * tile[0], tile[1])
+    exact = np.asarray(Image.open(io.BytesIO(figures.sprite(images, largest=40, columns=2)["file"])))
+    np.testing.assert_array_equal(exact, np.rint(255 * np.hstack(images[:, 0])))
+    light = np.where(np.arange(40)[:, None] < 20, 0.0, 1.0) * np.ones((1, 1, 40, 20))
+    small = np.asarray(Image.open(io.BytesIO(figures.sprite(light, largest=10)["file"])))
+    assert small[:4].max() < 40
+    assert small[6:].min() > 215
+    single = figures.sprite(images, largest=40, columns=1)
+    assert (single["columns"], Image.open(io.BytesIO(single["file"])).size) == (1, (20, 80))
+
+
+def test_a_sprite_of_colours_is_smaller_in_lower_quality(rng):
+    images = rng.uniform(size=(4, 3, 32, 32))
+    low, high = (figures.sprite(images, largest=32, quality=q)["file"] for q in (40, 95))
+    assert len(low) < 0.7 * len(high)
+
+
+def test_a_contact_sheet(rng):
+    rows = {
+        "cats & dogs": (rng.uniform(size=(3, 3, 90, 60)), ["a <cat>", 'the "dog"', "a cat's"]),
+        "<b>grey</b>": (np.full((2, 1, 30, 30), 0.4), ["one", "two"]),
+        "without images": (None, ["tench", "<i>fence</i>"]),
+    }
+    numbers = pd.DataFrame({"row": [3, 1, 4], "image": ["a", "b,c", 'd"']})
+    page = figures.contact_sheet(rows, name="sheet", caption="<em>Finding</em>.", numbers=numbers).data
+    assert page.startswith('<figure class="rf-figure" id="figure-sheet">')
+    titles = re.findall(r"<b>(.*?)</b>", page)
+    assert titles == ["cats &amp; dogs", "&lt;b&gt;grey&lt;/b&gt;", "without images"]
+    alternatives = re.findall(r'\balt="([^"]*)"', page)
+    assert alternatives == ["a &lt;cat&gt;, the &quot;dog&quot;, a cat&#x27;s", "one, two"]
+    assert "<p>tench, &lt;i&gt;fence&lt;/i&gt;</p>" in page
+    assert "<figcaption><em>Finding</em>." in page
+    sheets = re.findall(r'width="(\d+)" height="(\d+)" src="data:(image/\w+);base64,([^"]+)"', page)
+    opened = [Image.open(io.BytesIO(base64.b64decode(data))) for *_, data in sheets]
+    # One beside the other; 80 pixels at most, or as they are.
+    assert [(kind, image.size) for (_, _, kind, _), image in zip(sheets, opened, strict=True)] == [
+        ("image/jpeg", (3 * 53, 80)),
+        ("image/png", (2 * 30, 30)),
+    ]
+    assert [(int(width), int(height)) for width, height, *_ in sheets] == [image.size for image in opened]
+    np.testing.assert_array_equal(np.asarray(opened[1]), np.full((30, 60), 102))
+    data = re.search(r'download="sheet.csv" href="data:text/csv;base64,([^"]+)"', page)[1]
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(base64.b64decode(data))), numbers)
+    smaller = figures.contact_sheet(rows, name="sheet", caption="c", numbers=numbers, size=36).data
+    assert 'width="72" height="36"' in smaller
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two", "three"]])
+def test_a_contact_sheet_needs_a_name_for_each_image(names):
+    rows = {"fine": (None, ["x"]), "ghosts": (np.zeros((2, 1, 4, 4)), names)}
+    with pytest.raises(InputError, match=f"'ghosts' has 2 images and {len(names)} names"):
+        figures.contact_sheet(rows, name="x", caption="c", numbers=pd.DataFrame({"a": [1]}))

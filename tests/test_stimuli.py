@@ -5,6 +5,7 @@ import functools
 import gzip
 import http.server
 import io
+import shutil
 import tarfile
 import threading
 
@@ -256,3 +257,195 @@ def test_images_and_labels_must_match():
     digits = stimuli.load("digits")
     with pytest.raises(InputError, match=r"images \(500, 1, 32, 32\) and labels \(3,\)"):
         dataclasses.replace(digits, labels=digits.labels[:3])
+
+
+# --- galleries -----------------------------------------------------------------------------------
+
+
+def noise(path, rng, size=(20, 24), mode="RGB"):
+    """Save a picture of so many pixels across and down."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).convert(mode).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path, rng):
+    """Six pictures of several sizes and kinds, in folders and folders in them, beside what is none."""
+    root = tmp_path / "gallery"
+    noise(root / "b.png", rng, (40, 30))
+    noise(root / "a" / "z.PNG", rng, (20, 50))
+    noise(root / "a" / "inner" / "k.jpeg", rng, (18, 18))
+    noise(root / "c" / "1.bmp", rng, (33, 21), "L")
+    noise(root / "c" / "10.png", rng, (64, 64), "RGBA")
+    noise(root / "c" / "2.gif", rng, (25, 90), "P")
+    noise(root / ".hidden.png", rng)
+    noise(root / ".folder" / "x.png", rng)
+    noise(root / "c" / ".x.png", rng)
+    (root / "c" / "notes.txt").write_text("no picture")
+    (root / "README").write_text("no picture")
+    (root / "empty.png").mkdir()
+    return root
+
+
+def test_a_gallery_lists_all_pictures_by_name(pictures):
+    found = stimuli.gallery(pictures, size=16)
+    listed = [file.relative_to(pictures).as_posix() for file in found.files]
+    assert listed == ["a/inner/k.jpeg", "a/z.PNG", "b.png", "c/1.bmp", "c/10.png", "c/2.gif"]
+    assert found.names == ("a/inner", "a", "b", "c", "c", "c")
+    assert len(found) == 6
+    assert (found.root, found.size, found.resize) == (pictures, 16, None)
+    assert stimuli.gallery(str(pictures), size=16).files == found.files
+
+
+def by_hand(path, scaled, corner):
+    """A picture of so many pixels across and down, and 16 × 16 of them from a corner."""
+    left, top = corner
+    with Image.open(path) as opened:
+        image = opened.convert("RGB").resize(scaled, Image.Resampling.BILINEAR)
+    return np.asarray(image.crop((left, top, left + 16, top + 16))).transpose(2, 0, 1) / np.float32(255)
+
+
+@pytest.mark.parametrize(
+    ("resize", "scaled", "corners"),
+    [
+        # The shorter side of 40 × 30, 33 × 21 and 25 × 90 becomes 16 · 256 / 224, rounded: 18.
+        (None, [(24, 18), (28, 18), (18, 64)], [(4, 1), (6, 1), (1, 24)]),
+        (16, [(21, 16), (25, 16), (16, 57)], [(2, 0), (4, 0), (0, 20)]),
+        (30, [(40, 30), (47, 30), (30, 108)], [(12, 7), (15, 7), (7, 46)]),
+    ],
+)
+def test_a_gallery_reads_what_is_asked_for(pictures, resize, scaled, corners):
+    found = stimuli.gallery(pictures, size=16, resize=resize)
+    three = [found.files[i] for i in (2, 3, 5)]
+    expected = np.stack([by_hand(*each) for each in zip(three, scaled, corners, strict=True)])
+    read = found[[5, 2, 3]]
+    assert (read.shape, read.dtype) == ((3, 3, 16, 16), np.float32)
+    assert read.min() >= 0
+    assert read.max() <= 1
+    np.testing.assert_array_equal(read, expected[[2, 0, 1]])
+    np.testing.assert_array_equal(found[2:4], expected[:2])
+    np.testing.assert_array_equal(found[np.array([2, 2])], expected[[0, 0]])
+    assert found[1:100].shape == (5, 3, 16, 16)
+    assert found[6:].shape == found[[]].shape == (0, 3, 16, 16)
+    assert read[2].std(axis=0).max() < 1e-6  # a grey one
+
+
+def test_pictures_are_read_when_they_are_asked_for(pictures):
+    found = stimuli.gallery(pictures, size=16)
+    (pictures / "c" / "10.png").write_bytes(b"\x89PNG broken")
+    assert found[0:4].shape == (4, 3, 16, 16)
+    with pytest.raises(DataError, match=r"10\.png cannot be read as an image"):
+        found[4:]
+
+
+def test_a_gallerys_digest_is_of_names_content_and_size(pictures, tmp_path, rng):
+    digest = stimuli.gallery(pictures, size=16).digest
+    moved = tmp_path / "elsewhere" / "pictures"
+    shutil.copytree(pictures, moved)
+    (moved / "c" / "notes.txt").write_text("changed")
+    assert stimuli.gallery(moved, size=16).digest == digest
+    others = [stimuli.gallery(moved, size=17), stimuli.gallery(moved, size=16, resize=18)]
+    seen = {digest, *(other.digest for other in others)}
+    (moved / "b.png").rename(moved / "bb.png")
+    seen.add(stimuli.gallery(moved, size=16).digest)
+    (moved / "bb.png").rename(moved / "c" / "b.png")
+    seen.add(stimuli.gallery(moved, size=16).digest)
+    (moved / "c" / "b.png").rename(moved / "b.png")
+    (moved / "c").rename(moved / "d")  # the same files in the same order
+    seen.add(stimuli.gallery(moved, size=16).digest)
+    (moved / "d").rename(moved / "c")
+    assert stimuli.gallery(moved, size=16).digest == digest
+    noise(moved / "b.png", rng, (40, 30))
+    seen.add(stimuli.gallery(moved, size=16).digest)
+    (moved / "b.png").unlink()
+    seen.add(stimuli.gallery(moved, size=16).digest)
+    assert len(seen) == 8
+
+
+KINDS = {
+    "n02085620_Chihuahua": "dogs",  # the first
+    "n02113978_Mexican_hairless": "dogs",  # the last
+    "n02114367_timber_wolf": None,
+    "n02085619_none": None,
+    "n01514668_cock": "birds",  # the first and the last of three kinds
+    "n01622779_great_grey_owl": "birds",
+    "n01629819_European_fire_salamander": None,
+    "n01795545_black_grouse": "birds",
+    "n01860187_black_swan": "birds",
+    "n01871265_tusker": None,
+    "n02002556_white_stork": "birds",
+    "n02058221_albatross": "birds",
+    "n02066245_grey_whale": None,
+    "n04557648_water_bottle": None,
+    "dogs": None,
+    "ILSVRC2012_val_02085620": None,
+}
+
+
+@pytest.mark.parametrize("form", ["{0}/{0}.jpg", "{0}/x.JPEG", "{0}.JPEG", "val/{0}/x.png", "number"])
+def test_kinds_are_told_by_wordnet_numbers(tmp_path, form):
+    for name in KINDS:
+        short = name.split("_")[0] + "/x.JPEG"
+        picture(tmp_path / (short if form == "number" else form.format(name)), (9, 9, 9))
+    found = stimuli.gallery(tmp_path, size=8)
+    listed = sorted(name.split("_")[0] for name in KINDS) if form == "number" else sorted(KINDS)
+    assert [name.removeprefix("val/") for name in found.names] == listed
+    kinds = {name.split("_")[0] if form == "number" else name: kind for name, kind in KINDS.items()}
+    for kind in stimuli.WORDNET:
+        inside = found.within(kind)
+        assert inside.dtype == bool
+        assert inside.tolist() == [kinds[name] == kind for name in listed]
+
+
+def test_the_real_gallery(mirror, own_cache, monkeypatch):
+    """One picture of each ImageNet class, in the order of the classes: there, dogs are 151 to 268."""
+    monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))
+    assert stimuli.gallery_root() == mirror / "imagenet-sample"
+    found = stimuli.gallery(size=64)
+    assert len(found) == len(set(found.names)) == 1000
+    assert found.names[207].endswith("golden_retriever")
+    assert np.flatnonzero(found.within("dogs")).tolist() == [*range(151, 269)]
+    birds = [*range(7, 25), *range(80, 101), *range(127, 147)]
+    assert np.flatnonzero(found.within("birds")).tolist() == birds
+    assert (found.within("dogs").sum(), found.within("birds").sum()) == (118, 59)
+    read = found[[207, 0, 999]]
+    assert read.shape == (3, 3, 64, 64)
+    assert (read.std(axis=(1, 2, 3)) > 0.05).all()
+
+
+def test_a_gallery_in_the_cache_is_found(own_cache, monkeypatch, tmp_path):
+    with pytest.raises(DataError, match=r"no gallery on this machine.*git clone https://\S+ '(.*)'") as error:
+        stimuli.gallery(size=8)
+    assert str(error.value).endswith(f"'{own_cache / 'imagenet-sample'}'")
+    assert stimuli.gallery_root() is None
+    picture(own_cache / "imagenet-sample" / "n01440764_tench.JPEG", (9, 9, 9))
+    assert stimuli.gallery_root() == own_cache / "imagenet-sample"
+    assert stimuli.gallery(size=8).names == ("n01440764_tench",)
+    picture(tmp_path / "mirror" / "imagenet-sample" / "n02085620" / "x.png", (9, 9, 9))
+    monkeypatch.setenv("RAREFIRE_MIRROR", str(tmp_path / "mirror"))
+    assert stimuli.gallery(size=8).names == ("n02085620",)  # the mirror comes first
+
+
+def test_errors_of_galleries(pictures, tmp_path):
+    with pytest.raises(UnknownNameError, match="no kind 'cats'. There are: dogs, birds"):
+        stimuli.gallery(pictures, size=16).within("cats")
+    with pytest.raises(DataError, match="there is no folder .*none"):
+        stimuli.gallery(tmp_path / "none", size=16)
+    with pytest.raises(DataError, match=r"there is no folder .*b\.png"):
+        stimuli.gallery(pictures / "b.png", size=16)
+    (tmp_path / "bare" / "inner").mkdir(parents=True)
+    (tmp_path / "bare" / "inner" / "x.txt").write_text("no picture")
+    with pytest.raises(DataError, match=r"bare and its folders hold no pictures \(\.png, \.jpg"):
+        stimuli.gallery(tmp_path / "bare", size=16)
+
+
+def test_a_gallery_takes_masks_and_leaves_hidden_folders_out(pictures):
+    whole = stimuli.gallery(pictures, size=16)
+    mask = np.arange(len(whole)) % 2 == 1
+    np.testing.assert_array_equal(whole[mask], whole[np.flatnonzero(mask)])
+    hidden = pictures / ".thumbnails" / "large"
+    hidden.mkdir(parents=True)
+    (hidden / "a.png").write_bytes(whole.files[0].read_bytes())
+    assert stimuli.gallery(pictures, size=16).files == whole.files
+    with pytest.raises(InputError, match="resize must be at least size; got 15 and 16"):
+        stimuli.gallery(pictures, size=16, resize=15)

@@ -102,7 +102,8 @@ def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     if not is_tensor(source) and np.dtype(source.dtype).kind not in "fiub":
         raise InputError(f"an embedding holds real numbers; got {source.dtype}.")
     if source.shape[0] < least:
-        raise InputError(f"an RDM needs at least three images; got {source.shape[0]}.")
+        needed = "an RDM needs at least three images" if least == 3 else f"at least {least} images are needed"
+        raise InputError(f"{needed}; got {source.shape[0]}.")
     if source.shape[1] < 1:
         raise InputError(f"an embedding needs at least one feature; got {tuple(source.shape)}.")
     return source
@@ -120,11 +121,13 @@ class Rows:
     """
 
     def __init__(self, source: Any, rows: NDArray[np.integer]) -> None:
-        self.source, self.rows = source, np.asarray(rows)
-        self.shape, self.dtype = (len(self.rows), source.shape[1]), source.dtype
+        self.source, self.rows = check_source(source, least=0), np.asarray(rows)
+        self.shape, self.dtype = (len(self.rows), self.source.shape[1]), self.source.dtype
 
     def __getitem__(self, rows: slice) -> Any:
-        return self.source[self.rows[rows]]
+        chosen = np.asarray(self.source[self.rows[rows]])
+        _release(self.source)
+        return chosen
 
 
 def read(source: Any, rows: slice) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -317,18 +318,15 @@ def ghosts_command(
 
     _apart(embedding, category, out, read)
     source = blocks.open_embedding(embedding)
-    rows = _rows(category)
-    try:
-        found = ghosts.find(source, rows)
-    except InputError as error:
-        raise InputError(f"{category.name}: {error}") from error
-    table = None
-    if read is not None and len(found.features):
-        others = np.setdiff1d(np.arange(source.shape[0]), rows)
+    rows = _rows(category, source.shape[0])
+    found = ghosts.find(source, rows)
+    others = np.setdiff1d(np.arange(source.shape[0]), rows)
+    tables = {out: found.table()}
+    if read is not None and len(found.features) and len(others) > 1:
         shown = ghosts.components(blocks.Rows(source, others), found.features, n=components)
         best = shown.top(min(top, len(others)))
         index = [(j, rank) for j in range(len(best)) for rank in range(best.shape[1])]
-        table = pd.DataFrame(
+        tables[read] = pd.DataFrame(
             {
                 "component": [j + 1 for j, _ in index],
                 "explained": [shown.explained[j] for j, _ in index],
@@ -337,14 +335,10 @@ def ghosts_command(
                 "score": [shown.scores[best[j, rank], j] for j, rank in index],
             }
         )
-    _write_table(found.table(), out)
+    _write_tables(tables)
     print(f"{found} Written: {out}")
     if read is not None:
-        if table is not None:
-            _write_table(table, read)
-        print(
-            f"Written: {read}" if table is not None else f"There is nothing to read; {read} is not written."
-        )
+        print(f"Written: {read}" if read in tables else f"Nothing to read: {read} is not written.")
 
 
 @app.command()
@@ -379,18 +373,26 @@ def embed(
     print(f"{saved.shape[0]:,} images × {saved.shape[1]:,} features, {network}, {layer}. Written: {out}")
 
 
-def _rows(path: Path) -> NDArray[np.int64]:
-    """Row numbers from a text file, one a line."""
+def _rows(path: Path, n: int) -> NDArray[np.int64]:
+    """Row numbers below n from a text file, one a line."""
     import numpy as np
 
     try:
-        lines = path.read_text(encoding="utf-8").split()
+        lines = path.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text: {error}") from error
     bad = next((line for line in lines if not line.isdecimal()), None)
     if bad is not None:
         raise InputError(f"{path.name} holds row numbers from 0, one a line; got {bad[:40]!r}.")
-    return np.array([int(line) for line in lines], dtype=np.int64)
+    beyond = next((line for line in lines if len(line) > 15 or int(line) >= n), None)
+    if beyond is not None:
+        raise InputError(f"{path.name} names image {beyond[:40]}; there are {n:,}, numbered from 0.")
+    if not lines:
+        raise InputError(f"{path.name} names no images: the category has none.")
+    rows, counts = np.unique([int(line) for line in lines], return_counts=True)
+    if (counts > 1).any():
+        raise InputError(f"{path.name}: image {rows[counts > 1][0]} is named twice.")
+    return np.asarray(rows)
 
 
 def _trained(network: str, weights: str, size: int) -> Any:
@@ -439,10 +441,17 @@ def _steps(text: str) -> list[int] | None:
 
 def _write_table(table: Any, path: Path) -> None:
     """A CSV, whole or not at all."""
+    _write_tables({path: table})
+
+
+def _write_tables(tables: Mapping[Path, Any]) -> None:
+    """CSVs: all of them, whole, or none."""
     from rarefire import store
 
-    with store.atomic_write(path) as file:
-        file.write(table.to_csv(index=False).encode())
+    with ExitStack() as stack:
+        files = [stack.enter_context(store.atomic_write(path)) for path in tables]
+        for file, table in zip(files, tables.values(), strict=True):
+            file.write(table.to_csv(index=False).encode())
 
 
 @app.command()
@@ -471,6 +480,51 @@ def study(
         for seed in seeds[: studies.SAMPLED]:
             studies.sample(images, network, seed=seed, use_shipped=not recompute)
         print(f"written: {studies.ship(found, ship)}")
+
+
+@app.command("readings")
+@_readable
+def readings_command(
+    images: Annotated[
+        str, typer.Argument(help="digits, mnist or cifar10, by fifty LeNets; or photographs, by one network")
+    ],
+    gallery: Annotated[
+        Path | None, typer.Option(help="folder of pictures to look through; default: those on this machine")
+    ] = None,
+    network: Annotated[str, typer.Option(help="a torchvision classifier, for photographs")] = "squeezenet1_0",
+    weights: Annotated[
+        str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
+    ] = "",
+    layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "features",
+    size: Annotated[int, typer.Option(help="of the photographs, in pixels", min=16, max=2048)] = 227,
+    recompute: Annotated[bool, typer.Option(help="leave the results shipped with the book aside")] = False,
+    ship: Annotated[Path | None, typer.Option(help="also write the results to this .npz")] = None,
+) -> None:
+    """Measure what chapter 5 shows of ghosts. Stop it at any time; it goes on where it was."""
+    import numpy as np
+    import pandas as pd
+
+    from rarefire import judgments, readings, retrieval, stimuli, store
+
+    _apart(ship, Path(weights) if weights else None)
+    if images == "photographs":
+        model = _trained(network, weights, size)
+        options: dict[str, Any] = {"name": network, "layer": layer, "use_shipped": not recompute}
+        pictures = stimuli.gallery(gallery, size=size, resize=round(size * 256 / 227))
+        found = readings.collect(judgments.load("mur", size=size), pictures, model, **options)
+        print(readings.retrieved(found).to_string(index=False, float_format="%.3f"))
+        answers = [reading.answer for reading in found]
+    elif images in ("digits", "mnist", "cifar10"):
+        ensemble = readings.lenets(images, seeds=range(50), use_shipped=not recompute)
+        columns = dict(zip(retrieval.QUERIES, ensemble["auc"].mean(axis=(0, 1)).T, strict=True))
+        ghosts = np.mean(ensemble["expected"], axis=(0, 1))
+        table = pd.DataFrame({"m": ensemble["m"][0], "ghosts of a class": ghosts, **columns})
+        print(table.to_string(index=False, float_format="%.3f"))
+        answers = list(ensemble.answers)
+    else:
+        raise unknown("set of readings", images, ["digits", "mnist", "cifar10", "photographs"])
+    if ship is not None:
+        print(f"written: {store.pack(ship, answers)}")
 
 
 @app.command("error-rates")

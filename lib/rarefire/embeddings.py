@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
@@ -170,8 +170,15 @@ def save(
     if path.suffix != ".npy" or path.is_dir():
         raise InputError(f"an embedding is saved as a .npy file; got {path.name!r}.")
     source = images.images if isinstance(images, Stimuli) else images
+    if spatial not in ("flatten", "mean"):
+        raise InputError(f"spatial is 'flatten' or 'mean'; got {spatial!r}.")
+    if isinstance(source, np.ndarray) and source.ndim != 4:
+        raise InputError(f"images must be (n, c, h, w); got {source.shape}.")
+    if not len(source):
+        raise InputError("there are no images: got none to embed.")
     content = store.array_digest(images) if isinstance(images, np.ndarray) else images.digest
-    key = store.key(images=content, weights=networks.digest(network), layer=layer, spatial=spatial)
+    network_facts = {"weights": networks.digest(network), "normalisation": networks.normalisation(network)}
+    key = store.key(images=content, layer=layer, spatial=spatial, **network_facts)
     part, n = path.with_name(f".{path.stem}-{key}.part"), len(source)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,8 +186,10 @@ def save(
         batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
         embedded = stream(network, batches, layer=layer, spatial=spatial)
         bar = tqdm(total=n, initial=done, desc=f"{path.stem}: {layer}", disable=not progress)
-        with part.open("ab") as file, bar:
+        with ExitStack() as opened_files, bar:
+            file = None
             for rows in embedded:
+                file = file or _alone(opened_files.enter_context(part.open("ab")))
                 if not file.tell():
                     facts = {"descr": "<f4", "fortran_order": False, "shape": (n, rows.shape[1])}
                     np.lib.format.write_array_header_1_0(file, facts)
@@ -194,6 +203,16 @@ def save(
         ) from error
     opened: np.memmap[Any, np.dtype[np.float32]] = np.load(path, mmap_mode="r", allow_pickle=False)
     return opened
+
+
+def _alone(file: IO[bytes]) -> IO[bytes]:
+    """`file`, which no other process writes to while it is open."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return file
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
 
 
 def _whole_rows(part: Path, n: int) -> int:

@@ -65,6 +65,8 @@ COLOURS = {
     "sd": "#8a5a00",
     "entropy": "#aa4499",
     "ridge": "#4b3fae",
+    "ghosts": "#9b2226",
+    "random mean": "#6b7000",
     "digits": "#009e73",
     "mnist": "#b8860b",
     "cifar10": "#cc79a7",
@@ -444,9 +446,7 @@ def show(
     legend
         Label -> name in :data:`COLOURS`; one for all the panels.
     """
-    if not re.fullmatch(r"[a-z0-9-]+", name):
-        raise InputError(f"name is lower-case letters, digits and hyphens; got {name!r}.")
-    if not alt or not caption:
+    if not alt:
         raise InputError(f"the figure {name!r} needs a text alternative and a caption.")
     figures = [panels] if isinstance(panels, Figure) else list(panels)
     drawings = "".join(_svg(f, prefix=f"{name}-{i}-") for i, f in enumerate(figures))
@@ -506,7 +506,7 @@ def contact_sheet(
     name: str,
     caption: str,
     numbers: pd.DataFrame,
-    size: int = 72,
+    size: int = 80,
 ) -> HTML:
     """Rows of images with a title each, as one figure of the page.
 
@@ -520,7 +520,7 @@ def contact_sheet(
     size
         Of an image, in pixels.
     """
-    parts = []
+    parts, most = [], max((len(names) for _, names in rows.values()), default=1)
     for title, (images, names) in rows.items():
         said = html.escape(", ".join(names), quote=True)
         if images is None:
@@ -529,17 +529,22 @@ def contact_sheet(
             if len(images) != len(names):
                 raise InputError(f"{title!r} has {len(images)} images and {len(names)} names.")
             made = sprite(images, largest=size, columns=len(images))
+            share = f"{100 * len(images) / max(most, 8):.4g}"
             data = base64.b64encode(made["file"]).decode()
             width, height = made["tile"][0] * len(images), made["tile"][1]
             strip = (
-                f'<img class="dark-light" src="data:{made["type"]};base64,{data}" width="{width}" '
-                f'height="{height}" alt="{said}" title="{said}">'
+                f'<img class="dark-light" style="max-width:{share}%" width="{width}" height="{height}" '
+                f'src="data:{made["type"]};base64,{data}" alt="{said}" title="{said}">'
             )
         parts.append(f"<div><b>{html.escape(title)}</b>{strip}</div>")
     return _framed(f'<div class="rf-sheet">{"".join(parts)}</div>', name, caption, numbers)
 
 
 def _framed(body: str, name: str, caption: str, numbers: pd.DataFrame | None) -> HTML:
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise InputError(f"name is lower-case letters, digits and hyphens; got {name!r}.")
+    if not caption:
+        raise InputError(f"the figure {name!r} needs a text alternative and a caption.")
     return HTML(
         f'<figure class="rf-figure" id="figure-{name}">{body}'
         f"<figcaption>{caption}{_download(numbers, name)}</figcaption></figure>"

@@ -26,9 +26,10 @@ from rarefire import blocks, poz
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.grams import ROUNDING
 
-__all__ = ["Chance", "Components", "Ghosts", "components", "explained_by", "find"]
+__all__ = ["MOST", "Chance", "Components", "Ghosts", "components", "explained_by", "find"]
 
-_MOST = 12_000  # images or features, whichever are fewer, whose covariances are held: 1.2 GB
+#: Images or features, whichever are fewer, that :func:`components` takes: their covariances are held.
+MOST = 12_000  # 1.2 GB
 _ELEMENTS = 2**22  # numbers in a block
 _DENSE = 500  # up to this size all eigenvectors are computed
 
@@ -113,7 +114,8 @@ class Ghosts:
         """
         n = self.n_images
         steps = np.arange(1, n + 1) if m is None else np.atleast_1d(np.asarray(m))
-        if steps.dtype.kind not in "iu" or steps.min(initial=0) < 0 or steps.max(initial=0) > n:
+        whole = steps.ndim == 1 and steps.dtype.kind in "iu"
+        if not whole or steps.min(initial=0) < 0 or steps.max(initial=0) > n:
             raise InputError(f"m are whole numbers from 0 to {n}, the images of the category; got {m!r}.")
         alive = self.fires + self.others > 0
         counts = np.bincount(self.fires[alive], minlength=n + 1)
@@ -150,7 +152,7 @@ class Ghosts:
             return Chance(np.nan, 1.0, 1.0, level)
         shares = self.alone / (ghosts + self.alone)
         total = float(shares.sum())
-        high = float(stats.beta.ppf(level, total + 1, n - total)) if total < n else 1.0
+        high = float(stats.beta.ppf(level, total + 1, n - total))  # total < n: no share is 1
         every = 1 - ((1 - level) / self.n_features) ** (1 / n)
         return Chance(total / n, high, every, level)
 
@@ -162,8 +164,9 @@ class Ghosts:
 
     def __str__(self) -> str:
         ghosts, dead = len(self.features), int(self.dead.sum())
-        said = f"{self.n_images:,} image{'s'[: self.n_images > 1]} of the category, {self.n_others:,} others"
-        counts = f"{ghosts:,} ghosts, {dead:,} dead, of {self.n_features:,} features"
+        said = f"{self.n_images:,} image{'s' * (self.n_images != 1)} of the category, "
+        said += f"{self.n_others:,} other{'s' * (self.n_others != 1)}"
+        counts = f"{ghosts:,} ghost{'s' * (ghosts != 1)}, {dead:,} dead, of {self.n_features:,} features"
         if not self.n_others:
             return (
                 f"{said}: {dead:,} of {self.n_features:,} features are silent; without other images, ghosts "
@@ -257,8 +260,8 @@ class Components:
 
     def top(self, count: int = 8) -> NDArray[np.intp]:
         """``(n_components, count)``: the images that score highest, the highest first."""
-        if not 1 <= count <= len(self.scores):
-            raise InputError(f"count lies between 1 and the {len(self.scores)} images; got {count}.")
+        if not isinstance(count, int | np.integer) or not 1 <= count <= len(self.scores):
+            raise InputError(f"count is a whole number from 1 to the {len(self.scores)} images; got {count}.")
         return np.argsort(-self.scores, axis=0, kind="stable")[:count].T
 
 
@@ -266,7 +269,8 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
     """Principal components of the activations of some features alone (the paper's reading of ghosts).
 
     Exact: from the covariances of the features or, where these are more than the images, of the images.
-    The gallery is read a block at a time, several times: memory does not grow with it.
+    The gallery is read a block at a time, several times: memory does not grow with the images once these
+    are more than the features.
 
     Parameters
     ----------
@@ -275,15 +279,15 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
     features
         Indices of the features, such as :attr:`Ghosts.features`.
     n
-        Components wanted; fewer come back where the features do not vary in so many directions.
+        Components wanted; fewer come back, or none, where the features do not vary in so many directions.
 
     Raises
     ------
     InputError
-        For no features (a category without ghosts), for features that do not exist or never vary, for
-        fewer than three images, and for more than 12,000 features and images both.
+        For no features (a category without ghosts), for features that do not exist, for fewer than two
+        images, and for more than 12,000 features and images both.
     """
-    source = blocks.check_source(gallery)
+    source = blocks.check_source(gallery, least=1)
     n_images = source.shape[0]
     chosen = _indices(features, source.shape[1])
     if not len(chosen):
@@ -291,11 +295,11 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
             "there are no features to read: the category has no ghosts. Look at a wider layer, or at fewer "
             "images of it."
         )
-    if n < 1:
-        raise InputError(f"n must be at least 1; got {n}.")
-    if min(n_images, len(chosen)) > _MOST:
+    if not isinstance(n, int | np.integer) or n < 1 or n_images < 2:
+        raise InputError(f"n is a whole number from 1, the gallery two images or more; got {n}, {n_images}.")
+    if min(n_images, len(chosen)) > MOST:
         raise InputError(
-            f"{len(chosen):,} features of {n_images:,} images: one of the two may be at most {_MOST:,}. Take "
+            f"{len(chosen):,} features of {n_images:,} images: one of the two may be at most {MOST:,}. Take "
             "more images of the category (it then has fewer ghosts), or channels averaged over positions."
         )
     spans = blocks.spans(source, elements=_ELEMENTS)
@@ -319,8 +323,8 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
             covariance += block.T @ block
     values, vectors = _largest(covariance, n)
     total = float(np.trace(covariance))
-    if total <= ROUNDING * n_images * float(mean @ mean) or not len(values):
-        raise InputError("these features do not vary over the gallery: there is nothing to read.")
+    if total <= ROUNDING * n_images * float(mean @ mean):  # nothing varies
+        values, vectors = values[:0], vectors[:, :0]
     origin = np.zeros((1, len(values)))
     if by_images:
         scores = vectors * np.sqrt(values)
@@ -329,7 +333,7 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
     else:
         scores = np.concatenate([(read(rows) - mean) @ vectors for rows in spans])
         origin = -mean[None] @ vectors
-    return Components(scores * np.where(origin > 0, -1, 1), values / total, chosen)
+    return Components(scores * np.where(origin > 0, -1, 1), values / (total or 1), chosen)
 
 
 def explained_by(scores: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
@@ -352,15 +356,20 @@ def explained_by(scores: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
         raise InputError(
             f"scores must be (n_images, n) each, of the same images; got {wanted.shape} and {given.shape}."
         )
+    if not (np.isfinite(wanted).all() and np.isfinite(given).all()):
+        raise InputError("scores are NaN or infinite.")
     wanted, given = wanted - wanted.mean(axis=0), given - given.mean(axis=0)
-    left = wanted - given @ np.linalg.lstsq(given, wanted, rcond=None)[0]
+    left = wanted - given @ np.linalg.lstsq(given, wanted, rcond=None)[0] if given.size else wanted
     total = (wanted**2).sum(axis=0)
-    return np.asarray(1 - (left**2).sum(axis=0) / np.where(total > 0, total, np.nan))
+    varies = total > ROUNDING * (np.asarray(scores, dtype=np.float64) ** 2).sum(axis=0)
+    return np.asarray(np.clip(1 - (left**2).sum(axis=0) / np.where(varies, total, np.nan), 0, 1))
 
 
 def _largest(covariance: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Largest eigenvalues, in falling order, and their vectors; none that are 0."""
     size = len(covariance)
+    if not covariance.any():
+        return np.zeros(0), np.zeros((size, 0))
     if size <= max(_DENSE, 2 * n):
         values, vectors = linalg.eigh(covariance, subset_by_index=(max(0, size - n), size - 1))
     else:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rarefire import store
 from rarefire.errors import CheckpointError, DataError, InputError, unknown
 
-__all__ = ["build", "digest", "lenet5", "load_weights", "local_weights", "names"]
+__all__ = ["build", "digest", "lenet5", "load_weights", "local_weights", "names", "normalisation"]
 
 _LENETS = ("lenet5", "lenet5-wide")
 
@@ -101,8 +101,14 @@ def local_weights(name: str) -> Path | None:
 
 
 def digest(network: nn.Module) -> str:
-    """SHA-256 of all weights and buffers."""
+    """SHA-256 of all weights and buffers; not of what is done to the images (:func:`normalisation`)."""
     return store.array_digest(*(tensor.detach().cpu().numpy() for tensor in network.state_dict().values()))
+
+
+def normalisation(network: nn.Module) -> list[list[float]] | None:
+    """Mean and standard deviation per channel that :func:`build` gave a network; None for another's."""
+    given: list[list[float]] | None = getattr(network, "rarefire_normalisation", None)
+    return given
 
 
 def lenet5(input_shape: tuple[int, int, int], n_classes: int = 10, *, wide: bool = False) -> nn.Sequential:
@@ -241,3 +247,4 @@ def _normalise_input(network: nn.Module, mean: tuple[float, ...], std: tuple[flo
         return (images - centre.to(images.device)) / scale.to(images.device), *rest
 
     network.register_forward_pre_hook(normalise)
+    network.rarefire_normalisation = [list(mean), list(std)]  # type: ignore[assignment]

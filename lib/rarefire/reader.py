@@ -106,7 +106,7 @@ class GhostReader(PageWidget):
         *,
         name: str = "reader",
         caption: str = "What the ghosts of a category respond to.",
-        size: int = 56,
+        size: int = 64,
         n_components: int = 6,
         **state: Any,
     ) -> None:
@@ -118,6 +118,8 @@ class GhostReader(PageWidget):
         packed = [_packed(shelf, size, n_components) for shelf in given]
         last = max(len(category["m"]) for shelf in packed for category in shelf["categories"]) - 1
         state = {"step": last, **state}
+        for trait in ("shelf", "category", "step"):
+            self._check(trait, state.get(trait, 0))
         shown = given[state.get("shelf", 0)]
         which = min(state.get("category", 0), len(shown.readings) - 1)
         super().__init__(
@@ -130,7 +132,9 @@ class GhostReader(PageWidget):
 
     @traitlets.validate("shelf", "category", "step", "component")
     def _in_range(self, proposal: Any) -> Any:
-        trait, value = proposal["trait"].name, proposal["value"]
+        return self._check(proposal["trait"].name, proposal["value"])
+
+    def _check(self, trait: str, value: Any) -> Any:
         categories = [c for shelf in self._shelves for c in shelf.readings.values()]
         most = {
             "shelf": len(self._shelves),
@@ -138,7 +142,7 @@ class GhostReader(PageWidget):
             "step": max(len(c["m"]) for c in categories),
             "component": self._n,
         }[trait]
-        if not 0 <= value < most:
+        if not isinstance(value, int | np.integer) or not 0 <= value < most:
             raise traitlets.TraitError(f"{trait} is an index from 0 to {most - 1}; got {value}.")
         return value
 
@@ -152,7 +156,8 @@ class GhostReader(PageWidget):
     def rows(self) -> NDArray[np.intp]:
         """Rows of the gallery that score highest on the component shown; empty where there is none."""
         reading, step = self._shown()
-        top = reading["top"][step, min(self.component, reading["top"].shape[1] - 1)]
+        there = np.isfinite(reading["explained"][step][: self._n]).sum()
+        top = reading["top"][step, min(self.component, max(0, int(there) - 1))]
         return np.asarray(top[top >= 0], dtype=np.intp)
 
     def _shown(self) -> tuple[Mapping[str, NDArray[Any]], int]:
@@ -177,7 +182,7 @@ def _packed(shelf: Shelf, size: int, n_components: int) -> dict[str, Any]:
     own: list[NDArray[Any]] = []
     for category, reading in shelf.readings.items():
         top = tops[category]
-        examples = None if shelf.examples is None else shelf.examples[category]
+        examples = (shelf.examples or {}).get(category)
         categories.append(
             {
                 "name": category,
@@ -230,6 +235,8 @@ def shelf(
     title
         For the menu.
     """
+    if not found:
+        raise InputError("there are no readings to put on the shelf.")
     names = [str(name) for name in found[0]["names"]]
     same = gallery is not None and list(gallery.names) == names
     pictures, examples = None, None
@@ -268,10 +275,12 @@ def classes(
     read, examples = {}, {}
     for label, name in enumerate(images.class_names):
         rows = rng.permutation(np.flatnonzero(own == label))
+        if not len(rows):
+            continue
         at = range(1, len(rows) + 1)
         read[name] = readings.read(first[rows], embedding[~half], at=at, draws=1, seed=seed)
         examples[name] = images.images[half][rows[: readings.TOP]]
-    names = [f"a {images.class_names[label]}" for label in shown.labels]
+    names = [images.class_names[label] for label in shown.labels]
     return Shelf(title, network, read, embedding.shape[1], names, examples, dict(enumerate(shown.images)))
 
 
@@ -297,13 +306,13 @@ def sheet_rows(
     reading = shelf.readings[category]
     step = min(step, len(reading["m"]) - 1)
     rows: dict[str, tuple[NDArray[Any] | None, Sequence[str]]] = {}
-    if shelf.examples is not None:
-        examples = shelf.examples[category]
+    examples = (shelf.examples or {}).get(category)
+    if examples is not None:
         rows[category] = (examples, [f"{category}, image {i + 1}" for i in range(len(examples))])
     for j, top in enumerate(reading["top"][step][:n_components]):
         chosen = [int(row) for row in top if row >= 0]
         if chosen:
-            title = f"component {j + 1} of its ghosts ({reading['explained'][step, j]:.1%} of their variance)"
+            title = f"component {j + 1} of the ghosts ({reading['explained'][step, j]:.1%} of their variance)"
             images = None if shelf.pictures is None else np.stack([shelf.pictures[row] for row in chosen])
             rows[title] = (images, [str(shelf.names[row]) for row in chosen])
     return rows
@@ -333,12 +342,11 @@ def sheet_numbers(shelf: Shelf, category: str) -> pd.DataFrame:
 
 
 def _still(shelf: Shelf, category: str, step: int, name: str, caption: str) -> HTML:
-    """The figure for pages without scripts: one category, all its images, three components."""
+    """The figure for pages without scripts: one category, three components."""
     rows = sheet_rows(shelf, category, step=step)
+    if not any(title.startswith("component") for title in rows):
+        rows["ghosts"] = (None, ["none"])
+    steps = shelf.readings[category]["m"]
     numbers = sheet_numbers(shelf, category)
-    numbers = numbers[
-        numbers.m == int(shelf.readings[category]["m"][min(step, len(shelf.readings[category]["m"]) - 1)])
-    ]
-    return figures.contact_sheet(
-        rows or {category: (None, ["no ghosts"])}, name=name, caption=caption, numbers=numbers
-    )
+    numbers = numbers[numbers.m == int(steps[min(step, len(steps) - 1)])]
+    return figures.contact_sheet(rows, name=name, caption=caption, numbers=numbers)

@@ -55,11 +55,12 @@ __all__ = [
 ]
 
 _VERSION = 1  # of the measurements: raise it when the same numbers would come out otherwise
-_STEPS = 8  # kept for each category, the rest empty
+_STEPS = 16  # kept for each category, the rest empty
 _DRAWS = 3  # of random features, for the control
 _SPLITS = 20  # halves of a category
 N_COMPONENTS, TOP = 10, 8
 _PURE = 3  # components whose images are compared with labels
+_IMAGES = ("first", "typical")
 _BY_STEP = ("m", "ghosts", "expected", "explained", "top", "control", "looks")
 
 #: Categories of the photographs of Kriegeskorte et al. (2008), by the names that these give.
@@ -95,7 +96,6 @@ def read(
     seen: NDArray[np.floating] | None = None,
     draws: int = _DRAWS,
     seed: int = 0,
-    bar: Any = None,
 ) -> dict[str, NDArray[Any]]:
     """Read the ghosts of a category, for several numbers of images that define them.
 
@@ -113,19 +113,18 @@ def read(
         Of as many random features, for the control; 0 for none.
     seed
         Of these.
-    bar
-        A progress bar to move on after each step.
 
     Returns
     -------
     dict
         ``m``, ``ghosts (S,)``, numbers of images and of ghosts; ``expected (S,)``, of ghosts on average
         over which images (:meth:`rarefire.ghosts.Ghosts.rarefaction`); ``explained (S, 10)``, shares of
-        variance; ``top (S, 10, 8)``, rows of the gallery that score highest, −1 where there is no such
-        component; ``control (S, 10)``, R² of each component's scores from ten components of as many
-        random features (:func:`rarefire.ghosts.explained_by`), mean over draws; ``looks (S, 10, 6)``,
-        Spearman's r of each component's scores with :data:`LOOKS`; ``dead`` and ``chance (3,)``, rate, high
-        and every (:class:`rarefire.ghosts.Chance`) with all images.
+        variance, NaN where there is no such component, or images and ghosts are both more than
+        :data:`rarefire.ghosts.MOST`; ``top (S, 10, 8)``, rows of the gallery that score highest, −1
+        there; ``control (S, 10)``, R² of each component's scores from ten components of as many random
+        features (:func:`rarefire.ghosts.explained_by`), mean over draws; ``looks (S, 10, 6)``,
+        Spearman's r of each component's scores with :data:`LOOKS`; ``dead`` and ``chance (3,)``, rate,
+        high and every (:class:`rarefire.ghosts.Chance`) with all images.
     """
     n = len(category)
     everything = ghosts.find(category, np.arange(n), others=gallery)
@@ -147,21 +146,21 @@ def read(
     for i, m in enumerate(at):
         features = alive[~fires[:m, alive].any(axis=0)]
         found["ghosts"][i] = len(features)
-        if len(features):
+        if 0 < min(len(features), gallery.shape[0]) <= ghosts.MOST:
             own = ghosts.components(gallery, features, n=N_COMPONENTS)
             k = len(own.explained)
             found["explained"][i, :k] = own.explained
-            found["top"][i, :k] = own.top(TOP)
+            count = min(TOP, len(own.scores))
+            found["top"][i, :k, :count] = own.top(count)
             if seen is not None:
                 ranked = stats.rankdata(np.hstack([own.scores, seen]), axis=0)
-                found["looks"][i, :k] = np.corrcoef(ranked.T)[:k, k:]
-            if draws:
+                with np.errstate(invalid="ignore"):  # a look that does not vary
+                    found["looks"][i, :k] = np.corrcoef(ranked.T)[:k, k:]
+            if draws and k:
                 drawn = (rng.choice(alive, len(features), replace=False) for _ in range(draws))
                 others = (ghosts.components(gallery, which, n=N_COMPONENTS).scores for which in drawn)
                 r2 = [ghosts.explained_by(own.scores, scores) for scores in others]
                 found["control"][i, :k] = np.mean(r2, axis=0)
-        if bar is not None:
-            bar.update()
     return found
 
 
@@ -277,9 +276,9 @@ class Reading:
     ----------
     answer
         The numbers of :func:`read` and :func:`separate` (outside: the other judged photographs, NaN for a
-        category from the gallery itself, and the rest of the gallery), with ``first`` and ``typical (8,)``,
-        the first images in the order in which they are looked at, and those nearest to the category's
-        mean (cosine; rows of the judged photographs or of the gallery); ``plain (6,)``, where the
+        category from the gallery itself, and the rest of the gallery), with ``first`` and ``typical``, up
+        to eight rows of the judged photographs or of the gallery: the first images in the order in which
+        they are looked at, and those nearest to the category's mean (cosine); ``plain (6,)``, where the
         category's median picture stands among the gallery's, by :data:`LOOKS`, as a share; and ``names
         (n_gallery,)``.
     """
@@ -306,7 +305,7 @@ class Reading:
         values = self.answer.arrays[name]
         if name in _BY_STEP:
             return values[: np.count_nonzero(self.answer.arrays["m"])]
-        return values
+        return values[values >= 0] if name in _IMAGES else values
 
     @property
     def n_images(self) -> int:
@@ -365,6 +364,7 @@ def collect(
         "gallery": gallery.root.name,
         "network": name,
         "weights_digest": networks.digest(network),
+        "normalisation": networks.normalisation(network),
         "layer": layer,
         "seed": seed,
         "reading_version": _VERSION,
@@ -437,8 +437,8 @@ def _reading(
         found[name] = both
     mean = category.mean(axis=0)
     likeness = category @ mean / np.maximum(np.linalg.norm(category, axis=1), np.finfo(np.float32).tiny)
-    found["first"] = order[:TOP]
-    found["typical"] = order[np.argsort(-likeness, kind="stable")[:TOP]]
+    for name, chosen in zip(_IMAGES, (order, order[np.argsort(-likeness, kind="stable")]), strict=True):
+        found[name] = np.pad(chosen[:TOP], (0, max(0, TOP - len(chosen))), constant_values=-1)
     found["n_features"] = np.asarray(category.shape[1])
     return found
 
@@ -459,6 +459,8 @@ def retrieved(readings: Sequence[Reading]) -> pd.DataFrame:
         other query: ``category, place, query``; ``ghosts`` and ``other``, AUCs; ``D, low, high, p``, of
         their difference; ``holm``.
     """
+    if not readings:
+        raise InputError("there are no readings: none are shipped, or none were given.")
     rows = []
     for found in readings:
         for place, outside in enumerate(("judged", "gallery")):
@@ -611,7 +613,6 @@ def measure_instance(
     }
     for c in range(len(classes)):
         rows = rng.permutation(np.flatnonzero(own == c))
-        rest = first[own != c]
         found["expected"][c] = ghosts.find(first, rows).rarefaction(at)
         inside = shown == c
         for i, m in enumerate(at):
@@ -624,12 +625,11 @@ def measure_instance(
                 continue
             found["fires"][c, i] = (second[inside][:, features] > 0).mean()
             if m > 1:
-                known = ghosts.find(np.concatenate([looked, rest]), np.arange(m))
-                found["high"][c, i] = known.chance().high
+                found["high"][c, i] = ghosts.find(first, rows[:m]).chance().high
             drawn = rng.choice(np.flatnonzero(alive), len(features), replace=False)
             for kind, which in enumerate((features, drawn)):
-                if (second[:, which] > 0).any(axis=0).sum() >= 1:
-                    top = ghosts.components(second, which, n=_PURE).top(TOP)
+                top = ghosts.components(second, which, n=_PURE).top(TOP)
+                if len(top):
                     found["alike"][c, i, kind] = _same_pairs(shown[top])
                     found["own"][c, i, kind] = inside[top].mean()
     return found

@@ -25,7 +25,7 @@ __all__ = ["QUERIES", "Auc", "Query", "auc", "auc_difference", "queries", "unlik
 QUERIES = {
     "ghosts": "share of the image's activation on the ghosts",
     "random": "share on as many features drawn at random",
-    "active": "minus the share on as many of the category's most active features",
+    "active": "share outside as many of the category's most active features",
     "random mean": "1 − cosine with the category's mean, in as many features drawn at random",
     "mean": "1 − cosine with the category's mean, in all features",
 }
@@ -33,16 +33,18 @@ QUERIES = {
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """A score of how unlike a category an image x is: 1 − x·weights / x·over, or with `root` / √(x²·over).
+    """A score of how unlike a category an image x is.
 
-    An image for which no feature counts is unlike everything: its score is 1.
+    A share of its activation, x·weights / x·over; or with `root`, one minus a cosine, 1 − x·weights /
+    √(x²·over). An image for which no feature fires scores 0 by shares (nothing speaks against it) and 1 by
+    cosines.
 
     Attributes
     ----------
     weights, over
         ``(n_features,)``.
     root
-        Whether the image is measured by its length (cosine) rather than its sum (shares).
+        Whether it is a cosine.
     """
 
     weights: NDArray[np.float64]
@@ -87,9 +89,9 @@ def queries(
     active = _chosen(by_firing[:count], n_features)
     every = usable.astype(np.float64)
     return {
-        "ghosts": Query(every - ghost, every),
-        "random": Query(every - drawn, every),
-        "active": Query(active, every) if count else Query(every, every),
+        "ghosts": Query(ghost.astype(np.float64), every),
+        "random": Query(drawn, every),
+        "active": Query(every - active if count else active, every),
         "random mean": _cosine(mean * drawn, drawn),
         "mean": _cosine(mean * usable, every),
     }
@@ -112,7 +114,7 @@ def unlikeness(embedding: Any, asked: Mapping[str, Query]) -> dict[str, NDArray[
     """
     source = blocks.check_source(embedding, least=1)
     each = list(asked.values())
-    if not each or any(len(query.weights) != source.shape[1] for query in each):
+    if not each or any(len(q.weights) != source.shape[1] or len(q.over) != source.shape[1] for q in each):
         raise InputError(f"the queries must be for {source.shape[1]:,} features, those of the embedding.")
     weights, over = (np.stack([getattr(q, name) for q in each], axis=1) for name in ("weights", "over"))
     root = np.array([query.root for query in each])
@@ -121,11 +123,12 @@ def unlikeness(embedding: Any, asked: Mapping[str, Query]) -> dict[str, NDArray[
         block = blocks.read(source, rows)
         block = poz.check_activations(block.cpu() if blocks.is_tensor(block) else block, dimensions=2)
         x = block.astype(np.float64)
-        like = x @ weights
-        measure = np.empty_like(like)
+        part = x @ weights  # exactly 0 for an image in which none of them fires
+        measure = np.empty_like(part)
         measure[:, ~root] = x @ over[:, ~root]
         measure[:, root] = np.sqrt(x**2 @ over[:, root])
-        scores.append(1 - np.divide(like, measure, out=np.zeros_like(like), where=measure > 0))
+        share = np.divide(part, measure, out=np.zeros_like(part), where=measure > 0)
+        scores.append(np.where(root, 1 - share, share))
     return dict(zip(asked, np.clip(np.concatenate(scores), 0, 1).T, strict=True))
 
 

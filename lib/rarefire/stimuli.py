@@ -266,7 +266,7 @@ _SAMPLE_HOME = "https://github.com/EliSchwartz/imagenet-sample-images"
 class Gallery:
     """Pictures in a folder that are read when they are asked for: as many as the disk holds.
 
-    ``gallery[10:20]`` reads ten of them, ``(10, 3, size, size)`` float32 in [0, 1].
+    ``gallery[10:20]`` reads ten of them, ``(10, 3, size, size)`` float32 in [0, 1]; rows and masks do too.
 
     Attributes
     ----------
@@ -289,7 +289,11 @@ class Gallery:
         return len(self.files)
 
     def __getitem__(self, rows: slice | NDArray[np.integer] | Sequence[int]) -> NDArray[np.float32]:
-        chosen = self.files[rows] if isinstance(rows, slice) else [self.files[int(i)] for i in rows]
+        if not isinstance(rows, slice):
+            rows = np.arange(len(self))[np.asarray(rows, dtype=None if len(rows) else np.intp)]
+        chosen = self.files[rows] if isinstance(rows, slice) else [self.files[i] for i in rows]
+        if not chosen:
+            return np.empty((0, 3, self.size, self.size), dtype=np.float32)
         return _pictures(chosen, self.root, size=self.size, resize=self.resize)
 
     @cached_property
@@ -340,8 +344,11 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
         )
     if not root.is_dir():
         raise DataError(f"there is no folder {root}.")
-    folders = [root, *sorted(f for f in root.rglob("*") if f.is_dir() and not f.name.startswith("."))]
-    files = sorted((file for f in folders for file in image_files(f)), key=lambda f: f.as_posix())
+    if resize is not None and resize < size:
+        raise InputError(f"resize must be at least size; got {resize} and {size}.")
+    folders = [root, *(f for f in root.rglob("*") if f.is_dir())]
+    shown = [f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts)]
+    files = sorted((file for f in shown for file in image_files(f)), key=lambda f: f.as_posix())
     if not files:
         raise DataError(f"{root} and its folders hold no pictures ({', '.join(_PICTURES)}).")
     return Gallery(root, tuple(files), size, resize)

@@ -43,10 +43,11 @@ function render({ model, el }) {
   const own = element("div", { class: "rf-tiles" }), top = element("div", { class: "rf-tiles" });
   const ownTitle = element("b"), topTitle = element("b"), control = element("p", { class: "rf-foot" });
   const ownBox = element("div", {}, ownTitle, own);
+  const link = download(`${model.get("name")}-images`, table);
   const root = element("div", { class: "rf-reader", role: "group", "aria-label": "Ghost reader" },
     element("div", { class: "rf-controls" }, images.box, categories.box), many.box,
     element("p", { class: "rf-result" }, count, said), ownBox, bars, element("div", {}, topTitle, top), control,
-    element("p", { class: "rf-foot" }, download(`${model.get("name")}-images`, table)));
+    element("p", { class: "rf-foot" }, link));
 
   function tile(sheet, index, label) {
     if (!sheet) return element("span", { class: "rf-name" }, label);
@@ -78,14 +79,14 @@ function render({ model, el }) {
     many.input.value = step;
     many.value.textContent = `${m} of ${all}`;
     count.textContent = `${ghosts.toLocaleString("en")} ghost${ghosts === 1 ? "" : "s"}`;
-    const text = `of ${shelf.p.toLocaleString("en")} features (${percent(ghosts / shelf.p, ghosts && ghosts / shelf.p < 0.1 ? 1 : 0)}): silent for ` +
-      `${m === 1 ? "this one image" : `these ${m} images`}, but not for every other. ${category.dead.toLocaleString("en")} more never fire.` +
+    const text = !ghosts ? `of ${shelf.p.toLocaleString("en")} features. ${category.dead.toLocaleString("en")} never fire.` : `of ${shelf.p.toLocaleString("en")} features (${percent(ghosts / shelf.p, ghosts / shelf.p < 0.1 ? 1 : 0)}): silent for ` +
+      `${m === 1 ? "this one image" : `these ${m} images`}, active for others. ${category.dead.toLocaleString("en")} more never fire.` +
       (m === 1 ? " One image says little about a category." : "");
     said.textContent = text;
     many.input.setAttribute("aria-valuetext", `${m} of ${all} images: ${count.textContent} ${text}`);
     ownBox.hidden = !category.own.length;
     const shown = category.own.slice(0, m);
-    ownTitle.textContent = `${category.name}: ${shown.length < m ? `${shown.length} of the ${m} images` : m === 1 ? "the image" : `the ${m} images`} that define the ghosts`;
+    ownTitle.textContent = `${category.name}: ${m === 1 ? "the image that defines" : `${shown.length < m ? `${shown.length} of ` : ""}the ${m} images that define`} the ghosts`;
     own.replaceChildren(...filled(shown.map((index, i) => tile(shelf.examples, index, `${category.name}, image ${i + 1}`)), shelf.examples));
     const most = Math.max(...s.there.map(s.explained), 1e-9);
     const focused = root.contains(document.activeElement) && document.activeElement?.name === group;
@@ -101,7 +102,7 @@ function render({ model, el }) {
     topTitle.textContent = wanted.length ? `Score highest on component ${s.component + 1} of the ghosts' activations`
       : ghosts ? "These ghosts fire for no image of the gallery" : "No ghosts: every feature fires for some image of the category, or for none at all";
     top.replaceChildren(...filled(s.top.map(index => tile(shelf.pictures, index, shelf.names[index])), shelf.pictures));
-    top.hidden = !s.top.length;
+    top.hidden = link.hidden = !s.top.length;
     control.textContent = s.control === s.control
       ? `As many random features explain ${percent(s.control)} of this component${s.control > 0.5 ? ": it says more about the gallery than about these ghosts." : "."}` : "";
   }
