@@ -25,7 +25,7 @@ book: $(READY) ## execute the chapters and build _build/html (PROFILE=full recom
 	$(BIN)/rarefire book --profile $(PROFILE)
 
 test: $(READY) ## all tests; warnings are errors
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY) ## style, types, notebooks without outputs
 	$(BIN)/ruff check .

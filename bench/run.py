@@ -308,6 +308,54 @@ def explorer_step() -> dict[str, object]:
 # --- how cost grows ------------------------------------------------------------------------------
 
 
+def ghost_gallery() -> dict[str, object]:
+    """Ten components of 1,000 ghosts over a gallery of 50,000 images on disk; peer: IncrementalPCA.
+
+    The same over a quarter of the images: its memory must not be less.
+    """
+    from sklearn.decomposition import IncrementalPCA
+
+    n, features = 50_000, 2_000
+    with tempfile.TemporaryDirectory() as folder:
+        found = {}
+        for size in (n, n // 4):
+            path = Path(folder) / f"{size}.npy"
+            file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(size, features))
+            for i in range(0, size, 2_500):
+                file[i : i + 2_500] = features_of(2_500, features, seed=i)
+            file.flush()
+            del file
+            command = [sys.executable, __file__, "--here", "components-of-a-file", str(path)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            found[size] = json.loads(done.stdout)
+        gallery = np.load(Path(folder) / f"{n}.npy", mmap_mode="r")
+
+        def peer() -> None:
+            fitted = IncrementalPCA(10, batch_size=1_000)
+            blocks = [slice(i, i + 1_000) for i in range(0, n, 1_000)]
+            for rows in blocks:
+                fitted.partial_fit(gallery[rows, ::2])
+            for rows in blocks:
+                fitted.transform(gallery[rows, ::2])
+
+        theirs = seconds(peer, runs=1, warm=False)
+    ours, memory = found[n]
+    fewer = row(*found[n // 4], peer="the same over 50,000 images", theirs=ours)
+    return row(
+        ours, memory, "sklearn IncrementalPCA (approximate)", theirs, also={"ghost-gallery-quarter": fewer}
+    )
+
+
+def components_of_a_file(path: str) -> list[float]:
+    """Seconds and memory of the components of every other feature of a file."""
+    from rarefire import ghosts
+
+    gallery = np.load(path, mmap_mode="r")
+    start = time.perf_counter()
+    ghosts.components(gallery, np.arange(0, gallery.shape[1], 2), n=10)
+    return [time.perf_counter() - start, peak_mb()]
+
+
 def growth() -> dict[str, object]:
     """Exponents of time against images, features and number of k, for both kinds of curve."""
     from rarefire.curves import geometry_curve, rdm_curve
@@ -376,6 +424,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "bootstrap-1000": bootstrap_1000,
     "dask-2-workers": dask_2_workers,
     "explorer-step": explorer_step,
+    "ghost-gallery": ghost_gallery,
     "growth": growth,
     "compilation": compilation,
 }
@@ -399,8 +448,9 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="keep the lines in this CSV file")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.here and given.names[0] == "curve-of-a-file":
-        print(json.dumps(curve_of_a_file(*given.names[1:])))
+    children = {"curve-of-a-file": curve_of_a_file, "components-of-a-file": components_of_a_file}
+    if given.here and given.names[0] in children:
+        print(json.dumps(children[given.names[0]](*given.names[1:])))
         return
     unknown = set(given.names) - set(BENCHMARKS)
     if unknown:

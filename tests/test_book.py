@@ -297,7 +297,13 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
     context.close()
 
 
-ALIVE = {"index": 1, "notebooks/02_poz": 1, "notebooks/03_rsa_curves": 2, "notebooks/04_human_judgments": 1}
+ALIVE = {
+    "index": 1,
+    "notebooks/02_poz": 1,
+    "notebooks/03_rsa_curves": 2,
+    "notebooks/04_human_judgments": 1,
+    "notebooks/05_ghost_features": 1,
+}
 
 
 def test_the_pages_with_widgets_are_the_ones_tested(html):

@@ -13,6 +13,7 @@ from rarefire import (
     networks,
     predictions,
     rdm,
+    readings,
     stimuli,
     store,
     studies,
@@ -185,6 +186,8 @@ def test_what_is_shipped_is_of_the_present_version():
     for question, version, current in (
         ("prediction", "version", predictions._VERSION),
         ("class-level", "class_version", class_level._VERSION),
+        ("reading", "reading_version", readings._VERSION),
+        ("ghosts", "ghosts_version", readings._VERSION),
     ):
         shipped = store.shipped(question)
         assert shipped

@@ -471,7 +471,7 @@ def test_a_part_of_a_network_that_sees_images_otherwise_is_not_continued(rng, tm
 def test_two_runs_do_not_write_one_file(images, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     model = network(inplace=True)
-    interrupt(model, 2)
+    interrupt(model, 4)
     with pytest.raises(KeyboardInterrupt):
         embeddings.save(tmp_path / "e.npy", model, images, batch_size=2)
     (part,) = tmp_path.iterdir()

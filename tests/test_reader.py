@@ -363,9 +363,10 @@ def agrees(tab, shelf, category, step, component, *, within="body"):
     at = min(component, len(explained) - 1)
     m, count = read["m"][step], read["ghosts"][step]
     assert page.many == f"{m} of {read['m'][-1]}"
-    assert page.said.startswith(
-        f"{count:,} ghost{'' if count == 1 else 's'} of {shelf.n_features:,} features"
-    )
+    after = f"{count:,} ghost{'' if count == 1 else 's'} after {m} image{'' if m == 1 else 's'} "
+    assert page.said.startswith(after)
+    share = re.match(rf"([\d.]+) % of {shelf.n_features:,} features: silent for ", page.said[len(after) :])
+    assert float(share[1]) == pytest.approx(100 * count / shelf.n_features, abs=0.51)
     assert f"{read['dead']} more never fire" in page.said
     assert ("One image says little" in page.said) == (m == 1)
     owned = 0 if shelf.examples is None else min(m, len(shelf.examples[category]))
@@ -462,7 +463,7 @@ def test_a_category_without_ghosts_says_so(tab, static_page, made):
     open_page(tab, static_page(GhostReader(made)))
     choose(tab, "fish")
     page = shown(tab)
-    assert page.said.startswith("0 ghosts of 3,000 features")
+    assert page.said.startswith("0 ghosts after 4 images 3,000 features. ")
     assert re.search(r"No ghosts: every feature fires .*, or for none at all", page.all)
     assert (page.top, page.bars) == ([], [])
     assert len(page.own) == 4
@@ -472,7 +473,7 @@ def test_a_category_without_ghosts_says_so(tab, static_page, made):
     # Ghosts that fire for other images of the category, but for none of the gallery.
     tab.locator("input[type=range]").fill("0")
     page = shown(tab)
-    assert page.said.startswith("2 ghosts of 3,000 features")
+    assert page.said.startswith("2 ghosts after 2 images 0.1 % of 3,000 features: ")
     assert "These ghosts fire for no image of the gallery" in page.all
     assert (page.top, page.bars) == ([], [])
     choose(tab, "cats")

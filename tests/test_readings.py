@@ -827,3 +827,56 @@ def test_too_many_images_and_ghosts_are_counted_but_not_read(world, monkeypatch)
     assert (found["ghosts"] > 0).any()
     assert np.isnan(found["explained"]).all()
     assert (found["top"] == -1).all()
+
+
+# --- what is shipped -----------------------------------------------------------------------------
+
+
+def test_shipped_readings_and_ensembles_need_no_data(own_cache):
+    found = readings.find()
+    assert [r.category for r in found] == [*readings.CATEGORIES, readings.EVERY, *stimuli.WORDNET]
+    assert [r.n_images for r in found] == [24, 24, 24, 23, 21, 92, 118, 59]
+    assert {r.n_features for r in found} == {86_528}
+    for r in found:
+        assert r["m"].tolist() == readings.steps(r.n_images)
+        assert (np.diff(r["ghosts"]) < 0).all()
+        assert r["expected"][-1] == pytest.approx(r["ghosts"][-1])
+        assert (r["top"] >= 0).all()
+        assert np.isfinite(r["control"]).all()
+        assert len(r["first"]) == len(r["typical"]) == readings.TOP
+    for images in ("mnist", "cifar10-jpg"):
+        ensemble = readings.find_lenets(images)
+        assert len(ensemble) == 50
+        assert np.isfinite(ensemble["auc"]).all()
+    assert readings.find_lenets("digits") is None
+
+
+def test_shipped_ghosts_are_those_of_the_raw_photographs(objects):
+    """The real network and the real 92 photographs: as many features are silent as recorded."""
+    given, _, views = objects
+    positions = views[-1].embedding
+    names = np.array(given.images.class_names)[given.images.labels]
+    for r in readings.find():
+        if not r.from_gallery:
+            inside = np.isin(names, readings.CATEGORIES.get(r.category, names))
+            silent = (positions[inside] == 0).all(axis=0)
+            assert silent.sum() == pytest.approx(int(r["ghosts"][-1] + r["dead"]), rel=1e-3)
+            assert inside[r["first"]].all()
+            assert inside[r["typical"]].all()
+
+
+def test_shipped_images_make_the_ghosts_of_the_raw_photographs_fire(objects):
+    """The images recorded as scoring highest, embedded again, against every fiftieth of the gallery."""
+    given, network, views = objects
+    gallery = stimuli.gallery(size=227, resize=256)
+    names = np.array(given.images.class_names)[given.images.labels]
+    (r,) = [r for r in readings.find() if r.category == "artificial objects"]
+    assert list(gallery.names) == r["names"].tolist()
+    ghosts = (views[-1].embedding[np.isin(names, readings.CATEGORIES[r.category])] == 0).all(axis=0)
+    best, others = r["top"][-1, 0], np.arange(7, len(gallery), 50)
+    fires = [
+        embeddings.extract(network, gallery[i], layer="features")[:, ghosts].sum(axis=1)
+        for i in (best, others)
+    ]
+    assert fires[0].min() > np.median(fires[1])
+    assert fires[0].mean() > 1.3 * fires[1].mean()

@@ -537,7 +537,9 @@ def contact_sheet(
                 f'src="data:{made["type"]};base64,{data}" alt="{said}" title="{said}">'
             )
         parts.append(f"<div><b>{html.escape(title)}</b>{strip}</div>")
-    return _framed(f'<div class="rf-sheet">{"".join(parts)}</div>', name, caption, numbers)
+    said = html.escape("; ".join(rows), quote=True)
+    sheet = f'<div class="rf-sheet" role="group" aria-label="{said}">{"".join(parts)}</div>'
+    return _framed(sheet, name, caption, numbers)
 
 
 def _framed(body: str, name: str, caption: str, numbers: pd.DataFrame | None) -> HTML:

@@ -78,12 +78,13 @@ function render({ model, el }) {
     many.input.max = category.m.length - 1;
     many.input.value = step;
     many.value.textContent = `${m} of ${all}`;
-    count.textContent = `${ghosts.toLocaleString("en")} ghost${ghosts === 1 ? "" : "s"}`;
-    const text = !ghosts ? `of ${shelf.p.toLocaleString("en")} features. ${category.dead.toLocaleString("en")} never fire.` : `of ${shelf.p.toLocaleString("en")} features (${percent(ghosts / shelf.p, ghosts / shelf.p < 0.1 ? 1 : 0)}): silent for ` +
-      `${m === 1 ? "this one image" : `these ${m} images`}, active for others. ${category.dead.toLocaleString("en")} more never fire.` +
+    count.textContent = `${ghosts.toLocaleString("en")} ghost${ghosts === 1 ? "" : "s"} after ${m} image${m === 1 ? "" : "s"}`;
+    const share = percent(ghosts / shelf.p, ghosts / shelf.p < 0.1 ? 1 : 0), features = `${shelf.p.toLocaleString("en")} features`;
+    const never = `${category.dead.toLocaleString("en")} ${ghosts ? "more " : ""}never fire.`;
+    const text = (ghosts ? `${share} of ${features}: silent for ${m === 1 ? "it" : "all of these"}, active for others. ` : `${features}. `) + never +
       (m === 1 ? " One image says little about a category." : "");
     said.textContent = text;
-    many.input.setAttribute("aria-valuetext", `${m} of ${all} images: ${count.textContent} ${text}`);
+    many.input.setAttribute("aria-valuetext", `${m} of ${all} images: ${count.textContent}. ${text}`);
     ownBox.hidden = !category.own.length;
     const shown = category.own.slice(0, m);
     ownTitle.textContent = `${category.name}: ${m === 1 ? "the image that defines" : `${shown.length < m ? `${shown.length} of ` : ""}the ${m} images that define`} the ghosts`;
