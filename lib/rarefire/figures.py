@@ -76,6 +76,7 @@ LABELS = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10", "cifar10-
 _DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
 #: Of RDMs: perceptually uniform, readable in grey and by the colour-blind.
 COLOUR_MAP = "cividis"
+_TOGETHER = 4  # images in one piece of a contact sheet
 
 _INK = "#010203"  # stands for the page's text colour in the SVG
 _STYLE = {
@@ -520,7 +521,7 @@ def contact_sheet(
     size
         Of an image, in pixels.
     """
-    parts, most = [], max((len(names) for _, names in rows.values()), default=1)
+    parts = []
     for title, (images, names) in rows.items():
         said = html.escape(", ".join(names), quote=True)
         if images is None:
@@ -528,18 +529,25 @@ def contact_sheet(
         else:
             if len(images) != len(names):
                 raise InputError(f"{title!r} has {len(images)} images and {len(names)} names.")
-            made = sprite(images, largest=size, columns=len(images))
-            share = f"{100 * len(images) / max(most, 8):.4g}"
-            data = base64.b64encode(made["file"]).decode()
-            width, height = made["tile"][0] * len(images), made["tile"][1]
-            strip = (
-                f'<img class="dark-light" style="max-width:{share}%" width="{width}" height="{height}" '
-                f'src="data:{made["type"]};base64,{data}" alt="{said}" title="{said}">'
-            )
-        parts.append(f"<div><b>{html.escape(title)}</b>{strip}</div>")
+            # Four by four: beside each other on a desk, below each other on a phone.
+            fours = [slice(i, i + _TOGETHER) for i in range(0, len(images), _TOGETHER)]
+            strip = "".join(_strip(images[four], names[four], size) for four in fours)
+        parts.append(f'<div><b>{html.escape(title)}</b><div class="rf-strips">{strip}</div></div>')
     said = html.escape("; ".join(rows), quote=True)
     sheet = f'<div class="rf-sheet" role="group" aria-label="{said}">{"".join(parts)}</div>'
     return _framed(sheet, name, caption, numbers)
+
+
+def _strip(images: NDArray[Any], names: Sequence[str], size: int) -> str:
+    """A few images as one picture."""
+    made = sprite(images, largest=size, columns=len(images), quality=75)
+    data = base64.b64encode(made["file"]).decode()
+    said = html.escape(", ".join(names), quote=True)
+    return (
+        f'<img class="dark-light" style="max-width:{100 * len(images) / _TOGETHER:g}%" '
+        f'width="{made["tile"][0] * len(images)}" height="{made["tile"][1]}" '
+        f'src="data:{made["type"]};base64,{data}" alt="{said}" title="{said}">'
+    )
 
 
 def _framed(body: str, name: str, caption: str, numbers: pd.DataFrame | None) -> HTML:

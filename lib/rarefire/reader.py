@@ -308,7 +308,10 @@ def sheet_rows(
     rows: dict[str, tuple[NDArray[Any] | None, Sequence[str]]] = {}
     examples = (shelf.examples or {}).get(category)
     if examples is not None:
-        rows[category] = (examples, [f"{category}, image {i + 1}" for i in range(len(examples))])
+        rows[f"{category}: images that define the ghosts"] = (
+            examples,
+            [f"{category}, image {i + 1}" for i in range(len(examples))],
+        )
     for j, top in enumerate(reading["top"][step][:n_components]):
         chosen = [int(row) for row in top if row >= 0]
         if chosen:
@@ -318,23 +321,23 @@ def sheet_rows(
     return rows
 
 
-def sheet_numbers(shelf: Shelf, category: str) -> pd.DataFrame:
-    """What is behind a sheet: ``m, ghosts, component, explained, control, rank, image, row``."""
+def sheet_numbers(shelf: Shelf, category: str, *, step: int = -1) -> pd.DataFrame:
+    """What is behind a sheet: ``m, ghosts, component, explained, control, rank, row, image``."""
     reading = shelf.readings[category]
+    step = min(step, len(reading["m"]) - 1)
     lines = [
         {
-            "m": int(reading["m"][s]),
-            "ghosts": int(reading["ghosts"][s]),
+            "m": int(reading["m"][step]),
+            "ghosts": int(reading["ghosts"][step]),
             "component": j + 1,
-            "explained": float(reading["explained"][s, j]),
-            "control": float(reading["control"][s, j]),
-            "rank": t + 1,
+            "explained": float(reading["explained"][step, j]),
+            "control": float(reading["control"][step, j]),
+            "rank": rank + 1,
             "row": int(row),
             "image": str(shelf.names[row]),
         }
-        for s, tops in enumerate(reading["top"])
-        for j, top in enumerate(tops)
-        for t, row in enumerate(top)
+        for j, top in enumerate(reading["top"][step])
+        for rank, row in enumerate(top)
         if row >= 0
     ]
     columns = ["m", "ghosts", "component", "explained", "control", "rank", "row", "image"]
@@ -346,7 +349,5 @@ def _still(shelf: Shelf, category: str, step: int, name: str, caption: str) -> H
     rows = sheet_rows(shelf, category, step=step)
     if not any(title.startswith("component") for title in rows):
         rows["ghosts"] = (None, ["none"])
-    steps = shelf.readings[category]["m"]
-    numbers = sheet_numbers(shelf, category)
-    numbers = numbers[numbers.m == int(steps[min(step, len(steps) - 1)])]
+    numbers = sheet_numbers(shelf, category, step=step)
     return figures.contact_sheet(rows, name=name, caption=caption, numbers=numbers)

@@ -94,7 +94,7 @@ function render({ model, el }) {
     const wanted = s.there.map(component);
     if (bars.childElementCount !== wanted.length) bars.replaceChildren(...wanted.map(button => button.box));
     s.there.forEach((j, i) => {
-      wanted[i].bar.style.width = `${(4 * s.explained(j)) / most}rem`;
+      wanted[i].bar.style.width = `${(3 * s.explained(j)) / most}rem`;
       wanted[i].value.textContent = percent(s.explained(j), s.explained(j) < 0.1 ? 1 : 0);
       wanted[i].input.checked = j === s.component;
     });
