@@ -868,7 +868,7 @@ def test_shipped_ghosts_are_those_of_the_raw_photographs(objects):
 def test_shipped_images_make_the_ghosts_of_the_raw_photographs_fire(objects):
     """The images recorded as scoring highest, embedded again, against every fiftieth of the gallery."""
     given, network, views = objects
-    gallery = stimuli.gallery(size=227, resize=256)
+    gallery = stimuli.gallery(size=227)
     names = np.array(given.images.class_names)[given.images.labels]
     (r,) = [r for r in readings.find() if r.category == "artificial objects"]
     assert list(gallery.names) == r["names"].tolist()

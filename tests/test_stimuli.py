@@ -449,3 +449,9 @@ def test_a_gallery_takes_masks_and_leaves_hidden_folders_out(pictures):
     assert stimuli.gallery(pictures, size=16).files == whole.files
     with pytest.raises(InputError, match="resize must be at least size; got 15 and 16"):
         stimuli.gallery(pictures, size=16, resize=15)
+
+
+def test_pictures_for_networks_of_227_pixels_are_scaled_to_256(pictures):
+    assert stimuli.gallery(pictures, size=227).resize == 256
+    assert stimuli.gallery(pictures, size=227).digest == stimuli.gallery(pictures, size=227, resize=256).digest
+    assert stimuli.gallery(pictures, size=224).resize is None  # size × 256 / 224

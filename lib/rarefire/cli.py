@@ -510,7 +510,7 @@ def readings_command(
     if images == "photographs":
         model = _trained(network, weights, size)
         options: dict[str, Any] = {"name": network, "layer": layer, "use_shipped": not recompute}
-        pictures = stimuli.gallery(gallery, size=size, resize=round(size * 256 / 227))
+        pictures = stimuli.gallery(gallery, size=size)
         found = readings.collect(judgments.load("mur", size=size), pictures, model, **options)
         print(readings.retrieved(found).to_string(index=False, float_format="%.3f"))
         answers = [reading.answer for reading in found]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -221,6 +221,7 @@ def shelf(
     gallery: Gallery | None = None,
     judged: Stimuli | None = None,
     title: str = "photographs",
+    examples: Literal["first", "typical"] = "first",
 ) -> Shelf:
     """A shelf of recorded readings, with pictures as far as these are on this machine.
 
@@ -234,23 +235,25 @@ def shelf(
         The photographs that the categories are of.
     title
         For the menu.
+    examples
+        Of the category's images: the first that are looked at, or those nearest to its mean.
     """
     if not found:
         raise InputError("there are no readings to put on the shelf.")
     names = [str(name) for name in found[0]["names"]]
     same = gallery is not None and list(gallery.names) == names
-    pictures, examples = None, None
+    pictures, own = None, None
     if gallery is not None and same:
         rows = np.unique(np.concatenate([r["top"][r["top"] >= 0] for r in found]))
         pictures = dict(zip(rows.tolist(), gallery[rows.tolist()], strict=True))
         if judged is not None:
-            examples = {
-                r.category: gallery[r["first"]] if r.from_gallery else judged.images[r["first"]]
+            own = {
+                r.category: gallery[r[examples]] if r.from_gallery else judged.images[r[examples]]
                 for r in found
             }
     readings = {r.category: {name: r[name] for name in _READ} for r in found}
     plain = [_plain(name) for name in names]
-    return Shelf(title, found[0].network, readings, found[0].n_features, plain, examples, pictures)
+    return Shelf(title, found[0].network, readings, found[0].n_features, plain, own, pictures)
 
 
 def classes(

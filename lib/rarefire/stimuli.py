@@ -329,7 +329,7 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
         Searched with its folders; such as ImageNet's validation set. By default one picture of each
         ImageNet class: ``imagenet-sample`` in the mirror or the cache.
     size, resize
-        As for :class:`Gallery`.
+        As for :class:`Gallery`; for a size of 227, `resize` is 256, as networks of that size were trained.
 
     Raises
     ------
@@ -344,6 +344,8 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
         )
     if not root.is_dir():
         raise DataError(f"there is no folder {root}.")
+    if resize is None and size == 227:
+        resize = 256
     if resize is not None and resize < size:
         raise InputError(f"resize must be at least size; got {resize} and {size}.")
     folders = [root, *(f for f in root.rglob("*") if f.is_dir())]

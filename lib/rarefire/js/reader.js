@@ -57,7 +57,7 @@ function render({ model, el }) {
   }
 
   // Empty places keep the page where it is while the slider moves.
-  const filled = (tiles, sheet) => [...tiles, ...Array.from({ length: sheet ? 8 - tiles.length : 0 }, () =>
+  const filled = (tiles, sheet, places) => [...tiles, ...Array.from({ length: sheet ? places - tiles.length : 0 }, () =>
     element("span", { style: `aspect-ratio:${sheet.tile.join("/")}` }))];
 
   const buttons = [];
@@ -88,7 +88,7 @@ function render({ model, el }) {
     ownBox.hidden = !category.own.length;
     const shown = category.own.slice(0, m);
     ownTitle.textContent = `${category.name}: ${m === 1 ? "the image that defines" : `${shown.length < m ? `${shown.length} of ` : ""}the ${m} images that define`} the ghosts`;
-    own.replaceChildren(...filled(shown.map((index, i) => tile(shelf.examples, index, `${category.name}, image ${i + 1}`)), shelf.examples));
+    own.replaceChildren(...filled(shown.map((index, i) => tile(shelf.examples, index, `${category.name}, image ${i + 1}`)), shelf.examples, category.own.length));
     const most = Math.max(...s.there.map(s.explained), 1e-9);
     const focused = root.contains(document.activeElement) && document.activeElement?.name === group;
     const wanted = s.there.map(component);
@@ -102,7 +102,7 @@ function render({ model, el }) {
     bars.hidden = !wanted.length;
     topTitle.textContent = wanted.length ? `Score highest on component ${s.component + 1} of the ghosts' activations`
       : ghosts ? "These ghosts fire for no image of the gallery" : "No ghosts: every feature fires for some image of the category, or for none at all";
-    top.replaceChildren(...filled(s.top.map(index => tile(shelf.pictures, index, shelf.names[index])), shelf.pictures));
+    top.replaceChildren(...filled(s.top.map(index => tile(shelf.pictures, index, shelf.names[index])), shelf.pictures, category.shape[2]));
     top.hidden = link.hidden = !s.top.length;
     control.textContent = s.control === s.control
       ? `As many random features explain ${percent(s.control)} of this component${s.control > 0.5 ? ": it says more about the gallery than about these ghosts." : "."}` : "";
