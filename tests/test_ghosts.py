@@ -45,7 +45,7 @@ def naive_find(inside, outside):
         others[j] = sum(1 for row in outside if row[j] > 0)
         for i, row in enumerate(inside):
             rest = [other[j] for k, other in enumerate(inside) if k != i]
-            alone[i] += bool(row[j] > 0 and not any(rest))
+            alone[i] += bool(row[j] > 0 and not any(rest) and others[j])
     ghost = [f == 0 and o > 0 for f, o in zip(fires, others, strict=True)]
     dead = [f == 0 and o == 0 for f, o in zip(fires, others, strict=True)]
     return {"fires": fires, "others": others, "alone": alone, "ghost": ghost, "dead": dead}
@@ -67,7 +67,7 @@ def test_a_toy_counted_by_hand():
     found = ghosts.find(TOY, [0, 1, 2])
     assert found.fires.tolist() == [3, 1, 1, 0, 0, 0, 2]
     assert found.others.tolist() == [1, 1, 0, 2, 1, 0, 1]
-    assert found.alone.tolist() == [1, 0, 1]
+    assert found.alone.tolist() == [1, 0, 0]
     assert (found.n_images, found.n_others, found.n_features) == (3, 2, 7)
     assert found.features.tolist() == [3, 4]
     assert np.flatnonzero(found.silent).tolist() == [3, 4, 5]
@@ -177,7 +177,7 @@ def test_what_is_printed():
     chance = found.chance()
     assert str(found) == (
         "3 images of the category, 2 others: 2 ghosts, 1 dead, of 7 features. For the next image of the "
-        f"category 22.2% of the ghosts would fire (estimate; at most {chance.high:.0%} at 95%; no single "
+        f"category 11.1% of the ghosts would fire (estimate; at most {chance.high:.0%} at 95%; no single "
         f"one for more than {chance.every:.0%} of such images)."
     )
     large = ghosts.find(np.tile([[1, 0, 0]], (1200, 1)), np.arange(1100), others=[[0, 1, 1]])
@@ -284,27 +284,27 @@ def test_errors_of_rarefaction(m):
 
 
 def naive_rate(inside, outside):
-    """Leave each image out: of the features silent for the rest, but not for all images, what fires."""
+    """Leave each image out: of the features silent for the rest, but not for all others, what fires."""
     shares = []
     for i, row in enumerate(inside):
         rest = [r for k, r in enumerate(inside) if k != i]
         counted = [
             j
             for j in range(inside.shape[1])
-            if not any(r[j] > 0 for r in rest) and (row[j] > 0 or any(r[j] > 0 for r in outside))
+            if not any(r[j] > 0 for r in rest) and any(r[j] > 0 for r in outside)
         ]
         shares.append(sum(row[j] > 0 for j in counted) / len(counted))
     return sum(shares) / len(shares)
 
 
 def test_chance_by_hand():
-    """Leaving out image 0 or 2, one of three ghosts fires for it; leaving out 1, none of two."""
+    """Leaving out image 0, one of three ghosts fires for it; leaving out 1 or 2, none of two."""
     chance = ghosts.find(TOY, [0, 1, 2]).chance()
-    assert chance.rate == pytest.approx(2 / 9, abs=1e-15)
+    assert chance.rate == pytest.approx(1 / 9, abs=1e-15)
     assert chance.every == pytest.approx(1 - (0.05 / 7) ** (1 / 3), abs=1e-15)
     assert chance.level == 0.95
     # Two images; one ghost, and one feature each that they alone make fire: one success of two.
-    chance = ghosts.find([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0, 1]).chance()
+    chance = ghosts.find([[1, 0, 0], [0, 1, 0], [1, 1, 1]], [0, 1]).chance()
     assert chance.rate == 0.5
     assert chance.high == pytest.approx(0.95**0.5, abs=1e-12)
 

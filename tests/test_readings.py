@@ -150,6 +150,7 @@ def test_what_the_ghosts_of_a_made_category_say(world, rng):
         "explained": (3, 10),
         "top": (3, 10, 8),
         "control": (3, 10),
+        "ceiling": (3, 10),
         "looks": (3, 10, 6),
         "dead": (),
         "chance": (3,),
@@ -228,12 +229,13 @@ def test_a_small_gallery_has_fewer_best_images(world):
     assert (found["top"][0, 4:] == -1).all()
 
 
-def test_the_control_is_one_where_random_features_are_the_ghosts(world):
-    """A category for which nothing fires: all living features are ghosts, however they are drawn."""
+def test_no_random_features_are_left_where_all_are_ghosts(world):
+    """A category for which nothing fires: there is nothing to compare its ghosts with."""
     category, gallery = world
     found = readings.read(np.zeros_like(category), gallery, at=[1, 12])
     assert found["ghosts"].tolist() == [38, 38]
-    np.testing.assert_allclose(found["control"], 1, atol=1e-9)
+    assert np.isnan(found["control"]).all()
+    assert np.isnan(found["ceiling"]).all()
 
 
 def test_the_control_tells_what_only_ghosts_say(rng):
@@ -254,16 +256,23 @@ def test_the_control_tells_what_only_ghosts_say(rng):
 
 
 def test_the_control_is_a_mean_over_draws(world):
+    """Of features that are no ghosts, without a common one while there are enough; adjusted R²."""
     category, gallery = world
-    draw = np.random.default_rng(3)
+    pool = np.random.default_rng(3).permutation(30)
     own = pca(gallery[:, 30:38])[0]
-    each = []
-    for _ in range(4):
-        other = pca(gallery[:, draw.choice(38, 8, replace=False)])[0]
-        fitted = other @ np.linalg.lstsq(other, own, rcond=None)[0]  # scores have mean 0
-        each.append(1 - ((own - fitted) ** 2).sum(axis=0) / (own**2).sum(axis=0))
-    found = readings.read(category, gallery, at=[12], draws=4, seed=3)["control"][0, :8]
-    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-9)
+    drawn = [pca(gallery[:, pool[np.arange(8 * d, 8 * d + 8) % 30]])[0] for d in range(3)]
+
+    def adjusted(wanted, given):
+        fitted = given @ np.linalg.lstsq(given, wanted, rcond=None)[0]  # scores have mean 0
+        missed = ((wanted - fitted) ** 2).sum(axis=0) / (wanted**2).sum(axis=0)
+        return np.maximum(0, 1 - missed * 59 / (59 - given.shape[1]))
+
+    found = readings.read(category, gallery, at=[12], seed=3)
+    expected = np.mean([adjusted(own, other) for other in drawn], axis=0)
+    np.testing.assert_allclose(found["control"][0, :8], expected, atol=1e-9)
+    pairs = [(drawn[0], drawn[2]), (drawn[1], drawn[0]), (drawn[2], drawn[1])]
+    expected = np.mean([adjusted(*pair) for pair in pairs], axis=0)
+    np.testing.assert_allclose(found["ceiling"][0, :8], expected, atol=1e-9)
 
 
 def test_without_draws_and_pictures_nothing_is_compared(world):
@@ -641,7 +650,7 @@ def test_every_category_is_read(made, collected):
         assert r["m"].tolist() == readings.steps(r.n_images)
         assert len(r.answer.arrays["m"]) == 16
         steps = len(r["m"])
-        for name in ("ghosts", "expected", "explained", "top", "control", "looks"):
+        for name in ("ghosts", "expected", "explained", "top", "control", "ceiling", "looks"):
             assert len(r[name]) == steps
         assert r["names"].tolist() == list(gallery.names)
         judged, other = np.isnan(r["auc"]).all(axis=1)
@@ -843,6 +852,7 @@ def test_shipped_readings_and_ensembles_need_no_data(own_cache):
         assert r["expected"][-1] == pytest.approx(r["ghosts"][-1])
         assert (r["top"] >= 0).all()
         assert np.isfinite(r["control"]).all()
+        assert np.isfinite(r["ceiling"]).all()
         assert len(r["first"]) == len(r["typical"]) == readings.TOP
     for images in ("mnist", "cifar10-jpg"):
         ensemble = readings.find_lenets(images)

@@ -453,5 +453,7 @@ def test_a_gallery_takes_masks_and_leaves_hidden_folders_out(pictures):
 
 def test_pictures_for_networks_of_227_pixels_are_scaled_to_256(pictures):
     assert stimuli.gallery(pictures, size=227).resize == 256
-    assert stimuli.gallery(pictures, size=227).digest == stimuli.gallery(pictures, size=227, resize=256).digest
+    assert (
+        stimuli.gallery(pictures, size=227).digest == stimuli.gallery(pictures, size=227, resize=256).digest
+    )
     assert stimuli.gallery(pictures, size=224).resize is None  # size × 256 / 224

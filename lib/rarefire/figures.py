@@ -66,6 +66,7 @@ COLOURS = {
     "entropy": "#aa4499",
     "ridge": "#4b3fae",
     "ghosts": "#9b2226",
+    "bound": "#5b5f97",
     "random mean": "#6b7000",
     "digits": "#009e73",
     "mnist": "#b8860b",

@@ -67,7 +67,8 @@ class Ghosts:
     n_images, n_others
         How many images there are of each.
     alone
-        ``(n_images,)``, how many features each image of the category, and no other of them, makes fire.
+        ``(n_images,)``, how many features each image of the category makes fire that no other of them
+        does: ghosts of the others, for they fire for some image outside.
     """
 
     fires: NDArray[np.int64]
@@ -141,9 +142,10 @@ class Ghosts:
         Notes
         -----
         `high` is Clopper and Pearson's bound with the sum of the images' shares for the number of
-        successes; shares vary less than yes and no do, so it is cautious. `every` follows from (1 − p)ⁿ, the
-        chance that a feature which fires for a share p of the images is missed by n of them, divided among
-        all features (Bonferroni): above it, none of them would be expected to pass for a ghost.
+        successes. Shares vary less than yes and no do, so it is cautious: in simulations, and for held-out
+        images of the book's networks, it failed far less often than the level allows. `every` follows from
+        (1 − p)ⁿ, the chance that a feature which fires for a share p of the images is missed by n of them,
+        divided among all features (Bonferroni): above it, none would be expected to pass for a ghost.
         """
         if not 0 < level < 1:
             raise InputError(f"level lies in (0, 1); got {level}.")
@@ -235,7 +237,7 @@ def find(embedding: Any, category: ArrayLike, *, others: Any = None) -> Ghosts:
             places += np.arange(seen, seen + len(own), dtype=np.float64) @ own
             seen += len(own)
             elsewhere += active[~mask[rows]].sum(axis=0)
-    alone = np.bincount(places[fires == 1].astype(np.int64), minlength=n)
+    alone = np.bincount(places[(fires == 1) & (elsewhere > 0)].astype(np.int64), minlength=n)
     return Ghosts(fires, elsewhere, n, int(sum(len(m) for _, m in sources)) - n, alone)
 
 
@@ -336,7 +338,7 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
     return Components(scores * np.where(origin > 0, -1, 1), values / (total or 1), chosen)
 
 
-def explained_by(scores: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+def explained_by(scores: ArrayLike, others: ArrayLike, *, adjusted: bool = False) -> NDArray[np.float64]:
     """R² of each column of `scores` from all columns of `others`, by least squares.
 
     The control for a reading: what of the ghosts' components as many random features show as well.
@@ -345,6 +347,9 @@ def explained_by(scores: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
     ----------
     scores, others
         ``(n_images, a)`` and ``(n_images, b)``, of the same images.
+    adjusted
+        For what b columns would explain by chance: 1 − (1 − R²)(n − 1)/(n − b − 1), at least 0. NaN where
+        there are not more than b + 1 images.
 
     Returns
     -------
@@ -362,7 +367,11 @@ def explained_by(scores: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
     left = wanted - given @ np.linalg.lstsq(given, wanted, rcond=None)[0] if given.size else wanted
     total = (wanted**2).sum(axis=0)
     varies = total > ROUNDING * (np.asarray(scores, dtype=np.float64) ** 2).sum(axis=0)
-    return np.asarray(np.clip(1 - (left**2).sum(axis=0) / np.where(varies, total, np.nan), 0, 1))
+    missed = (left**2).sum(axis=0) / np.where(varies, total, np.nan)
+    if adjusted:
+        free = len(wanted) - given.shape[1] - 1
+        missed *= (len(wanted) - 1) / free if free > 0 else np.nan
+    return np.asarray(np.clip(1 - missed, 0, 1))
 
 
 def _largest(covariance: NDArray[np.float64], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

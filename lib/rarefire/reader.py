@@ -281,7 +281,7 @@ def classes(
         if not len(rows):
             continue
         at = range(1, len(rows) + 1)
-        read[name] = readings.read(first[rows], embedding[~half], at=at, draws=1, seed=seed)
+        read[name] = readings.read(first[rows], embedding[~half], at=at, seed=seed)
         examples[name] = images.images[half][rows[: readings.TOP]]
     names = [images.class_names[label] for label in shown.labels]
     return Shelf(title, network, read, embedding.shape[1], names, examples, dict(enumerate(shown.images)))
@@ -311,7 +311,10 @@ def sheet_rows(
     rows: dict[str, tuple[NDArray[Any] | None, Sequence[str]]] = {}
     examples = (shelf.examples or {}).get(category)
     if examples is not None:
-        rows[f"{category}: images that define the ghosts"] = (
+        m = int(reading["m"][step])
+        examples = examples[:m]
+        few = f"{len(examples)} of " if len(examples) < m else ""
+        rows[f"{category}: {few}the {m} images that define the ghosts"] = (
             examples,
             [f"{category}, image {i + 1}" for i in range(len(examples))],
         )

@@ -61,7 +61,7 @@ _SPLITS = 20  # halves of a category
 N_COMPONENTS, TOP = 10, 8
 _PURE = 3  # components whose images are compared with labels
 _IMAGES = ("first", "typical")
-_BY_STEP = ("m", "ghosts", "expected", "explained", "top", "control", "looks")
+_BY_STEP = ("m", "ghosts", "expected", "explained", "top", "control", "ceiling", "looks")
 
 #: Categories of the photographs of Kriegeskorte et al. (2008), by the names that these give.
 CATEGORIES: dict[str, tuple[str, ...]] = {
@@ -110,7 +110,7 @@ def read(
     seen
         ``(n_gallery, 6)``, :func:`looks` of the gallery.
     draws
-        Of as many random features, for the control; 0 for none.
+        Of random features, for the control; 0 for none, and two at least for the ceiling.
     seed
         Of these.
 
@@ -121,8 +121,10 @@ def read(
         over which images (:meth:`rarefire.ghosts.Ghosts.rarefaction`); ``explained (S, 10)``, shares of
         variance, NaN where there is no such component, or images and ghosts are both more than
         :data:`rarefire.ghosts.MOST`; ``top (S, 10, 8)``, rows of the gallery that score highest, −1
-        there; ``control (S, 10)``, R² of each component's scores from ten components of as many random
-        features (:func:`rarefire.ghosts.explained_by`), mean over draws; ``looks (S, 10, 6)``,
+        there; ``control (S, 10)``, adjusted R² of each component's scores from ten components of as many
+        random features that are no ghosts (:func:`rarefire.ghosts.explained_by`; all of those that there
+        are, where these are fewer), mean over draws; ``ceiling (S, 10)``, the same of one draw from
+        another, which have no feature in common where there are enough; ``looks (S, 10, 6)``,
         Spearman's r of each component's scores with :data:`LOOKS`; ``dead`` and ``chance (3,)``, rate,
         high and every (:class:`rarefire.ghosts.Chance`) with all images.
     """
@@ -139,6 +141,7 @@ def read(
         "explained": np.full(shape, np.nan),
         "top": np.full((*shape, TOP), -1, dtype=np.int32),
         "control": np.full(shape, np.nan),
+        "ceiling": np.full(shape, np.nan),
         "looks": np.full((*shape, len(LOOKS)), np.nan),
         "dead": np.asarray(everything.dead.sum()),
         "chance": np.asarray(everything.chance()[:3]),
@@ -157,10 +160,17 @@ def read(
                 with np.errstate(invalid="ignore"):  # a look that does not vary
                     found["looks"][i, :k] = np.corrcoef(ranked.T)[:k, k:]
             if draws and k:
-                drawn = (rng.choice(alive, len(features), replace=False) for _ in range(draws))
-                others = (ghosts.components(gallery, which, n=N_COMPONENTS).scores for which in drawn)
-                r2 = [ghosts.explained_by(own.scores, scores) for scores in others]
-                found["control"][i, :k] = np.mean(r2, axis=0)
+                pool = rng.permutation(np.setdiff1d(alive, features))
+                count = min(len(features), len(pool))
+                places = [np.arange(d * count, (d + 1) * count) % max(1, len(pool)) for d in range(draws)]
+                others = [ghosts.components(gallery, pool[p], n=N_COMPONENTS).scores for p in places if count]
+                r2 = [ghosts.explained_by(own.scores, scores, adjusted=True) for scores in others]
+                found["control"][i, :k] = np.mean(r2, axis=0) if r2 else np.nan
+                if len(others) > 1 and len(pool) > count:
+                    pairs = [(others[d], others[d - 1]) for d in range(draws)]
+                    most = min(scores.shape[1] for scores in others)
+                    r2 = [ghosts.explained_by(one[:, :most], other, adjusted=True) for one, other in pairs]
+                    found["ceiling"][i, :most] = np.mean(r2, axis=0)
     return found
 
 
@@ -586,8 +596,8 @@ def measure_instance(
     dict
         ``m (M,)``, :func:`steps` up to the smallest class's half; ``dead``, features silent for the whole
         first half; ``expected (C, M)``, ghosts on average over which images; ``fires (C, M)``, the share of
-        the ghosts that fires for a held-out image of the class; ``high (C, M)``, the upper bound that
-        m images give (:class:`rarefire.ghosts.Chance`); ``auc (C, M, 5)`` by
+        the ghosts that fires for a held-out image of the class; ``rate``, ``high (C, M)``, the estimate and
+        the upper bound that m images give (:class:`rarefire.ghosts.Chance`); ``auc (C, M, 5)`` by
         :data:`rarefire.retrieval.QUERIES`; ``alike`` and ``own (C, M, 2)``, among the eight images that
         score highest on each of the first three components of the ghosts, and of as many random features:
         the share of pairs with one label, and the share that are of the class itself. NaN without ghosts.
@@ -606,6 +616,7 @@ def measure_instance(
         "dead": np.asarray((~alive).sum()),
         "expected": np.empty(shape),
         "fires": np.full(shape, np.nan),
+        "rate": np.full(shape, np.nan),
         "high": np.full(shape, np.nan),
         "auc": np.empty((*shape, len(QUERIES))),
         "alike": np.full((*shape, 2), np.nan),
@@ -625,7 +636,8 @@ def measure_instance(
                 continue
             found["fires"][c, i] = (second[inside][:, features] > 0).mean()
             if m > 1:
-                found["high"][c, i] = ghosts.find(first, rows[:m]).chance().high
+                chance = ghosts.find(first, rows[:m]).chance()
+                found["rate"][c, i], found["high"][c, i] = chance.rate, chance.high
             drawn = rng.choice(np.flatnonzero(alive), len(features), replace=False)
             for kind, which in enumerate((features, drawn)):
                 top = ghosts.components(second, which, n=_PURE).top(TOP)

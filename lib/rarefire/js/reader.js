@@ -81,7 +81,7 @@ function render({ model, el }) {
     count.textContent = `${ghosts.toLocaleString("en")} ghost${ghosts === 1 ? "" : "s"} after ${m} image${m === 1 ? "" : "s"}`;
     const share = percent(ghosts / shelf.p, ghosts / shelf.p < 0.1 ? 1 : 0), features = `${shelf.p.toLocaleString("en")} features`;
     const never = `${category.dead.toLocaleString("en")} ${ghosts ? "more " : ""}never fire.`;
-    const text = (ghosts ? `${share} of ${features}: silent for ${m === 1 ? "it" : "all of these"}, active for others. ` : `${features}. `) + never +
+    const text = (ghosts ? `${share} of ${features}: silent for ${m === 1 ? "it" : "all of these"}, active for some other. ` : `${features}. `) + never +
       (m === 1 ? " One image says little about a category." : "");
     said.textContent = text;
     many.input.setAttribute("aria-valuetext", `${m} of ${all} images: ${count.textContent}. ${text}`);
@@ -105,7 +105,7 @@ function render({ model, el }) {
     top.replaceChildren(...filled(s.top.map(index => tile(shelf.pictures, index, shelf.names[index])), shelf.pictures, category.shape[2]));
     top.hidden = link.hidden = !s.top.length;
     control.textContent = s.control === s.control
-      ? `As many random features explain ${percent(s.control)} of this component${s.control > 0.5 ? ": it says more about the gallery than about these ghosts." : "."}` : "";
+      ? `As many random features, none of them ghosts, explain ${percent(s.control)} of this component.` : "";
   }
 
   function table() {
