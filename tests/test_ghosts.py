@@ -331,7 +331,7 @@ def test_bounds_have_closed_forms(level):
         assert chance.every == pytest.approx(1 - ((1 - level) / 6) ** (1 / n), rel=1e-12)
         assert chance.level == level
     # Ten images, each with one of the eleven features: half of two ghosts each, five successes of ten.
-    chance = ghosts.find(np.eye(11), np.arange(10)).chance(level=level)
+    chance = ghosts.find(np.vstack([np.eye(11)[:10], np.ones(11)]), np.arange(10)).chance(level=level)
     assert chance.rate == 0.5
     assert stats.binom.cdf(5, 10, chance.high) == pytest.approx(1 - level, abs=1e-9)
 
@@ -539,7 +539,7 @@ def test_features_that_never_vary_have_no_components(value, n_images, dense, mon
 
 
 def test_too_many_features_of_too_many_images(rng, monkeypatch):
-    monkeypatch.setattr(ghosts, "_MOST", 12)
+    monkeypatch.setattr(ghosts, "MOST", 12)
     gallery = rng.random((14, 13))
     with pytest.raises(InputError, match="13 features of 14 images: one of the two may be at most 12. Take"):
         ghosts.components(gallery, np.arange(13))

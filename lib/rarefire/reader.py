@@ -314,7 +314,8 @@ def sheet_rows(
         m = int(reading["m"][step])
         examples = examples[:m]
         few = f"{len(examples)} of " if len(examples) < m else ""
-        rows[f"{category}: {few}the {m} images that define the ghosts"] = (
+        which = "the image that defines" if m == 1 else f"{few}the {m} images that define"
+        rows[f"{category}: {which} the ghosts"] = (
             examples,
             [f"{category}, image {i + 1}" for i in range(len(examples))],
         )
