@@ -366,7 +366,7 @@ def test_without_scripts_every_widget_is_a_figure(browser, html, page):
     figures = tab.locator("figure[data-widget]")
     assert figures.count() == ALIVE[page]
     for i in range(figures.count()):
-        assert figures.nth(i).locator("svg").first.is_visible()
+        assert figures.nth(i).locator("svg, img").first.is_visible()
         assert figures.nth(i).locator("figcaption").is_visible()
     context.close()
 
