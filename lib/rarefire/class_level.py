@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +26,8 @@ _VERSION = 2  # raise it when the same networks would give other numbers
 
 
 @dataclass(frozen=True)
-class ClassLevel:
-    """An ensemble's class means beside people's confusions.
-
-    Attributes
-    ----------
-    answers
-        One for each instance, with the arrays of :func:`curves`.
-    """
-
-    answers: tuple[store.Answer, ...]
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._stacked[name]
-
-    @cached_property
-    def _stacked(self) -> dict[str, NDArray[Any]]:
-        names = self.answers[0].arrays
-        return {name: np.stack([a.arrays[name] for a in self.answers]) for name in names}
+class ClassLevel(store.Ensemble):
+    """An ensemble's class means beside people's confusions; the arrays are those of :func:`curves`."""
 
     @property
     def images(self) -> str:
@@ -150,11 +130,6 @@ class ClassLevel:
                 )
         table = pd.DataFrame(rows)
         return table.assign(holm=inference.holm(table.p))
-
-    def stamp(self) -> str:
-        """Where the numbers come from: a sentence for a caption."""
-        facts = self.answers[0].provenance["facts"]
-        return f"{facts['network']} on {facts['stimuli']}, {len(self)} instances, {self.answers[0].origin}"
 
 
 def curves(

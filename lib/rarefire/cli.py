@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Embedding = Annotated[Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")]
+Weights = Annotated[
+    str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
+]
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
@@ -72,9 +77,7 @@ def main() -> None:
 @app.command("poz")
 @_readable
 def poz_command(
-    embedding: Annotated[
-        Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")
-    ],
+    embedding: Embedding,
     out: Annotated[Path, typer.Option(help="CSV with columns feature, poz, kind")],
     rare: Annotated[
         float, typer.Option(help="features with a greater share of zeros are rare", min=0, max=1)
@@ -96,9 +99,7 @@ def poz_command(
 @app.command("curve")
 @_readable
 def curve_command(
-    embedding: Annotated[
-        Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")
-    ],
+    embedding: Embedding,
     out: Annotated[Path, typer.Option(help="CSV with columns k, r, r2, n_images, poz")],
     human: Annotated[
         Path | None, typer.Option(help="square RDM, .npy or .csv; default: the full embedding's geometry")
@@ -170,9 +171,7 @@ def curve_command(
 @app.command()
 @_readable
 def explore(
-    embedding: Annotated[
-        Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")
-    ],
+    embedding: Embedding,
     out: Annotated[Path, typer.Option(help="the page, .html")],
     human: Annotated[Path | None, typer.Option(help="square RDM of these images, .npy or .csv")] = None,
     similarity: Annotated[bool, typer.Option("--similarity", help="the RDM holds similarities")] = False,
@@ -226,9 +225,7 @@ def people(
     ],
     out: Annotated[Path | None, typer.Option(help="CSV of the curves: view, k, low, high, …")] = None,
     network: Annotated[str, typer.Option(help="a torchvision classifier")] = "vgg19",
-    weights: Annotated[
-        str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
-    ] = "",
+    weights: Weights = "",
     layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "penultimate",
     size: Annotated[int, typer.Option(help="of the images, in pixels", min=16, max=2048)] = 224,
     images: Annotated[Path | None, typer.Option(help="folder of the images; of a file of ratings")] = None,
@@ -295,9 +292,7 @@ def people(
 @app.command("ghosts")
 @_readable
 def ghosts_command(
-    embedding: Annotated[
-        Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")
-    ],
+    embedding: Embedding,
     category: Annotated[Path, typer.Option(help="text: the category's images, a row number from 0 a line")],
     out: Annotated[Path, typer.Option(help="CSV with columns feature, kind (ghost, dead), others")],
     read: Annotated[
@@ -348,9 +343,7 @@ def embed(
     out: Annotated[Path, typer.Option(help="E.npy, (n_images, n_features) float32")],
     names: Annotated[Path | None, typer.Option(help="text: the image of each row, a line each")] = None,
     network: Annotated[str, typer.Option(help="a torchvision classifier")] = "vgg19",
-    weights: Annotated[
-        str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
-    ] = "",
+    weights: Weights = "",
     layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "penultimate",
     pooled: Annotated[bool, typer.Option(help="average a layer with positions over these")] = False,
     size: Annotated[int, typer.Option(help="of the images, in pixels", min=16, max=2048)] = 224,
@@ -492,9 +485,7 @@ def readings_command(
         Path | None, typer.Option(help="folder of pictures to look through; default: those on this machine")
     ] = None,
     network: Annotated[str, typer.Option(help="a torchvision classifier, for photographs")] = "squeezenet1_0",
-    weights: Annotated[
-        str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
-    ] = "",
+    weights: Weights = "",
     layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "features",
     size: Annotated[int, typer.Option(help="of the photographs, in pixels", min=16, max=2048)] = 227,
     recompute: Annotated[bool, typer.Option(help="leave the results shipped with the book aside")] = False,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,6 @@ from rarefire.stimuli import Gallery
 __all__ = [
     "CATEGORIES",
     "LOOKS",
-    "Ensemble",
     "Reading",
     "collect",
     "find",
@@ -498,34 +496,6 @@ def retrieved(readings: Sequence[Reading]) -> pd.DataFrame:
 # --- an ensemble ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Ensemble:
-    """Independently trained networks, measured.
-
-    Attributes
-    ----------
-    answers
-        One for each instance, with the arrays of :func:`measure_instance`.
-    """
-
-    answers: tuple[store.Answer, ...]
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._stacked[name]
-
-    @cached_property
-    def _stacked(self) -> dict[str, NDArray[Any]]:
-        return {name: np.stack([a.arrays[name] for a in self.answers]) for name in self.answers[0].arrays}
-
-    def stamp(self) -> str:
-        """Where the numbers come from: a sentence for a caption."""
-        facts = self.answers[0].provenance["facts"]
-        return f"{facts['network']} on {facts['stimuli']}, {len(self)} instances, {self.answers[0].origin}"
-
-
 def lenets(
     images: str,
     *,
@@ -533,7 +503,7 @@ def lenets(
     seeds: Sequence[int],
     use_shipped: bool = True,
     progress: bool = True,
-) -> Ensemble:
+) -> store.Ensemble:
     """Measure an ensemble; compute only what is neither shipped nor cached.
 
     Parameters
@@ -545,6 +515,11 @@ def lenets(
         Whether the results shipped with the book count.
     progress
         Show a progress bar.
+
+    Returns
+    -------
+    Ensemble
+        With the arrays of :func:`measure_instance`.
     """
     images = stimuli.cifar10_variant() if images == "cifar10" else images
     facts = {
@@ -564,14 +539,14 @@ def lenets(
                 return measure_instance(features, test.labels, seed=instance.seed)
 
             answers[instance.seed] = store.recall("ghosts", facts[instance.seed], compute, use_shipped=False)
-    return Ensemble(tuple(answer for answer in answers.values() if answer is not None))
+    return store.Ensemble(tuple(answer for answer in answers.values() if answer is not None))
 
 
-def find_lenets(images: str, *, network: str = "lenet5") -> Ensemble | None:
+def find_lenets(images: str, *, network: str = "lenet5") -> store.Ensemble | None:
     """What is shipped for these images and this network; needs no data."""
     current = {"stimuli": images, "network": network, "ghosts_version": _VERSION}
     known = [a for a in store.shipped("ghosts") if current.items() <= a.provenance["facts"].items()]
-    return Ensemble(tuple(known)) if known else None
+    return store.Ensemble(tuple(known)) if known else None
 
 
 def measure_instance(

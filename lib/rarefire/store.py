@@ -23,7 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +36,7 @@ from rarefire.errors import DataError, RarefireWarning
 
 __all__ = [
     "Answer",
+    "Ensemble",
     "array_digest",
     "atomic_write",
     "cache_dir",
@@ -240,6 +241,35 @@ class Answer:
         how = "recorded run" if self.source == "shipped" else "computed on this machine"
         made = f"rarefire {versions['rarefire']}, torch {versions['torch']}, {self.provenance['date']}"
         return f"{how}; {made}"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Answers to one question about independently trained networks.
+
+    Attributes
+    ----------
+    answers
+        One for each instance.
+    """
+
+    answers: tuple[Answer, ...]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """One of the arrays, with the instances as its first axis."""
+        return self._stacked[name]
+
+    @cached_property
+    def _stacked(self) -> dict[str, NDArray[Any]]:
+        return {name: np.stack([a.arrays[name] for a in self.answers]) for name in self.answers[0].arrays}
+
+    def stamp(self) -> str:
+        """Where the numbers come from: a sentence for a caption."""
+        facts = self.answers[0].provenance["facts"]
+        return f"{facts['network']} on {facts['stimuli']}, {len(self)} instances, {self.answers[0].origin}"
 
 
 def provenance(question: str, facts: Mapping[str, Any]) -> dict[str, Any]:
