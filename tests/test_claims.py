@@ -1,14 +1,20 @@
 """Claims, verdicts, and the record of our own runs."""
 
+import csv
+import json
 import math
+import re
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from rarefire import claims, rdm
-from rarefire.errors import DataError, InputError, UnknownNameError
+from rarefire import claims
+from rarefire.errors import DataError, UnknownNameError
 
-CLAIM = claims.Claim("x", "c", "w", ".4", "share", 0.3, 0.5, 0.1, 1.0)
+ROOT = Path(__file__).resolve().parents[1]
+CLAIM = claims.Claim(
+    "x", "group", "title", "c", "w", ".4", ("mnist",), "share", "median", 0.3, 0.5, 0.1, 1.0, "f", ""
+)
 
 
 @pytest.mark.parametrize(
@@ -27,37 +33,121 @@ def test_verdicts_at_and_around_the_bounds(value, expected):
     assert claims.verdict(CLAIM, value) == expected
 
 
-def test_the_papers_claims_are_complete_and_nested():
+def test_all_verdicts_are_listed_from_the_best_on():
+    found = [claims.verdict(CLAIM, value) for value in (0.4, 0.2, 0.0)]
+    assert list(claims.VERDICTS) == [*found, claims.UNDEFINED, claims.UNTESTED]
+
+
+def test_the_papers_claims_are_complete():
     known = claims.claims()
     assert {"poz-80", "r2-at-80", "r2-at-30", "rare-20", "rare-max", "worked-ab"} <= set(known)
-    for claim in known.values():
-        assert claim.claim
-        assert claim.where
-        assert claim.reading
+    groups = ["networks", "geometry", "example", "people", "ghosts"]
+    assert list(dict.fromkeys(claim.group for claim in known.values())) == groups  # each in one piece
+    for name, claim in known.items():
+        assert claim.id == name
+        assert re.fullmatch("[a-z0-9-]+", name)  # part of an anchor
+        for text in (claim.title, claim.claim, claim.where, claim.value, claim.reading):
+            assert text == text.strip() != "", name
+        assert claim.scope, name
+        assert claim.direction_low <= claim.low <= claim.high <= claim.direction_high
 
 
-def test_the_worked_example_gets_its_verdicts():
-    example = np.array(
-        [[0.91, 0.76, 0.3, 0.7, 0.9, 0], [0.4, 0.7, 0.6, 0.3, 0.7, 0], [0.02, 0.4, 0.9, 0.2, 0.2, 0]]
+def test_what_the_book_shows_of_a_claim_is_where_it_says():
+    for claim in claims.claims().values():
+        page, kind, name = re.fullmatch(
+            r"notebooks/(\w+)\.html#(figure|table)-([a-z0-9-]+)", claim.figure
+        ).groups()
+        notebook = ROOT / "notebooks" / f"{page}.ipynb"
+        assert notebook.is_file(), claim.id
+        source = "".join("".join(c["source"]) for c in json.loads(notebook.read_text("utf-8"))["cells"])
+        assert f'name="{name}"' in source, (claim.id, kind)
+
+
+def test_what_cannot_be_tested_says_what_is_missing():
+    missing = {claim.id for claim in claims.claims().values() if claim.missing}
+    assert {"human-20", "human-lower"} <= missing
+    assert not any(id_.startswith(("worked", "poz", "rare", "r2")) for id_ in missing)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ("mnist", True),
+        ("mnist-wide", True),
+        ("cifar10-jpg", True),
+        ("cifar10-jpg-wide", True),
+        ("cifar10: some", True),
+        ("mnistx", False),
+        ("digits", False),
+        ("cifar1", False),
+        ("a-mnist", False),
+        ("", False),
+    ],
+)
+def test_a_claim_is_about_forms_of_its_image_sets(images, expected):
+    assert claims.claims()["poz-80"].is_about(images) is expected
+
+
+def test_a_claim_on_one_set_is_not_about_the_other():
+    assert not claims.claims()["r2-at-30"].is_about("mnist")
+    assert claims.claims()["r2-at-30"].is_about("cifar10-jpg")
+
+
+def _file(path, **changes):
+    """A file with one claim; without a column where the change is None."""
+    row = {
+        "id": "a", "group": "g", "title": "t", "claim": " c ", "where": "w", "value": "1", "scope": "x  y",
+        "reading": "r", "statistic": "median", "low": "0.3", "high": "0.5", "direction_low": "0",
+        "direction_high": "1", "figure": "f", "missing": "",
+    }  # fmt: skip
+    row = {name: value for name, value in (row | changes).items() if value is not None}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerow(row)
+    return path
+
+
+def test_claims_of_another_file(tmp_path):
+    (found,) = claims.claims(_file(tmp_path / "own.csv")).values()
+    expected = claims.Claim(
+        "a", "g", "t", "c", "w", "1", ("x", "y"), "r", "median", 0.3, 0.5, 0.0, 1.0, "f", ""
     )
-    ab, ac, bc = 1 - rdm.rdm(example)
-    found = claims.scorecard([("worked-ab", "–", ab), ("worked-bc", "–", bc), ("worked-ac", "–", ac)])
-    assert found["verdict"].tolist() == [claims.REPRODUCED] * 3
+    assert found == expected
 
 
-def test_scorecard_takes_the_median_of_what_is_defined():
-    found = claims.scorecard(
-        [("poz-80", "digits", [0.35, 0.45, 0.4, np.nan]), ("rare-20", "digits", [np.nan])]
-    )
-    assert found["ours"][0] == pytest.approx(0.4)
-    assert found["undefined"].tolist() == [1, 1]
-    assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNTESTED]
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"high": "0.2"}, "the ranges of 'a' are not nested"),
+        ({"direction_low": "0.31"}, "the ranges of 'a' are not nested"),
+        ({"direction_high": "0.49"}, "the ranges of 'a' are not nested"),
+        ({"low": "nan"}, "the ranges of 'a' are not nested"),
+        ({"statistic": "mean"}, "'a' is on the 'median' or the 'largest'"),
+        ({"statistic": ""}, "'a' is on the 'median' or the 'largest'"),
+        ({"figure": None}, r"lacks a column or a number \('figure'\)"),
+        ({"scope": None}, r"lacks a column or a number \('scope'\)"),
+        ({"direction_high": None}, r"lacks a column or a number \('direction_high'\)"),
+        ({"low": "much"}, "lacks a column or a number"),
+    ],
+)
+def test_a_file_of_claims_must_be_whole(tmp_path, changes, message):
+    path = _file(tmp_path / "bad.csv", **changes)
+    with pytest.raises(DataError, match=message) as raised:
+        claims.claims(path)
+    assert str(path) in str(raised.value)
 
 
-def test_a_verdict_is_withheld_where_most_instances_are_undefined():
-    half, fewer = [0.4, 0.4, np.nan, np.nan], [0.4, np.nan, np.nan]
-    found = claims.scorecard([("poz-80", "a", half), ("poz-80", "b", fewer)])
-    assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNDEFINED]
+def test_a_torn_file_of_claims_and_none(tmp_path):
+    path = _file(tmp_path / "torn.csv")
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(DataError, match="lacks a column or a number"):
+        claims.claims(path)
+    with pytest.raises(DataError, match="no file of claims at .*none.csv"):
+        claims.claims(tmp_path / "none.csv")
+
+
+# --- beside what was measured --------------------------------------------------------------------
 
 
 def test_check_recorded(tmp_path):
@@ -68,19 +158,3 @@ def test_check_recorded(tmp_path):
     assert found["same"].tolist() == [False, True]
     with pytest.raises(UnknownNameError, match="no recorded number 'c'. There are: a, b"):
         claims.check_recorded({"c": 1.0}, path=file)
-
-
-def test_errors(tmp_path):
-    with pytest.raises(UnknownNameError, match="no claim 'poz-8'. There are: poz-80"):
-        claims.scorecard([("poz-8", "digits", [0.1])])
-    with pytest.raises(InputError, match=r"one value per instance, got shape \(2, 2\)"):
-        claims.scorecard([("poz-80", "digits", np.ones((2, 2)))])
-    with pytest.raises(DataError, match="no file of claims"):
-        claims.claims(tmp_path / "none.csv")
-    head = "id,claim,where,value,reading,low,high,direction_low,direction_high\n"
-    (tmp_path / "bad.csv").write_text(head + "a,c,w,1,r,0.5,0.3,0,1\n")
-    with pytest.raises(DataError, match="the ranges of 'a' are not nested"):
-        claims.claims(tmp_path / "bad.csv")
-    (tmp_path / "torn.csv").write_text(head + "a,c,w,1,r,0.5\n")
-    with pytest.raises(DataError, match="lacks a column or a number"):
-        claims.claims(tmp_path / "torn.csv")

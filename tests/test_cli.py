@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ from rarefire import (
     store,
     studies,
     training,
+    variations,
 )
+from rarefire.errors import InputError
 
 PROGRAM = Path(sys.executable).with_name("rarefire")
 SQUEEZENET = ["--network", "squeezenet1_0", "--weights", "weights.pth", "--size", "64"]
@@ -42,6 +45,7 @@ def test_help_lists_the_commands():
     done = run("--help")
     assert done.returncode == 0
     assert re.search(r"study .*Train and measure", done.stdout)
+    assert re.search(r"variations .*Vary the recipe", done.stdout)
     assert re.search(r"book .*Execute the chapters", done.stdout)
     assert re.search(r"curve .*R² of the first k features", done.stdout)
     assert run().stdout == done.stdout
@@ -540,6 +544,144 @@ def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):
     assert arrays["poz_test"].shape == (1, 84)
     assert stamp["facts"][0]["seed"] == 0
     assert stamp["versions"]["torch"]
+    # Beside it, what travels in the book: a sample of its features, and its weights.
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == [
+        "out-sample.npz",
+        "out-weights.npz",
+        "out.npz",
+    ]
+    sample, _ = store._read(tmp_path / "out-sample.npz")
+    assert sample["embedding"].shape[2] == 84
+    weights, stamp = store._read(tmp_path / "out-weights.npz")
+    assert stamp["question"] == "weights"
+    assert weights["fc3.bias"].shape == (1, 3)
+
+
+@pytest.fixture
+def one_epoch(own_cache, monkeypatch):
+    """Digits, trained for a moment."""
+    monkeypatch.setitem(training.RECIPES, "digits", training.Recipe(batch_size=64, max_epochs=1))
+    studies._ensemble_facts.cache_clear()
+    yield
+    studies._ensemble_facts.cache_clear()
+
+
+def elsewhere(monkeypatch, tmp_path):
+    """Another machine: what was shipped is there, what was cached is not, and nothing can be trained."""
+
+    def train(*_, **__):
+        raise InputError("it would train")
+
+    monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
+    monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "none"))
+    monkeypatch.setattr(training, "train", train)
+
+
+def test_a_study_ships_weights_and_samples_with_it(one_epoch, tmp_path, monkeypatch):
+    path = tmp_path / "data" / "results" / "digits-lenet5.npz"
+    arguments = ["study", "digits", "--instances", "2", "--jobs", "1"]
+    done = CliRunner().invoke(cli.app, [*arguments, "--ship", str(path)])
+    assert done.exit_code == 0, done.output
+    assert f"written: {path}" in done.stdout
+    (instance,) = training.train("digits", seeds=[0], progress=False)
+    test = stimuli.load("digits", "test")
+    expected = embeddings.extract(instance.network(), test)
+
+    elsewhere(monkeypatch, tmp_path)
+    assert studies.find("digits").sources == {"shipped": 2}
+    np.testing.assert_array_equal(embeddings.extract(studies.trained("digits", seed=0), test), expected)
+    for seed in (0, 1):
+        assert studies.sample("digits", seed=seed)["embedding"].shape == (100, 84)
+    shipped = studies.sample("digits", seed=0)
+    np.testing.assert_allclose(shipped["embedding"], expected[shipped["rows"]], rtol=1e-3, atol=1e-4)
+    again = CliRunner().invoke(cli.app, arguments)
+    assert (again.exit_code, again.stdout.splitlines()[1:]) == (0, done.stdout.splitlines()[1:-1])
+    assert "2 instances, 2 shipped with the book" in again.stdout
+
+
+def test_a_study_of_another_form_ships_its_numbers_alone(one_epoch, tmp_path):
+    path = tmp_path / "out.npz"
+    arguments = ["study", "digits", "--network", "lenet5-half", "--instances", "1", "--ship", str(path)]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0, done.output
+    assert [found.name for found in tmp_path.glob("*.npz")] == ["out.npz"]
+    assert store._read(path)[0]["poz_test"].shape == (1, 42)
+
+
+# --- variations of the recipe --------------------------------------------------------------------
+
+
+@pytest.fixture
+def short(own_cache, monkeypatch):
+    """Variations of the recipe with two epochs each."""
+    for name, variation in variations.VARIATIONS.items():
+        changed = replace(variation, changes={**variation.changes, "max_epochs": 2})
+        monkeypatch.setitem(variations.VARIATIONS, name, changed)
+
+
+def test_variations_are_tabulated_and_shipped(short, tmp_path, monkeypatch):
+    path = tmp_path / "data" / "results" / "digits-variations.npz"
+    arguments = ["variations", "digits", "sgd", "--instances", "1", "--jobs", "1"]
+    done = CliRunner().invoke(cli.app, [*arguments, "--ship", str(path)])
+    assert done.exit_code == 0, done.output
+    title, head, row, last = done.stdout.splitlines()
+    assert title == "digits, medians of 1 instances"
+    assert last == f"written: {path}"
+    assert head.split() == ["name", "recipe", "epochs", "accuracy", "PoZ", ">", "80", "%", "never", "fire"]
+
+    elsewhere(monkeypatch, tmp_path)
+    found = variations.find("digits", seeds=[0])
+    assert list(found) == ["sgd"]
+    (answer,) = found["sgd"].answers
+    assert answer.source == "shipped"
+    assert answer.provenance["facts"]["recipe"]["optimizer"] == "sgd"
+    arrays = answer.arrays
+    over_80 = arrays["over"][80]  # thresholds are 0, .01, …
+    numbers = [arrays["epochs"], arrays["accuracy"], over_80, arrays["dead"]]
+    assert row.split() == ["sgd", "SGD", "with", "momentum", *(f"{number:.3f}" for number in numbers)]
+    assert arrays["epochs"] == 2
+
+    # What is shipped is not computed again, unless it is asked for.
+    again = CliRunner().invoke(cli.app, arguments)
+    assert (again.exit_code, again.stdout.splitlines()) == (0, [title, head, row])
+    anew = CliRunner().invoke(cli.app, [*arguments, "--recompute"])
+    assert anew.exit_code == 1
+    assert "rarefire: it would train" in anew.stderr
+
+
+def test_every_variation_is_asked_for_unless_some_are_named(short, tmp_path, monkeypatch):
+    asked = []
+
+    def run(images, names, **options):
+        asked.append((images, list(names), list(options["seeds"]), options["use_shipped"]))
+        return {}
+
+    monkeypatch.setattr(variations, "run", run)
+    for arguments in (["mnist"], ["digits", "half", "l2", "--instances", "5", "--recompute"]):
+        CliRunner().invoke(cli.app, ["variations", *arguments])
+    assert asked == [
+        ("mnist", list(variations.VARIATIONS), [0, 1, 2], True),
+        ("digits", ["half", "l2"], [0, 1, 2, 3, 4], False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "status"),
+    [
+        (["digits", "sdg"], "there is no variation 'sdg'. There are: sgd, ", 1),
+        (["digits", "sgd", "sdg"], "there is no variation 'sdg'. There are: sgd, ", 1),  # before it trains
+        (["minst", "sgd"], "there is no image set 'minst'. There are: mnist", 1),
+        (["digits", "sgd", "--instances", "0"], "Invalid value for '--instances'", 2),
+        ([], "Missing argument 'images'", 2),
+    ],
+)
+def test_errors_of_variations(short, tmp_path, monkeypatch, capsys, arguments, message, status):
+    elsewhere(monkeypatch, tmp_path)
+    found = said_wrong(monkeypatch, capsys, "variations", *arguments)
+    assert found[0] == status
+    assert message in found[1]
+    if "variation " in message:
+        assert all(name in found[1] for name in variations.VARIATIONS)
 
 
 @pytest.mark.browser

@@ -285,6 +285,114 @@ def test_another_embedding_as_reference(embedding, rng, monkeypatch, way):
         curves.geometry_curve(embedding, np.arange(24), reference=other[:39])
 
 
+# --- silenced, not removed -----------------------------------------------------------------------
+
+
+def naive_silenced_curve(embedding, order):
+    """Correlations of whole vectors in which the features outside the first k are 0."""
+    found, left = [], []
+    for k in range(1, embedding.shape[1] + 1):
+        kept = np.zeros_like(embedding)
+        kept[:, order[:k]] = embedding[:, order[:k]]
+        has = np.array([any(row) for row in kept])
+        left.append(int(has.sum()))
+        pairs = np.triu_indices(left[-1], 1)
+        if left[-1] < 3:
+            found.append(np.nan)
+            continue
+        a, b = np.corrcoef(kept[has])[pairs], np.corrcoef(embedding[has])[pairs]
+        found.append(np.corrcoef(a, b)[0, 1] if np.ptp(a) > 1e-9 else np.nan)
+    return np.array(found), np.array(left)
+
+
+@pytest.mark.parametrize("first", ["low", "high"])
+def test_silenced_curve_equals_the_long_way_at_every_k(embedding, first, monkeypatch):
+    order = poz.order(poz.poz(embedding), first=first)
+    expected, left = naive_silenced_curve(embedding, order)
+    for _ in range(2):
+        found = curves.silenced_curve(embedding, order)
+        np.testing.assert_allclose(found.r, expected, atol=1e-9)
+        np.testing.assert_array_equal(found.n_images, left)
+        over_images(monkeypatch)
+    assert left.min() < 40  # images that fire for none of the first features are left out, and counted
+    assert found.r[-1] == pytest.approx(1, abs=1e-12)
+    assert found.fraction.tolist() == [k / 24 for k in range(1, 25)]
+
+
+def test_silenced_curve_of_a_real_network_is_exact(trained):
+    """In single precision, as embeddings come."""
+    network, test = trained
+    embedding = embeddings.extract(network, test)
+    order = poz.order(poz.poz(embedding), first="high")
+    expected, left = naive_silenced_curve(embedding.astype(float), order)
+    found = curves.silenced_curve(embedding, order)
+    np.testing.assert_allclose(found.r, expected, atol=1e-9)
+    np.testing.assert_array_equal(found.n_images, left)
+
+
+def test_silencing_is_neither_removing_nor_leaving_out_the_mean(embedding):
+    order = poz.order(poz.poz(embedding))
+    silenced = curves.silenced_curve(embedding, order).r[2:20]
+    for metric in ("correlation", "cosine"):
+        removed = curves.geometry_curve(embedding, order, metric=metric).r[2:20]
+        assert np.abs(silenced - removed).min() > 1e-6, metric
+
+
+def test_for_the_cosine_silencing_is_removing(embedding):
+    order = poz.order(poz.poz(embedding))
+    removed = curves.geometry_curve(embedding, order, metric="cosine", k=[3, 11, 20]).r
+    for k, r in zip((3, 11, 20), removed, strict=True):
+        kept = embedding.copy()
+        kept[:, order[k:]] = 0
+        has = kept.any(axis=1)
+        pairs = np.triu_indices(int(has.sum()), 1)
+        a, b = (similarity(x[has], "cosine")[pairs] for x in (kept, embedding))
+        assert r == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-9)
+
+
+def test_features_that_never_fire_change_nothing_when_silenced(embedding):
+    """Wherever in the order they come; removed ones do change a Pearson correlation."""
+    rates = poz.poz(embedding)
+    alive, dead = poz.order(rates)[:-2], np.flatnonzero(rates == 1)
+    assert len(dead) == 2
+    last = curves.silenced_curve(embedding, [*alive, *dead])
+    first = curves.silenced_curve(embedding, [*dead, *alive])
+    among = curves.silenced_curve(embedding, [*alive[:9], *dead, *alive[9:]])
+    np.testing.assert_allclose(first.r[2:], last.r[:-2], atol=1e-12)
+    np.testing.assert_array_equal(first.n_images[2:], last.n_images[:-2])
+    np.testing.assert_allclose(among.r[[9, 10]], last.r[8], atol=1e-12)
+    np.testing.assert_allclose(last.r[-3:], 1, atol=1e-12)
+    assert np.isnan(first.r[:2]).all()
+    assert first.n_images[:2].tolist() == [0, 0]
+    removed = curves.geometry_curve(embedding, [*alive[:9], *dead, *alive[9:]]).r
+    assert abs(removed[10] - removed[8]) > 1e-6
+
+
+def test_silenced_curve_at_chosen_steps_and_of_every_source(embedding, tmp_path):
+    order = poz.order(poz.poz(embedding))
+    whole = curves.silenced_curve(embedding, order)
+    np.save(tmp_path / "e.npy", embedding)
+    for source in (embedding, embedding.tolist(), np.load(tmp_path / "e.npy", mmap_mode="r")):
+        some = curves.silenced_curve(source, order.tolist(), k=[24, 5, 9, 5])
+        assert some.k.tolist() == [5, 9, 24]
+        assert some.n_features == 24
+        np.testing.assert_allclose(some.r, whole.r[[4, 8, 23]], atol=1e-12)
+        np.testing.assert_array_equal(some.n_images, whole.n_images[[4, 8, 23]])
+
+
+def test_images_that_say_nothing_are_left_out_when_silenced(rng):
+    """Of six images, two fire only for the last feature, and one not at all."""
+    embedding = rng.random((6, 4)) + 0.5
+    embedding[4:, :3] = 0
+    embedding[0] = 0
+    found = curves.silenced_curve(embedding, np.arange(4))
+    assert found.n_images.tolist() == [3, 3, 3, 5]
+    pairs = np.triu_indices(3, 1)
+    kept = embedding * [1, 1, 0, 0]
+    a, b = (np.corrcoef(x[1:4])[pairs] for x in (kept, embedding))
+    assert found.r[1] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-9)
+
+
 # --- against an RDM ------------------------------------------------------------------------------
 
 
@@ -344,6 +452,7 @@ def test_inputs_are_not_modified(embedding, rng):
     kept = human.copy()
     curves.rdm_curve(embedding, human, np.arange(24))
     curves.geometry_curve(embedding, np.arange(24))
+    curves.silenced_curve(embedding, np.arange(24))
     np.testing.assert_array_equal(embedding, before)
     np.testing.assert_array_equal(human, kept)
 
@@ -381,6 +490,12 @@ def test_errors_of_rdms(embedding, human, message):
         (lambda e: curves.geometry_curve(e, np.arange(24), k=[2.5]), r"in whole numbers; got \[2.5\]"),
         (lambda e: curves.geometry_curve(e, np.arange(24), k=[]), r"k must lie between 1 and 24, .*got \[\]"),
         (lambda e: curves.geometry_curve(e, np.arange(24), metric="euclidean"), "got 'euclidean'"),
+        (lambda e: curves.silenced_curve(e, np.arange(23)), "each of the 24 feature indices once"),
+        (lambda e: curves.silenced_curve(e, [0] * 24), "each of the 24 feature indices once"),
+        (lambda e: curves.silenced_curve(e, np.arange(24), k=[0, 3]), "k must lie between 1 and 24"),
+        (lambda e: curves.silenced_curve(e, np.arange(24), k=[25]), "k must lie between 1 and 24"),
+        (lambda e: curves.silenced_curve(e[:2], np.arange(24)), "at least three images; got 2"),
+        (lambda e: curves.silenced_curve(np.where(e > 2, np.nan, e), np.arange(24)), "NaN or infinite"),
         (lambda e: curves.class_curve(e, [0, 1] * 20, np.arange(24)), "at least three classes; got 2"),
         (lambda e: curves.class_curve(e, [0, 1], np.arange(24)), r"labels must be \(40,\)"),
     ],

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -10,8 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rarefire import figures
+from rarefire import claims, figures, scorecard
 from rarefire.errors import DataError, InputError, UnknownNameError
+from rarefire.scorecard import Finding
 
 
 @pytest.fixture
@@ -297,3 +299,344 @@ def test_a_contact_sheet_needs_a_name_for_each_image(names):
     rows = {"fine": (None, ["x"]), "ghosts": (np.zeros((2, 1, 4, 4)), names)}
     with pytest.raises(InputError, match=f"'ghosts' has 2 images and {len(names)} names"):
         figures.contact_sheet(rows, name="x", caption="c", numbers=pd.DataFrame({"a": [1]}))
+
+
+def test_strips_draw_every_value_where_it_is(rng):
+    rows = {
+        "usual": {"digits": rng.uniform(size=5), "mnist": rng.uniform(size=4)},
+        "only one set": {"mnist": [0.9, 0.1, 0.4]},
+        "another first": {"cifar10": [0.2], "digits": [0.3, 0.6]},
+    }
+    figure, numbers = figures.strips(rows, xlabel="share", band=(0.3, 0.5))
+    (axes,) = figure.axes
+    given = [(title, name, np.asarray(v)) for title, row in rows.items() for name, v in row.items()]
+    ticks = [line for line in axes.lines if line.get_marker() == "|"]
+    assert len(ticks) == len(axes.lines) == len(axes.collections) == len(given)
+    places = {}
+    for (title, name, values), dots, tick in zip(given, axes.collections, ticks, strict=True):
+        x, y = np.asarray(dots.get_offsets()).T
+        np.testing.assert_allclose(x, values)
+        assert len(set(y)) == 1
+        assert tick.get_xdata() == pytest.approx([np.median(values)])
+        assert tick.get_ydata() == pytest.approx(y[:1])
+        assert mpl.colors.to_hex(dots.get_facecolor()[0]) == tick.get_color() == figures.COLOURS[name]
+        places[title, name] = y[0]
+    # Rows from the top, at their names; in each row every set at its own height, also where one is absent.
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(rows)
+    bottom, top = axes.get_ylim()
+    assert bottom > max(places.values())
+    assert top < min(places.values())
+    offsets = {}
+    for (title, name), y in places.items():
+        row = axes.get_yticks()[list(rows).index(title)]
+        assert abs(y - row) < 0.5
+        offsets.setdefault(name, set()).add(round(y - row, 9))
+    assert all(len(seen) == 1 for seen in offsets.values())
+    heights = [*offsets["digits"], *offsets["mnist"], *offsets["cifar10"]]  # in the order in which they come
+    assert heights == sorted(set(heights))
+    assert axes.get_xlabel() == "share"
+    (band,) = axes.patches
+    assert (band.get_x(), band.get_width()) == pytest.approx((0.3, 0.2))
+    assert numbers.columns.tolist() == ["row", "group", "value"]
+    expected = [(title, name, value) for title, name, values in given for value in values]
+    assert list(numbers.itertuples(index=False, name=None)) == expected
+    page = figures.show(figure, name="recipes", alt="a", caption="c", numbers=numbers).data
+    assert "only one set" in page
+
+
+def test_strips_without_a_band_and_of_another_width():
+    figure, _ = figures.strips({"a": {"low": [1, 2, 9]}}, xlabel="x", width=3)
+    assert not figure.axes[0].patches
+    assert figure.get_figwidth() == 3
+    assert figure.axes[0].lines[0].get_xdata() == [2]
+    wide, _ = figures.strips({name: {"low": [1]} for name in "abcdefgh"}, xlabel="x")
+    assert wide.get_figheight() > 3 * figure.get_figheight() / 2
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def cards(findings, *, places=None, renamed=None, **options):
+    """The page of some findings, as a tree, and the scorecard."""
+    card = scorecard.verdicts(findings)
+    if renamed:
+        card["images"] = card["images"].replace(renamed)
+    given = {"name": "verdicts", "caption": "Finding <em>one</em>."} | options
+    page = figures.verdict_cards(card, places=places or {}, **given)
+    return ElementTree.fromstring(page.data), card  # which it would not be, were a text not escaped
+
+
+def text(element):
+    return " ".join("".join(element.itertext()).split())
+
+
+def lines(root):
+    """Every finding: its name, drawing, number and verdict."""
+    return [list(line) for line in root.iter("li")]
+
+
+@pytest.fixture
+def some(rng):
+    """Findings on three claims, in no order: firm ones, one selected, one of other images, one untested."""
+    few = [0.3, *[np.nan] * 9]
+    return [
+        Finding("rare-20", "mnist", rng.uniform(0.2, 0.4, 50), "strict"),
+        Finding("worked-ac", "example", -0.1818),
+        Finding("rare-20", "digits", rng.uniform(0.6, 0.7, 50)),
+        Finding("human-20", "peterson", np.nan),
+        Finding("rare-20", "cifar10", few),
+        Finding("rare-20", "cifar10-jpg", 0.9, interval=(0.8, 0.95)),
+    ]
+
+
+def test_a_card_for_each_claim_and_a_line_for_each_finding(some):
+    root, card = cards(some, places={"rare-20": "03.html?a=1&b=2#figure-x", "poz-80": "unused.html"})
+    assert (root.tag, root.get("id"), root.get("class")) == ("figure", "figure-verdicts", "rf-figure")
+    sections = list(root.iter("section"))
+    order = ["rare-20", "worked-ac", "human-20"]
+    assert [section.get("id") for section in sections] == [f"claim-{name}" for name in order]
+    for name, section in zip(order, sections, strict=True):
+        claim = claims.claims()[name]
+        assert section.find("p/b").text == claim.title
+        quote = section.find("blockquote")
+        assert text(quote) == f"“{claim.claim}” {claim.where}"
+        assert quote.find("cite").text == claim.where
+        assert f"Read as: {claim.reading}. Reproduced: " in text(section)
+        rows = card[card["id"] == name]
+        found = section.findall("ul/li")
+        assert len(found) == len(rows)
+        for (who, drawing, _, verdict), row in zip(found, rows.itertuples(), strict=True):
+            assert text(who) == f"{row.images} {row.convention}".strip()
+            assert text(verdict) == f"{figures.SIGNS[row.verdict]} {row.verdict}"
+            assert (drawing.tag, drawing.get("aria-hidden")) == ("svg", "true")  # the words say it all
+        missing = f"What is missing to test it: {claim.missing}"
+        assert (missing in text(section)) == bool(claim.missing)
+    assert "Reproduced: 0.10 to 0.50; in direction: 0.02 to 0.80." in text(sections[0])
+    assert "Reproduced: −0.185 to −0.175; in direction: −1.00 to 0.00." in text(sections[1])
+    assert "What is missing" in text(sections[2])
+    links = {section.get("id"): [a.get("href") for a in section.iter("a")] for section in sections}
+    assert links == {
+        "claim-rare-20": ["03.html?a=1&b=2#figure-x"],
+        "claim-worked-ac": [],
+        "claim-human-20": [],
+    }
+
+
+def test_the_class_of_a_line_says_its_verdict_and_whether_it_goes_beyond_the_paper(some):
+    root, card = cards(some)
+    # In order of the claims: the lines of rare-20 first.
+    card = card.sort_values("id", key=lambda ids: ids.map(card["id"].unique().tolist().index), kind="stable")
+    expected = [
+        f"rf-verdict-{claims.VERDICTS.index(row.verdict)}{' rf-beyond' * row.beyond}"
+        for row in card.itertuples()
+    ]
+    assert [line.get("class") for line in root.iter("li")] == expected
+    assert expected == [
+        "rf-verdict-0",
+        "rf-verdict-1 rf-beyond",
+        "rf-verdict-3",
+        "rf-verdict-2",
+        "rf-verdict-0",
+        "rf-verdict-4",
+    ]
+
+
+def percent(element, name):
+    assert element.get(name).endswith("%")
+    return float(element.get(name)[:-1])
+
+
+def test_a_dot_stands_where_its_value_is(some):
+    """Two dots fix the axis; all else must fit: the other dot, the bars, the ranges, the printed ends."""
+    root, card = cards(some)
+    section, rows = next(root.iter("section")), card[card["id"] == "rare-20"]
+    drawn = [line[1] for line in section.findall("ul/li")]
+    dots = [percent(drawing.find("g/circle"), "cx") for drawing in drawn]
+    (a, b), (x, y) = rows["ours"].iloc[[0, 3]], (dots[0], dots[3])
+
+    def at(value):
+        return x + (value - a) * (y - x) / (b - a)
+
+    assert dots == pytest.approx([at(value) for value in rows["ours"]], abs=0.03)
+    for drawing, row in zip(drawn, rows.to_dict("records"), strict=True):
+        spans = [(row["from"], row["to"]), (row["low"], row["high"])]
+        bars = drawing.findall("g/rect")
+        expected = [(at(low), at(high)) for low, high in spans if np.isfinite(low)]
+        found = [(percent(bar, "x"), percent(bar, "x") + percent(bar, "width")) for bar in bars]
+        assert len(found) == len(expected)
+        np.testing.assert_allclose(np.ravel(found), np.ravel(expected), atol=0.05)
+        direction, reproduced = drawing.findall("rect")
+        ends = [percent(reproduced, "x"), percent(reproduced, "x") + percent(reproduced, "width")]
+        assert ends == pytest.approx([at(0.1), at(0.5)], abs=0.05)
+        # That for the direction ends with the axis, or at its own end.
+        wide = [percent(direction, "x"), percent(direction, "x") + percent(direction, "width")]
+        assert wide == pytest.approx([max(0, at(0.02)), min(100, at(0.8))], abs=0.05)
+    start, end = (float(span.text.replace("−", "-")) for span in section.find("p[@class='rf-ends']"))
+    assert (at(start), at(end)) == pytest.approx((0, 100), abs=0.7)  # printed with two digits
+    for value in rows[["ours", "low", "high", "from", "to"]].to_numpy().ravel():
+        assert np.isnan(value) or -0.02 < at(value) < 100.02
+
+
+def test_what_is_drawn_stays_in_its_place_whatever_comes_out():
+    known = claims.claims()
+    values = [-7.0, -0.2, 0.0, 0.31, 0.5, 0.9, 0.9999, 1.0, 3.0]
+    one = [Finding(name, "x", value) for name in known for value in values]
+    many = [Finding(name, "x", np.linspace(value, value + 2, 9)) for name in known for value in values]
+    wide = [Finding(name, "x", value, interval=(value - 9, value + 9)) for name in known for value in values]
+    for findings in (*([finding] for finding in one + many + wide), one, many):
+        root, _ = cards(findings)
+        drawn = [e for e in root.iter() if e.tag in ("rect", "circle")]
+        assert drawn
+        for shape in drawn:
+            ends = [percent(shape, "cx")] if shape.tag == "circle" else [percent(shape, "x")]
+            if shape.tag == "rect":
+                assert percent(shape, "width") > 0
+                ends.append(ends[0] + percent(shape, "width"))
+                assert percent(shape, "width") <= 100
+            assert min(ends) >= 0, ElementTree.tostring(shape)
+            # What is narrow is drawn .8 % wide, so that it can be seen.
+            assert max(ends) <= 100.82, ElementTree.tostring(shape)
+
+
+@pytest.mark.parametrize("claim", list(claims.claims()))
+def test_an_axis_goes_no_further_than_the_quantity(claim):
+    """Where all that is found lies in the range of the direction, the axis ends there at the latest."""
+    known = claims.claims()[claim]
+    for value in (known.direction_low, (known.low + known.high) / 2, known.direction_high):
+        if known.direction_low < known.direction_high:
+            root, _ = cards([Finding(claim, "x", value)])
+            start, end = (
+                float(s.text.replace("−", "-")) for s in root.findall(".//p[@class='rf-ends']/span")
+            )
+            assert known.direction_low - 0.006 < start <= end < known.direction_high + 0.006
+            assert start - 0.006 < value < end + 0.006
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_an_axis_has_a_length_where_all_is_equal(value):
+    root, _ = cards([Finding("worked-order", "example", value)])
+    shapes = [e for e in root.iter() if e.tag in ("rect", "circle")]
+    assert len(shapes) == (3 if value == 1 else 2)
+    for shape in shapes:
+        assert 0 <= percent(shape, "cx" if shape.tag == "circle" else "x") <= 100
+    assert "Reproduced: 1.00; in direction: 1.00." in text(root)
+
+
+def test_numbers_are_written_out(some):
+    root, card = cards(some)
+    said = {text(who): text(number) for who, _, number, _ in lines(root)}
+    first = card.iloc[0]
+    assert said["mnist strict"] == f"{first['ours']:.2f} {first['low']:.2f} to {first['high']:.2f}"
+    assert said["example"] == "−0.18"
+    assert said["peterson"] == "–"
+    assert said["cifar10"] == "0.30"
+    assert said["cifar10-jpg"] == "0.90 0.80 to 0.95"
+    root, _ = cards(
+        [
+            Finding("rare-max", "cifar10", [0.1, 0.41, 0.5, np.nan, 0.3, 0.39, 0.2]),
+            Finding("rare-max", "mnist", [0.6]),
+            Finding("rare-below-low", "cifar10", -0.054, interval=(-0.2, 0.1)),
+            Finding("r2-at-80", "mnist", 0.9974, interval=(0.981, 0.99951)),
+            Finding("r2-at-80", "cifar10", -0.9904),
+            Finding("r2-at-80", "digits", 1.0),
+        ]
+    )
+    assert [text(number) for _, _, number, _ in lines(root)] == [
+        "0.50 2 of 7",
+        "0.60",
+        "−0.05 −0.20 to 0.10",
+        "0.997 0.981 to 1.00",
+        "−0.990",
+        "1.00",
+    ]
+
+
+def test_minus_signs_are_typographic():
+    root, _ = cards(
+        [Finding("worked-ac", "example", -0.18), Finding("rare-below-low", "mnist", np.linspace(-1, 0, 9))]
+    )
+    for section in root.iter("section"):
+        own = [text(part) for part in section if part.tag != "blockquote"]  # that is the paper's
+        assert not re.search(r"-\d", " ".join(own))
+        assert re.search(r"−\d", " ".join(own))
+
+
+def test_what_has_no_value_has_no_dot_and_is_no_nan():
+    findings = [
+        Finding("human-20", "peterson", np.nan),
+        Finding("human-lower", "peterson-furniture", [np.nan, np.nan]),
+        Finding("human-20", "mur", 0.9, interval=(np.nan, np.nan)),
+        Finding("rare-20", "mnist", [np.nan] * 5),
+    ]
+    root, card = cards(findings)
+    sections = {s.get("id"): s.findall("ul/li") for s in root.iter("section")}
+    dots = {name: [len(line.findall(".//circle")) for line in found] for name, found in sections.items()}
+    assert dots == {"claim-human-20": [0, 1], "claim-human-lower": [0], "claim-rare-20": [0]}
+    for part in root.iter():
+        if part.tag != "a":
+            for said in (part.text, part.tail, *part.attrib.values()):
+                assert "nan" not in (said or "").lower()
+    for _, drawing, number, verdict in (line for line in lines(root) if line[1].find(".//circle") is None):
+        assert text(number) == "–"
+        assert text(verdict) == f"{figures.SIGNS[claims.UNTESTED]} {claims.UNTESTED}"
+        assert not drawing.findall("g/*")
+        assert drawing.findall("rect")  # what is asked for is drawn all the same
+    assert card["ours"].isna().sum() == 3
+
+
+def test_texts_are_escaped():
+    name, way, place = '<b>bold</b> & "co"', "<i>strictly</i>", 'x.html?"><script>alert(1)</script>'
+    root, _ = cards(
+        [Finding("poz-80", name, 0.4, way), Finding("human-lower", "x", 1)], places={"poz-80": place}
+    )
+    (who, *_), _ = lines(root)
+    assert (who.text.strip(), who.find("small").text) == (name, way)
+    assert not list(who.iter("b"))
+    assert next(root.iter("section")).find(".//a").get("href") == place
+    assert not list(root.iter("script"))
+    assert claims.claims()["human-lower"].missing in text(root)  # with its own quotation marks
+
+
+def test_cards_have_a_name_a_caption_and_their_numbers(some):
+    root, card = cards(some)
+    (group,) = [e for e in root.iter("div") if e.get("role") == "group"]
+    assert group.get("aria-label")
+    assert len(list(group.iter("section"))) == 3
+    caption = root.find("figcaption")
+    assert text(caption).startswith("Finding one.")
+    assert caption.find("em").text == "one"
+    link = caption.find("a[@download='verdicts.csv']")
+    data = base64.b64decode(link.get("href").removeprefix("data:text/csv;base64,"))
+    found = pd.read_csv(
+        io.BytesIO(data), keep_default_na=False, na_values=dict.fromkeys(("ours", "low", "high"), "")
+    )
+    assert found.columns.tolist() == [c for c in card.columns if c != "claim"]
+    assert found["images"].tolist() == card["images"].tolist()
+    assert found["verdict"].tolist() == card["verdict"].tolist()
+    np.testing.assert_allclose(found["ours"].astype(float), card["ours"], rtol=1e-5)
+    np.testing.assert_allclose(found["low"].astype(float), card["low"], rtol=1e-5)
+
+
+def test_names_for_readers_are_shown(some):
+    root, _ = cards(some, renamed=figures.LABELS)
+    names = [text(line[0]) for line in lines(root)]
+    assert names == ["MNIST strict", "digits", "CIFAR-10", "CIFAR-10 (JPEG)", "example", "peterson"]
+    assert "rf-beyond" in root.findall(".//li")[1].get("class")
+
+
+def test_signs_tell_verdicts_apart_without_colour():
+    assert list(figures.SIGNS) == list(claims.VERDICTS)
+    assert len(set(figures.SIGNS.values())) == len(claims.VERDICTS)
+    assert all(len(sign) == 1 for sign in figures.SIGNS.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "No Spaces"}, "lower-case letters, digits and hyphens; got 'No Spaces'"),
+        ({"caption": ""}, "the figure 'verdicts' needs a text alternative and a caption"),
+    ],
+)
+def test_errors_of_cards(some, options, message):
+    with pytest.raises(InputError, match=message):
+        cards(some, **options)

@@ -1,8 +1,12 @@
 """Networks: the paper's forms, torchvision's by name, real ImageNet weights where a mirror is, errors."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from rarefire import embeddings, networks, stimuli, training
 from rarefire.errors import CheckpointError, DataError, InputError, UnknownNameError
@@ -24,6 +28,179 @@ def test_wide_lenet_has_the_authors_widths():
     network = networks.lenet5((1, 28, 28), 10, wide=True)
     assert (network.conv1.out_channels, network.conv2.out_channels) == (64, 64)
     assert (network.fc1.in_features, network.fc1.out_features, network.fc2.out_features) == (9216, 256, 256)
+
+
+CLASSIC = "conv1 relu1 pool1 conv2 relu2 pool2 flatten fc1 relu3 fc2 relu4 fc3"
+NORMED = "conv1 norm1 relu1 pool1 conv2 norm2 relu2 pool2 flatten fc1 norm3 relu3 fc2 norm4 relu4 fc3"
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "features", "parameters"),
+    [
+        ("lenet5", CLASSIC, (6, 16, 400, 120, 84), 61_706),
+        # Two convolutions of 3 × 3 leave 28 of 32 pixels, pooling half of them.
+        (
+            "lenet5-wide",
+            "conv1 relu1 conv2 relu2 pool flatten fc1 relu3 fc2 relu4 fc3",
+            (64, 64, 64 * 14 * 14, 256, 256),
+            640 + 36_928 + 3_211_520 + 65_792 + 2_570,
+        ),
+        ("lenet5-half", CLASSIC, (3, 8, 200, 60, 42), 78 + 608 + 12_060 + 2_562 + 430),
+        ("lenet5-double", CLASSIC, (12, 32, 800, 240, 168), 312 + 9_632 + 192_240 + 40_488 + 1_690),
+        # Two numbers more for each of the 226 normalised features.
+        ("lenet5-batchnorm", NORMED, (6, 16, 400, 120, 84), 61_706 + 2 * (6 + 16 + 120 + 84)),
+    ],
+)
+def test_forms_of_lenet_counted_by_hand(name, layers, features, parameters):
+    """Layers in their order, features of each, and numbers learnt, for grey images of 32 × 32."""
+    network = networks.build(name, input_shape=(1, 32, 32), n_classes=10, **GREY)
+    assert [n for n, _ in network.named_children()] == layers.split()
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    conv1, conv2, flat, fc1, fc2 = features
+    assert (network.conv1.in_channels, network.conv1.out_channels) == (1, conv1)
+    assert (network.conv2.in_channels, network.conv2.out_channels) == (conv1, conv2)
+    assert (network.fc1.in_features, network.fc1.out_features) == (flat, fc1)
+    assert (network.fc2.in_features, network.fc2.out_features) == (fc1, fc2)
+    assert (network.fc3.in_features, network.fc3.out_features) == (fc2, 10)
+    if "batchnorm" in name:
+        norms = (network.norm1, network.norm2, network.norm3, network.norm4)
+        assert [type(n) for n in norms] == [nn.BatchNorm2d] * 2 + [nn.BatchNorm1d] * 2
+        assert [n.num_features for n in norms] == [conv1, conv2, fc1, fc2]
+
+
+def earlier_lenet(input_shape, *, wide, seed):
+    """The weights that the first recorded runs started from: layers made one after the other."""
+    channels, height, width = input_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if wide:
+            convolutions = [
+                ("conv1", nn.Conv2d(channels, 64, 3)),
+                ("relu1", nn.ReLU()),
+                ("conv2", nn.Conv2d(64, 64, 3)),
+                ("relu2", nn.ReLU()),
+                ("pool", nn.MaxPool2d(2)),
+            ]
+            flat, first, second = 64 * ((height - 4) // 2) * ((width - 4) // 2), 256, 256
+        else:
+            convolutions = [
+                ("conv1", nn.Conv2d(channels, 6, 5, padding=2 if min(height, width) < 32 else 0)),
+                ("relu1", nn.ReLU()),
+                ("pool1", nn.MaxPool2d(2)),
+                ("conv2", nn.Conv2d(6, 16, 5)),
+                ("relu2", nn.ReLU()),
+                ("pool2", nn.MaxPool2d(2)),
+            ]
+            flat, first, second = 16 * 5 * 5, 120, 84
+        head = [
+            ("flatten", nn.Flatten()),
+            ("fc1", nn.Linear(flat, first)),
+            ("relu3", nn.ReLU()),
+            ("fc2", nn.Linear(first, second)),
+            ("relu4", nn.ReLU()),
+            ("fc3", nn.Linear(second, 10)),
+        ]
+        return nn.Sequential(OrderedDict([*convolutions, *head])).eval()
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("input_shape", [(1, 28, 28), (1, 32, 32), (3, 32, 32)])
+@pytest.mark.parametrize("name", ["lenet5", "lenet5-wide"])
+def test_a_seed_gives_the_weights_that_the_recorded_runs_started_from(name, input_shape, seed):
+    channels = input_shape[0]
+    built = networks.build(
+        name, input_shape=input_shape, n_classes=10, mean=(0.0,) * channels, std=(1.0,) * channels, seed=seed
+    )
+    earlier = earlier_lenet(input_shape, wide=name == "lenet5-wide", seed=seed)
+    assert [n for n, _ in built.named_children()] == [n for n, _ in earlier.named_children()]
+    assert list(built.state_dict()) == list(earlier.state_dict())
+    for layer, weights in earlier.state_dict().items():
+        assert torch.equal(built.state_dict()[layer], weights), layer
+    images = torch.rand(3, *input_shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(built(images), earlier(images))
+
+
+def test_batch_norm_stands_before_every_relu():
+    """A pass spelt out, with averages that are not those of a fresh network; in training too."""
+    network = networks.lenet5((1, 28, 28), 10, batch_norm=True)
+    assert network.training
+    children = list(network.named_children())
+    before = {n: children[i - 1][0] for i, (n, _) in enumerate(children) if n.startswith("relu")}
+    assert before == {f"relu{i}": f"norm{i}" for i in (1, 2, 3, 4)}
+    generator = torch.Generator().manual_seed(0)
+    for i in (1, 2, 3, 4):
+        norm = network.get_submodule(f"norm{i}")
+        for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+            values.copy_(torch.rand(values.shape, generator=generator) + 0.1)
+    images = torch.rand(5, 1, 28, 28, generator=generator)
+
+    def spelt_out(x, *, training):
+        def norm(x, i):
+            n = network.get_submodule(f"norm{i}")
+            if training:
+                axes = [0, *range(2, x.ndim)]
+                mean, var = x.mean(axes), x.var(axes, unbiased=False)
+            else:
+                mean, var = n.running_mean, n.running_var
+            shape = (1, -1, *[1] * (x.ndim - 2))
+            scaled = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + 1e-5)
+            return scaled * n.weight.view(shape) + n.bias.view(shape)
+
+        x = F.conv2d(x, network.conv1.weight, network.conv1.bias, padding=2)
+        x = F.max_pool2d(norm(x, 1).clamp(min=0), 2)
+        x = F.conv2d(x, network.conv2.weight, network.conv2.bias)
+        x = F.max_pool2d(norm(x, 2).clamp(min=0), 2).flatten(1)
+        x = norm(x @ network.fc1.weight.T + network.fc1.bias, 3).clamp(min=0)
+        x = norm(x @ network.fc2.weight.T + network.fc2.bias, 4).clamp(min=0)
+        return x @ network.fc3.weight.T + network.fc3.bias
+
+    with torch.no_grad():
+        network.eval()
+        torch.testing.assert_close(network(images), spelt_out(images, training=False))
+        network.train()
+        torch.testing.assert_close(network(images), spelt_out(images, training=True))
+
+
+def test_batch_norm_changes_no_other_weight():
+    """So that a variation with it starts where the usual network of the same seed starts."""
+    shape = {"input_shape": (1, 32, 32), "n_classes": 10, "seed": 4, **GREY}
+    usual = networks.build("lenet5", **shape).state_dict()
+    normed = networks.build("lenet5-batchnorm", **shape).state_dict()
+    assert {n for n in normed if not n.startswith("norm")} == set(usual)
+    assert all(torch.equal(normed[n], usual[n]) for n in usual)
+    assert torch.equal(normed["norm4.running_var"], torch.ones(84))  # sizing it has not run it in training
+    assert normed["norm1.num_batches_tracked"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("lenet5", 84),
+        ("lenet5-wide", 256),
+        ("lenet5-half", 42),
+        ("lenet5-double", 168),
+        ("lenet5-batchnorm", 84),
+    ],
+)
+def test_relu4_is_the_penultimate_layer_of_every_form(name, width):
+    network = networks.build(name, input_shape=(1, 28, 28), n_classes=10, **GREY)
+    images = np.random.default_rng(0).random((6, 1, 28, 28), dtype=np.float32)
+    found = embeddings.extract(network, images)
+    assert found.shape == (6, width)
+    np.testing.assert_array_equal(found, embeddings.extract(network, images, layer="relu4"))
+    assert found.min() == 0
+    assert found.max() > 0
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_width_that_leaves_no_feature_is_refused(wide):
+    least = 64 if wide else 6
+    for width in (0, -1, 0.49 / least):
+        with pytest.raises(InputError, match=rf"width multiplies the .* features; {width!r} leaves none"):
+            networks.lenet5((1, 28, 28), 10, wide=wide, width=width)
+    narrow = networks.lenet5((1, 28, 28), 10, wide=wide, width=0.51 / least)
+    assert narrow.conv1.out_channels == 1
 
 
 def test_a_network_normalises_its_input():

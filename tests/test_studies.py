@@ -2,11 +2,28 @@
 
 import numpy as np
 import pytest
+import torch
 
 from rarefire import curves, embeddings, poz, stimuli, store, studies, training
 from rarefire.errors import DataError, UnknownNameError
 
 SHORT = training.Recipe(batch_size=64, max_epochs=2)
+
+
+def numpy_curve(partial, full, *, power=1, cosine=False):
+    """Correlation of two matrices of similarities, over vectors that have them; and how many do."""
+    has = partial.any(axis=1) if cosine else np.ptp(partial, axis=1) > 0
+    pairs = np.triu_indices(has.sum(), 1)
+    if has.sum() < 3:
+        return np.nan, has.sum()
+
+    def similarities(x):
+        if not cosine:
+            return np.corrcoef(x[has])[pairs] ** power
+        unit = x[has] / np.linalg.norm(x[has], axis=1, keepdims=True)
+        return (unit @ unit.T)[pairs] ** power
+
+    return np.corrcoef(similarities(partial), similarities(full))[0, 1], has.sum()
 
 
 def test_measure_equals_the_functions_it_is_made_of(trained):
@@ -17,18 +34,87 @@ def test_measure_equals_the_functions_it_is_made_of(trained):
     rates = poz.poz(embedding)
     np.testing.assert_array_equal(found["poz_test"], rates)
     np.testing.assert_allclose(found["poz_train"], poz.poz(embeddings.extract(network, train)))
+    np.testing.assert_array_equal(found["ghosts"], poz.ghosts(embedding, test.labels))
     assert found["accuracy"] == training.accuracy(network, test)
-    high = curves.geometry_curve(embedding, poz.order(rates, first="high"))
-    np.testing.assert_array_equal(found["high"], high.r)
-    np.testing.assert_array_equal(found["n_images_high"], high.n_images)
-    classes = curves.class_curve(embedding, test.labels, poz.order(rates))
-    np.testing.assert_array_equal(found["low_class"], classes.r)
-    assert found["random"].shape == found["random_class"].shape == (studies.N_RANDOM, 84)
-    assert set(studies.CURVES) <= set(found)
-    # The held-out curve: order from one half of the test images, geometry of the other.
     half = stimuli.half_mask(test.labels)
-    by_half = poz.order(poz.poz(embedding[half]))
-    np.testing.assert_array_equal(found["low_heldout"], curves.geometry_curve(embedding[~half], by_half).r)
+    np.testing.assert_array_equal(found["poz_heldout"], poz.poz(embedding[half]))
+    every = np.arange(84)
+    for first, sign in (("low", 1), ("high", -1)):
+        order = poz.order(rates, first=first)
+        # Among features of one PoZ, those with the larger index come first.
+        ties = np.lexsort((-every, sign * rates))
+        assert not np.array_equal(ties, order), "choose another network: it has no ties in PoZ"
+        by_half = poz.order(poz.poz(embedding[half]), first=first)
+        for variant, curve in {
+            "": curves.geometry_curve(embedding, order),
+            "_cosine": curves.geometry_curve(embedding, order, metric="cosine"),
+            "_silenced": curves.silenced_curve(embedding, order),
+            # Order from one half of the test images, geometry of the other.
+            "_heldout": curves.geometry_curve(embedding[~half], by_half),
+            "_ties": curves.geometry_curve(embedding, ties),
+            "_class": curves.class_curve(embedding, test.labels, order),
+            "_class_signed": curves.class_curve(embedding, test.labels, order, squared=False),
+            "_class_cosine": curves.class_curve(embedding, test.labels, order, metric="cosine"),
+        }.items():
+            np.testing.assert_array_equal(found[first + variant], curve.r, err_msg=variant)
+            np.testing.assert_array_equal(found[f"n_images_{first}{variant}"], curve.n_images)
+    images_only = {"random", "random_cosine", "random_class"}
+    counted = {f"n_images_{curve}" for curve in studies.CURVES if curve not in images_only}
+    others = {"accuracy", "poz_train", "poz_test", "poz_heldout", "ghosts"}
+    assert set(found) == {*studies.CURVES, *counted, *others}
+
+
+@pytest.mark.parametrize("k", [17, 42, 70])
+def test_measured_curves_equal_numpy(trained, k):
+    """Every curve in PoZ order once more from matrices of similarities."""
+    network, test = trained
+    found = studies.measure(network, test, test, seed=3)
+    embedding = embeddings.extract(network, test).astype(float)
+    means = np.stack([embedding[test.labels == c].mean(axis=0) for c in range(10)])
+    half = stimuli.half_mask(test.labels)
+    silent = (embedding == 0).mean(axis=0)
+    on_half = (embedding[half] == 0).mean(axis=0)
+    every = np.arange(84)
+    for first, sign in (("low", 1), ("high", -1)):
+        usual, other, heldout = (
+            np.lexsort((tie, sign * rates))[:k]
+            for tie, rates in ((every, silent), (-every, silent), (every, on_half))
+        )
+        kept = np.zeros_like(embedding)
+        kept[:, usual] = embedding[:, usual]
+        for variant, (r, n) in {
+            "": numpy_curve(embedding[:, usual], embedding),
+            "_cosine": numpy_curve(embedding[:, usual], embedding, cosine=True),
+            "_silenced": numpy_curve(kept, embedding),
+            "_heldout": numpy_curve(embedding[~half][:, heldout], embedding[~half]),
+            "_ties": numpy_curve(embedding[:, other], embedding),
+            "_class": numpy_curve(means[:, usual], means, power=2),
+            "_class_signed": numpy_curve(means[:, usual], means),
+            "_class_cosine": numpy_curve(means[:, usual], means, power=2, cosine=True),
+        }.items():
+            name = first + variant
+            assert found[name][k - 1] == pytest.approx(r, abs=1e-6, nan_ok=True), name
+            assert found[f"n_images_{name}"][k - 1] == n, name
+
+
+def test_random_orders_of_an_instance(trained):
+    """Ten orders drawn by the instance's seed, the same for every kind of curve."""
+    network, test = trained
+    found, again, other = (studies.measure(network, test, test, seed=seed) for seed in (3, 3, 4))
+    embedding = embeddings.extract(network, test)
+    assert studies.N_RANDOM == 10
+    rng = np.random.default_rng([3, studies._VERSION])
+    for i in range(10):
+        order = rng.permutation(84)
+        for name, curve in {
+            "random": curves.geometry_curve(embedding, order),
+            "random_cosine": curves.geometry_curve(embedding, order, metric="cosine"),
+            "random_class": curves.class_curve(embedding, test.labels, order),
+        }.items():
+            np.testing.assert_array_equal(found[name][i], curve.r, err_msg=name)
+            np.testing.assert_array_equal(again[name][i], curve.r, err_msg=name)
+            assert not np.allclose(other[name][i], curve.r, equal_nan=True)
+    assert {found[name].shape for name in ("random", "random_cosine", "random_class")} == {(10, 84)}
 
 
 def test_an_ensemble_can_grow(own_cache):
@@ -59,9 +145,98 @@ def test_what_is_not_known_is_none_and_downloads_nothing(own_cache):
     assert list(own_cache.rglob("*")) == []
 
 
-def test_unknown_profile():
+@pytest.mark.parametrize("collected", [studies.collect, studies.wide])
+def test_unknown_profile(collected):
     with pytest.raises(UnknownNameError, match="no profile 'fast'. There are: .*default"):
-        studies.collect("fast")
+        collected("fast")
+
+
+def test_the_wide_form_is_found_or_computed_from_the_images(own_cache, monkeypatch):
+    asked = []
+    monkeypatch.setattr(studies, "run", lambda *given, **options: asked.append((given, options)))
+    monkeypatch.setattr(studies, "find", lambda *given, **options: ("found", given, options))
+    assert studies.wide() == ("found", ("mnist", "lenet5-wide"), {"seeds": range(10)})
+    assert asked == []
+    studies.wide("full")
+    assert asked == [(("mnist", "lenet5-wide"), {"seeds": range(10), "use_shipped": False})]
+
+
+# --- a network that was measured -------------------------------------------------------------------
+
+
+def fail(*_, **__):
+    raise AssertionError("this should not have been trained")
+
+
+@pytest.fixture
+def short_digits(own_cache, tmp_path, monkeypatch):
+    """Digits' own recipe, made short; a folder of shipped results that is empty."""
+    monkeypatch.setitem(training.RECIPES, "digits", SHORT)
+    monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
+    studies._ensemble_facts.cache_clear()
+    yield tmp_path / "data" / "results"
+    studies._ensemble_facts.cache_clear()
+
+
+def same_weights(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    assert list(one) == list(other)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("network", ["lenet5", "lenet5-batchnorm"])
+def test_a_trained_network_is_that_of_the_checkpoint(short_digits, monkeypatch, network):
+    """And comes from the cache the second time; with batch norm, so do its running averages."""
+    if network == "lenet5-batchnorm":
+        monkeypatch.setattr(training.torch.cuda, "is_available", lambda: False)  # it is not stacked
+    first = studies.trained("digits", network, seed=2)
+    (instance,) = training.train("digits", network, seeds=[2], progress=False)
+    assert same_weights(first, instance.network())
+    monkeypatch.setattr(training, "train", fail)
+    again = studies.trained("digits", network, seed=2)
+    assert same_weights(again, instance.network())
+    assert not again.training
+    test = stimuli.load("digits", "test")
+    embedded = [embeddings.extract(n, test) for n in (first, again, instance.network())]
+    np.testing.assert_array_equal(embedded[0], embedded[2])
+    np.testing.assert_array_equal(embedded[1], embedded[2])
+    with pytest.raises(AssertionError, match="not have been trained"):
+        studies.trained("digits", network, seed=3)
+
+
+def test_weights_are_shipped_beside_a_study(short_digits, tmp_path, monkeypatch):
+    study = studies.run("digits", seeds=[4, 5], jobs=1, progress=False)
+    studies.ship(study, short_digits / "digits-lenet5.npz")
+    assert [p.name for p in short_digits.iterdir()] == ["digits-lenet5.npz"]  # they are not known yet
+    own = studies.trained("digits", seed=4)
+    studies.trained("digits", seed=5)
+    studies.ship(study, short_digits / "digits-lenet5.npz")
+    written = sorted(p.name for p in short_digits.iterdir())
+    assert written == ["digits-lenet5-weights.npz", "digits-lenet5.npz"]
+    monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(training, "train", fail)
+    shipped = studies.trained("digits", seed=4)
+    assert same_weights(shipped, own)
+    (answer,) = store.shipped("weights")
+    assert answer.provenance["facts"] == {**training.identity("digits"), "seed": 4}
+    for options in ({"seed": 5}, {"seed": 4, "use_shipped": False}):
+        with pytest.raises(AssertionError, match="not have been trained"):
+            studies.trained("digits", **options)
+    # Its numbers can be had again without training.
+    again = studies.measure(shipped, stimuli.load("digits", "train"), stimuli.load("digits", "test"), seed=4)
+    for name, values in again.items():
+        np.testing.assert_allclose(study[name][0], values, atol=1e-6, err_msg=name)
+
+
+def test_a_network_of_images_that_are_not_here_is_none(own_cache, monkeypatch):
+    monkeypatch.setattr(training, "train", fail)
+    assert studies.trained("cifar10") is None
+    assert studies.trained("mnist", seed=1) is None
+    assert studies.trained("mnist", use_shipped=False) is None
+    assert list(own_cache.rglob("*")) == []
+
+
+# --- what is shipped -------------------------------------------------------------------------------
 
 
 def test_missing_instances_are_counted():
@@ -85,7 +260,9 @@ def test_shipped_results_are_found_without_data(own_cache, name):
     typical = {"mnist": 0.985, "cifar10-jpg": 0.60}
     assert np.median(study["accuracy"]) >= typical[name]
     assert study.provenance["facts"]["seed"] == 0
+    assert study.provenance["facts"]["measure_version"] == studies._VERSION
     for curve in studies.CURVES:
+        assert study[curve].shape == ((50, 10, 84) if curve.startswith("random") else (50, 84)), curve
         r2 = study.r2(curve)
         assert np.nanmax(r2) <= 1
         np.testing.assert_allclose(r2[..., -1], 1, atol=1e-6)
@@ -101,3 +278,49 @@ def test_shipped_mnist_is_what_raw_mnist_gives(mirror, own_cache, monkeypatch):
     recipe = training.Recipe(**{**vars(training.RECIPES["mnist"]), "max_epochs": 2, "typical": 0.0})
     (instance,) = training.train("mnist", seeds=[0], recipe=recipe, progress=False)
     np.testing.assert_allclose(instance.history["accuracy"], shipped["history"][0, :2], atol=0.01)
+
+
+def test_the_shipped_wide_form_is_found_without_data(own_cache):
+    study = studies.wide()
+    assert (study.images, study.network, study.seeds) == ("mnist", "lenet5-wide", tuple(range(10)))
+    assert study.sources == {"shipped": 10}
+    assert study.n_features == 256
+    assert np.median(study["accuracy"]) >= 0.985
+    for curve in studies.CURVES:
+        r2 = study.r2(curve)
+        assert r2.shape == ((10, 10, 256) if curve.startswith("random") else (10, 256)), curve
+        assert np.nanmax(r2) <= 1
+        np.testing.assert_allclose(r2[..., -1], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10-jpg"])
+def test_a_shipped_instance_is_what_the_raw_images_give(mirror, own_cache, monkeypatch, name):
+    """The shipped weights of seed 0, shown the real test images: the recorded numbers, without training.
+
+    On another machine rounding may let a feature fire for an image more or less.
+    """
+    monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))
+    monkeypatch.setattr(training, "train", fail)
+    network, shipped = studies.trained(name), studies.find(name, seeds=[0])
+    assert shipped.sources == {"shipped": 1}
+    test = stimuli.load(name, "test")
+    embedding = embeddings.extract(network, test)
+    half = stimuli.half_mask(test.labels)
+    rates, on_half = poz.poz(embedding), poz.poz(embedding[half])
+    assert training.accuracy(network, test) == pytest.approx(shipped["accuracy"][0], abs=2e-4)
+    np.testing.assert_allclose(rates, shipped["poz_test"][0], atol=2e-4)
+    np.testing.assert_allclose(on_half, shipped["poz_heldout"][0], atol=4e-4)  # of half as many images
+    assert (poz.ghosts(embedding, test.labels) != shipped["ghosts"][0]).mean() <= 0.01
+    low, high, by_half = poz.order(rates), poz.order(rates, first="high"), poz.order(on_half)
+    for curve, again in {
+        "low": curves.geometry_curve(embedding, low),
+        "high": curves.geometry_curve(embedding, high),
+        "low_cosine": curves.geometry_curve(embedding, low, metric="cosine"),
+        "low_class": curves.class_curve(embedding, test.labels, low),
+        "low_class_signed": curves.class_curve(embedding, test.labels, low, squared=False),
+        "low_heldout": curves.geometry_curve(embedding[~half], by_half),
+    }.items():
+        recorded, counted = shipped[curve][0], shipped[f"n_images_{curve}"][0]
+        same = np.isfinite(recorded) & np.isfinite(again.r) & (counted == again.n_images)
+        assert same.mean() > 0.6, curve
+        np.testing.assert_allclose(again.r[same], recorded[same], atol=2e-3, err_msg=curve)

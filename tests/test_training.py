@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from rarefire import networks, stimuli, training
+from rarefire import networks, stimuli, store, training
 from rarefire.errors import InputError, RarefireWarning, UnknownNameError
 
 SHORT = training.Recipe(batch_size=32, max_epochs=3, patience=3)
@@ -43,26 +44,88 @@ def test_training_touches_no_global_generator(few, tmp_path):
     np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
 
 
-def test_training_equals_a_plain_loop(few, tmp_path):
-    """The same steps written out once more, without checkpoints, rule or processes."""
-    (instance,) = training.train(few, seeds=[5], folder=tmp_path, **OPTIONS)
+def flat(network):
+    return torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+
+
+def plain_loop(few, make_optimizer, *, epochs, seed):
+    """The same steps written out once more, without checkpoints, rule or processes.
+
+    Weights and validation accuracy after every epoch.
+    """
     aside = stimuli.stratified_mask(few.labels, 0.1, seed=0)
     x, y = torch.from_numpy(few.images[~aside]), torch.from_numpy(few.labels[~aside])
     network = networks.build(
-        "lenet5", input_shape=(1, 32, 32), n_classes=10, mean=few.mean, std=few.std, seed=5
+        "lenet5", input_shape=(1, 32, 32), n_classes=10, mean=few.mean, std=few.std, seed=seed
     )
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    states = []
+    optimizer = make_optimizer(network.parameters())
+    states, accuracies = [], []
     with training.one_thread():
-        for epoch in range(3):
-            seed = int(np.random.SeedSequence([5, epoch]).generate_state(1)[0])
-            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+        for epoch in range(epochs):
+            order_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(order_seed))
             for batch in order.split(32):
                 optimizer.zero_grad()
-                torch.nn.functional.cross_entropy(network(x[batch]), y[batch]).backward()
+                F.cross_entropy(network(x[batch]), y[batch]).backward()
                 optimizer.step()
-            states.append(torch.cat([p.detach().flatten().clone() for p in network.parameters()]))
+            states.append(flat(network))
+            with torch.no_grad():
+                said = network(torch.from_numpy(few.images[aside])).argmax(1).numpy()
+            accuracies.append(float(np.mean(said == few.labels[aside])))
+    return states, accuracies
+
+
+@pytest.mark.parametrize(
+    ("changes", "make_optimizer"),
+    [
+        ({}, lambda p: torch.optim.Adam(p, lr=1e-3)),
+        ({"weight_decay": 0.02}, lambda p: torch.optim.Adam(p, lr=1e-3, weight_decay=0.02)),
+        (
+            {"optimizer": "adamw", "weight_decay": 0.1},
+            lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1),
+        ),
+        ({"optimizer": "adamw"}, lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0)),
+        (
+            {"optimizer": "sgd", "learning_rate": 0.02, "weight_decay": 1e-3},
+            lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, weight_decay=1e-3),
+        ),
+    ],
+    ids=["adam", "adam-l2", "adamw", "adamw-without-decay", "sgd"],
+)
+def test_training_equals_a_plain_loop(few, tmp_path, changes, make_optimizer):
+    recipe = dataclasses.replace(SHORT, **changes)
+    (instance,) = training.train(few, seeds=[5], recipe=recipe, folder=tmp_path, progress=False)
+    states, accuracies = plain_loop(few, make_optimizer, epochs=3, seed=5)
+    assert instance.history["accuracy"] == pytest.approx(accuracies)
     assert torch.equal(weights(instance), states[instance.best_epoch - 1])
+
+
+def test_the_best_or_the_last_weights_are_kept(few, tmp_path):
+    """Of six epochs of which the last is not the best; the rule about stopping is the same."""
+    recipe = training.Recipe(
+        batch_size=32, max_epochs=6, patience=6, optimizer="sgd", learning_rate=0.1, weight_decay=1e-3
+    )
+    kept = {}
+    for keep in ("best", "last"):
+        chosen = dataclasses.replace(recipe, keep=keep)
+        (kept[keep],) = training.train(few, seeds=[1], recipe=chosen, folder=tmp_path / keep, progress=False)
+    states, accuracies = plain_loop(
+        few, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3), epochs=6, seed=1
+    )
+    best = int(np.argmax(accuracies))
+    assert best < 5, "choose another recipe: its last epoch is the best"
+    for instance in kept.values():
+        assert instance.history["accuracy"] == pytest.approx(accuracies)
+    assert torch.equal(weights(kept["best"]), states[best])
+    assert torch.equal(weights(kept["last"]), states[5])
+    assert kept["best"].best_epoch == best + 1
+
+
+def test_patience_ends_a_run_that_keeps_the_last_weights(few, tmp_path):
+    """No rise is possible after the first epoch here: nothing is learnt at this rate."""
+    recipe = training.Recipe(batch_size=270, max_epochs=9, patience=2, learning_rate=1e-9, keep="last")
+    (instance,) = training.train(few, seeds=[0], recipe=recipe, folder=tmp_path, progress=False)
+    assert len(instance.history["accuracy"]) == 3
 
 
 def test_the_rule_stops_after_patience_and_keeps_the_best(few, tmp_path):
@@ -175,9 +238,14 @@ def test_a_damaged_checkpoint_is_trained_again(few, tmp_path):
     assert torch.equal(weights(again), good)
 
 
-def test_stacked_instances_are_trained_like_single_ones(few, tmp_path):
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optimizer": "adamw", "weight_decay": 0.1}, {"optimizer": "sgd", "learning_rate": 0.02}],
+    ids=["adam", "adamw", "sgd"],
+)
+def test_stacked_instances_are_trained_like_single_ones(few, tmp_path, changes):
     """The same start, order and steps: equal up to rounding after one epoch."""
-    recipe = training.Recipe(batch_size=32, max_epochs=1)
+    recipe = training.Recipe(batch_size=32, max_epochs=1, **changes)
     options = {"seeds": [0, 1, 2], "recipe": recipe, "progress": False}
     apart = training.train(few, device="cpu", folder=tmp_path / "a", **options)
     stacked = training.train(few, device="stacked-cpu", folder=tmp_path / "s", **options)
@@ -186,30 +254,69 @@ def test_stacked_instances_are_trained_like_single_ones(few, tmp_path):
         assert one.history["loss"] == pytest.approx(other.history["loss"], abs=1e-4)
 
 
-def test_a_stacked_run_resumes_to_the_same_bits(few, tmp_path):
-    options = {"seeds": [0, 1], "device": "stacked-cpu", "progress": False, "recipe": SHORT}
-    whole = training.train(few, folder=tmp_path / "whole", **options)
+class Stop(Exception):
+    pass
 
-    class Stop(Exception):
-        pass
 
-    # Stop it after its first epoch as an interrupt would: both checkpoints are written.
+def cut_after(reports, few, folder, **options):
+    """Stop a run after so many reports as an interrupt would: their checkpoints are written."""
     seen = []
     original = training._Bar.epoch
 
     def stop(self, *news):
         original(self, *news)
         seen.append(news)
-        if len(seen) == 2:
+        if len(seen) == reports:
             raise Stop
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training._Bar, "epoch", stop)
         with pytest.raises(Stop):
-            training.train(few, folder=tmp_path / "cut", **options)
+            training.train(few, folder=folder, **options)
+
+
+SGD = {"optimizer": "sgd", "learning_rate": 0.02, "weight_decay": 1e-3}
+
+
+@pytest.mark.parametrize("changes", [{}, {**SGD, "keep": "last"}], ids=["adam", "sgd-last"])
+def test_a_stacked_run_resumes_to_the_same_bits(few, tmp_path, changes):
+    recipe = dataclasses.replace(SHORT, **changes)
+    options = {"seeds": [0, 1], "device": "stacked-cpu", "progress": False, "recipe": recipe}
+    whole = training.train(few, folder=tmp_path / "whole", **options)
+    cut_after(2, few, tmp_path / "cut", **options)
+    assert epochs_on_disk(tmp_path / "cut") == 2
     resumed = training.train(few, folder=tmp_path / "cut", **options)
     for one, other in zip(whole, resumed, strict=True):
         assert torch.equal(weights(one), weights(other))
+        assert one.history == other.history
+
+
+@pytest.mark.parametrize(
+    ("network", "changes"),
+    [
+        ("lenet5", SGD),
+        ("lenet5", {"optimizer": "adamw", "weight_decay": 0.1, "keep": "last"}),
+        ("lenet5-batchnorm", {}),
+        ("lenet5-batchnorm", {**SGD, "keep": "last"}),
+    ],
+    ids=["sgd", "adamw-last", "batchnorm", "batchnorm-sgd-last"],
+)
+def test_an_interrupted_variation_resumes_to_the_same_bits(few, tmp_path, network, changes):
+    """Momentum and running averages are in the checkpoint, and those of the kept epoch in the network."""
+    recipe = dataclasses.replace(SHORT, **changes)
+    options = {"network": network, "seeds": [0], "jobs": 1, "device": "cpu"}
+    options |= {"recipe": recipe, "progress": False}
+    (whole,) = training.train(few, folder=tmp_path / "whole", **options)
+    for reports in (1, 1):  # after its first epoch, and again after its second
+        cut_after(reports, few, tmp_path / "cut", **options)
+    assert epochs_on_disk(tmp_path / "cut") == 2
+    (resumed,) = training.train(few, folder=tmp_path / "cut", **options)
+    assert whole.history == resumed.history
+    assert len(whole.history["loss"]) == 3
+    assert torch.equal(weights(whole), weights(resumed))
+    if network == "lenet5-batchnorm":
+        steps = -(-270 // 32) * (3 if recipe.keep == "last" else whole.best_epoch)
+        assert whole.network().norm1.num_batches_tracked == steps
 
 
 def test_an_atypical_instance_is_reported(few, tmp_path):
@@ -229,8 +336,52 @@ def test_progress_shows_accuracy_and_time_left(few, tmp_path, capfd):
 def test_identity_names_everything_but_the_seed():
     facts = training.identity("digits")
     assert facts["train_digest"] == stimuli.load("digits", "train").digest
-    assert facts["recipe"] == vars(training.RECIPES["digits"])
+    assert facts["recipe"] == training.RECIPES["digits"].facts()
+    assert facts["network"] == "lenet5"
     assert training.recipe_for("folder:x") == training.Recipe()
+
+
+def test_recorded_runs_keep_their_keys():
+    """Keys as they were before recipes had an optimiser and a way to keep weights."""
+    recorded = {
+        ("mnist", "lenet5"): "13ca12011dd789004bd3",
+        ("mnist", "lenet5-wide"): "9720c584e19c72cb086e",
+        ("cifar10-jpg", "lenet5"): "b544c1a47be4bd80faf4",
+    }
+    for (images, network), key in recorded.items():
+        assert store.key(**training.identity(images, network)) == key
+    other = dataclasses.replace(training.RECIPES["mnist"], keep="last")
+    assert store.key(**training.identity("mnist", recipe=other)) not in recorded.values()
+
+
+def test_facts_of_a_recipe_name_later_fields_only_where_they_differ():
+    first = {
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "batch_size": 128,
+        "max_epochs": 40,
+        "patience": 5,
+        "validation": 0.1,
+        "typical": 0.0,
+    }
+    assert training.Recipe().facts() == first
+    assert list(training.Recipe().facts()) == list(first)
+    assert training.Recipe(optimizer="adam", keep="best", patience=7).facts() == first | {"patience": 7}
+    assert training.Recipe(optimizer="sgd").facts() == first | {"optimizer": "sgd"}
+    assert training.Recipe(keep="last").facts() == first | {"keep": "last"}
+    both = training.Recipe(optimizer="adamw", keep="last").facts()
+    assert both == first | {"optimizer": "adamw", "keep": "last"}
+    for images, recipe in training.RECIPES.items():
+        assert set(recipe.facts()) == set(first), images
+
+
+def test_unknown_parts_of_a_recipe():
+    with pytest.raises(UnknownNameError, match=r"no optimizer 'adma'. There are: adam, adamw, sgd\."):
+        training.Recipe(optimizer="adma")
+    with pytest.raises(UnknownNameError, match=r"no way to keep weights 'first'. There are: .*last"):
+        training.Recipe(keep="first")
+    with pytest.raises(UnknownNameError, match="no optimizer 'SGD'"):
+        dataclasses.replace(training.RECIPES["digits"], optimizer="SGD")
 
 
 def test_accuracy_counted_by_hand(few):
@@ -263,13 +414,14 @@ def test_errors(few, options, error, message):
         training.train(few, **options)
 
 
-def test_networks_with_batch_norm_are_not_stacked(tmp_path):
+@pytest.mark.parametrize("network", ["resnet18", "lenet5-batchnorm"])
+def test_networks_with_batch_norm_are_not_stacked(tmp_path, network):
     digits = stimuli.load("digits", "train").subset(np.arange(40))
     colour = dataclasses.replace(digits, images=digits.images.repeat(3, axis=1), name="folder:colour")
     with pytest.raises(InputError, match="batch norm.* use device='cpu'"):
         training.train(
             colour,
-            "resnet18",
+            network,
             seeds=[0],
             recipe=training.Recipe(max_epochs=1, validation=0.5),
             device="stacked-cpu",

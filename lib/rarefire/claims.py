@@ -1,4 +1,4 @@
-"""The paper's claims beside what we measured, with a verdict from a tolerance declared beforehand.
+"""The paper's claims, and the ranges, declared beforehand, in which a measured value confirms them.
 
 ``data/paper.csv`` has one row per claim and way of reading it; see ``data/README.md`` for its
 columns. ``data/recorded.csv`` holds what this project's own runs found, so that a later run can say
@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from rarefire import store
-from rarefire.errors import DataError, InputError, unknown
+from rarefire.errors import DataError, unknown
 
-__all__ = ["Claim", "check_recorded", "claims", "scorecard", "verdict"]
+__all__ = ["VERDICTS", "Claim", "check_recorded", "claims", "verdict"]
 
 REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"
 NOT_REPRODUCED = "not reproduced"
-UNTESTED = "not tested here"
+UNTESTED = "cannot be tested here"
 UNDEFINED = "undefined in most instances"
+#: All verdicts, from the best on.
+VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED, UNDEFINED, UNTESTED)
 
 
 @dataclass(frozen=True)
@@ -36,31 +37,49 @@ class Claim:
 
     Attributes
     ----------
-    id
-        Short name.
+    id, group, title
+        Short names: of the claim, of what it is about, and for a heading.
     claim
         The statement, in the paper's words or close to them.
     where
         Its place in the paper.
     value
         The paper's value, as printed.
+    scope
+        Image sets that the statement is about, by their names; what is measured on others goes beyond.
     reading
         The quantity that we compute for it.
+    statistic
+        What the verdict is on: the ``"median"`` over instances, or the ``"largest"`` value.
     low, high
         The range in which our value counts as reproduced.
     direction_low, direction_high
         The wider range in which the direction, not the size, is reproduced.
+    figure
+        Where the book shows it: page and anchor.
+    missing
+        What it would take to test it where that cannot be done from public data; may be empty.
     """
 
     id: str
+    group: str
+    title: str
     claim: str
     where: str
     value: str
+    scope: tuple[str, ...]
     reading: str
+    statistic: str
     low: float
     high: float
     direction_low: float
     direction_high: float
+    figure: str
+    missing: str
+
+    def is_about(self, images: str) -> bool:
+        """Whether the claim is about this image set, a re-encoding or another form of it."""
+        return any(images == name or images.startswith((f"{name}-", f"{name}:")) for name in self.scope)
 
 
 def claims(path: str | Path | None = None) -> dict[str, Claim]:
@@ -73,19 +92,22 @@ def _claims(path: Path) -> dict[str, Claim]:
     if not path.is_file():
         raise DataError(f"there is no file of claims at {path}.")
     numbers = ("low", "high", "direction_low", "direction_high")
-    texts = ("id", "claim", "where", "value", "reading")
+    texts = tuple(f.name for f in fields(Claim) if f.name not in (*numbers, "scope"))
     found = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             try:
-                low, high, direction_low, direction_high = (float(row[name]) for name in numbers)
-                id_, claim, where, value, reading = (row[name] for name in texts)
-            except (KeyError, TypeError, ValueError) as error:
+                given: dict[str, Any] = {name: row[name].strip() for name in texts}
+                given |= {name: float(row[name]) for name in numbers}
+                given["scope"] = tuple(row["scope"].split())
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DataError(f"{path}: the row {row} lacks a column or a number ({error}).") from error
-            if not direction_low <= low <= high <= direction_high:
-                raise DataError(f"{path}: the ranges of {row['id']!r} are not nested.")
-            ranges = (low, high, direction_low, direction_high)
-            found[id_] = Claim(id_, claim, where, value, reading, *ranges)
+            claim = Claim(**given)
+            if not claim.direction_low <= claim.low <= claim.high <= claim.direction_high:
+                raise DataError(f"{path}: the ranges of {claim.id!r} are not nested.")
+            if claim.statistic not in ("median", "largest"):
+                raise DataError(f"{path}: {claim.id!r} is on the 'median' or the 'largest'.")
+            found[claim.id] = claim
     return found
 
 
@@ -98,49 +120,6 @@ def verdict(claim: Claim, measured: float) -> str:
     if claim.direction_low <= measured <= claim.direction_high:
         return DIRECTION
     return NOT_REPRODUCED
-
-
-def scorecard(measured: Iterable[tuple[str, str, ArrayLike]]) -> pd.DataFrame:
-    """A table of claims, our values and verdicts.
-
-    Parameters
-    ----------
-    measured
-        ``(claim id, image set, values)``, values being one per instance ``(I,)``; NaN where an
-        instance has no value. The verdict is on their median; it is withheld where fewer than half
-        of the instances have a value, for those would be a selection.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``claim, paper, images, ours, 90 % of instances, undefined, verdict``; ``ours`` is a
-        number, ``undefined`` counts instances without a value.
-    """
-    known = claims()
-    rows = []
-    for id_, images, values in measured:
-        if id_ not in known:
-            raise unknown("claim", id_, list(known))
-        claim = known[id_]
-        numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
-        if numbers.ndim != 1:
-            raise InputError(f"{id_}: expected one value per instance, got shape {numbers.shape}.")
-        finite = numbers[np.isfinite(numbers)]
-        middle = float(np.median(finite)) if len(finite) else math.nan
-        low, high = np.quantile(finite, [0.05, 0.95]) if len(finite) else (math.nan, math.nan)
-        selected = 0 < 2 * len(finite) < len(numbers)
-        rows.append(
-            {
-                "claim": claim.reading,
-                "paper": claim.value,
-                "images": images,
-                "ours": middle,
-                "90 % of instances": f"{low:.2f} – {high:.2f}" if len(finite) else "–",
-                "undefined": len(numbers) - len(finite),
-                "verdict": UNDEFINED if selected else verdict(claim, middle),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def check_recorded(values: Mapping[str, float], *, path: str | Path | None = None) -> pd.DataFrame:

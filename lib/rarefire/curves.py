@@ -22,7 +22,16 @@ from rarefire.errors import InputError
 from rarefire.grams import LEAST, MEMORY, ROUNDING, Grams, PairSums, correlation, groups, over_blocks
 from rarefire.rdm import Metric, check_rdm, class_means, judged_images, standardised, unit_vectors
 
-__all__ = ["Curve", "check_order", "check_steps", "class_curve", "count", "geometry_curve", "rdm_curve"]
+__all__ = [
+    "Curve",
+    "check_order",
+    "check_steps",
+    "class_curve",
+    "count",
+    "geometry_curve",
+    "rdm_curve",
+    "silenced_curve",
+]
 
 
 _MOST_PAIRED = 20_000  # images whose pairs are gone through where sums over images lose too many digits
@@ -150,6 +159,46 @@ def geometry_curve(
     elif len(again) and on_cpu and source.shape[0] <= _MOST_PAIRED and _fits(source.shape, again, width):
         sums, _ = _over_pairs(source, indices, again, other, metric, progress=progress)
         r[doubtful] = correlation(sums)
+    return Curve(steps, r, left, n_features)
+
+
+def silenced_curve(embedding: ArrayLike, order: ArrayLike, *, k: Sequence[int] | None = None) -> Curve:
+    """The Pearson curve with the features outside the first k silenced, set to 0, instead of removed.
+
+    Removing a feature does two things to a Pearson correlation: what the feature said is gone, and the
+    mean that is subtracted from each vector is taken over fewer features. Silencing does only the
+    first. So the difference between this curve and :func:`geometry_curve` is the share of centring, and
+    a feature that never fires makes no difference here. For the cosine the two are the same.
+
+    Parameters
+    ----------
+    embedding, order, k
+        As for :func:`geometry_curve`.
+
+    Returns
+    -------
+    Curve
+        An image whose first k features are all 0 is left out at that k.
+
+    Raises
+    ------
+    InputError
+        As for :func:`geometry_curve`.
+
+    Notes
+    -----
+    Time n·F² for each k.
+    """
+    every = np.asarray(blocks.check_source(embedding))
+    n_features = every.shape[1]
+    indices, steps = check_order(order, n_features), check_steps(k, n_features)
+    kept = np.zeros_like(every)
+    r, left, done = np.full(len(steps), np.nan), np.zeros(len(steps), dtype=np.intp), 0
+    for i, step in enumerate(steps):
+        kept[:, indices[done:step]] = every[:, indices[done:step]]
+        done = step
+        whole = geometry_curve(kept, indices, k=[n_features], reference=every)
+        r[i], left[i] = whole.r[0], whole.n_images[0]
     return Curve(steps, r, left, n_features)
 
 

@@ -28,12 +28,13 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from rarefire import store
+from rarefire import claims, store
 from rarefire.curves import Curve
 from rarefire.errors import InputError, unknown
 
 __all__ = [
     "COLOURS",
+    "SIGNS",
     "contact_sheet",
     "cumulative_share",
     "curve_panels",
@@ -48,8 +49,10 @@ __all__ = [
     "save_curve",
     "show",
     "sprite",
+    "strips",
     "summary",
     "table",
+    "verdict_cards",
 ]
 
 #: One colour per meaning, everywhere; those in one figure differ in lightness too.
@@ -73,7 +76,13 @@ COLOURS = {
     "cifar10": "#cc79a7",
     "cifar10-jpg": "#cc79a7",
 }
-LABELS = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10", "cifar10-jpg": "CIFAR-10 (JPEG)"}
+LABELS = {
+    "digits": "digits",
+    "mnist": "MNIST",
+    "mnist-wide": "MNIST, wide",
+    "cifar10": "CIFAR-10",
+    "cifar10-jpg": "CIFAR-10 (JPEG)",
+}
 _DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
 #: Of RDMs: perceptually uniform, readable in grey and by the colour-blind.
 COLOUR_MAP = "cividis"
@@ -187,6 +196,50 @@ def curve_panels(
         panels.append(figure)
         tables.append(summary(x, **by_colour).assign(images=title))
     return panels, pd.concat(tables)
+
+
+def strips(
+    rows: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    xlabel: str,
+    band: tuple[float, float] | None = None,
+    width: float = 5.6,
+) -> tuple[Figure, pd.DataFrame]:
+    """Rows of dots, one for each value, and a tick at their median; rows from the top down.
+
+    Parameters
+    ----------
+    rows
+        Title -> name in :data:`COLOURS` -> ``(n,)`` values; those of one row stand below each other.
+    xlabel
+        Of the axis.
+    band
+        A range to be shaded.
+    width
+        In inches.
+
+    Returns
+    -------
+    Figure, DataFrame
+        The drawing, and a line for each dot: ``row, group, value``.
+    """
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    figure, axes = panel(width, 0.55 + 0.3 * len(rows))
+    if band is not None:
+        axes.axvspan(*band, color=_INK, alpha=0.1, linewidth=0)
+    lines = []
+    for place, (title, row) in enumerate(rows.items()):
+        for name, given in row.items():
+            values = np.asarray(given, dtype=np.float64)
+            values = values[np.isfinite(values)]
+            y = place + 0.24 * (names.index(name) - (len(names) - 1) / 2)
+            axes.scatter(values, np.full(len(values), y), s=11, color=COLOURS[name], linewidths=0, alpha=0.75)
+            middle = values if len(values) < 2 else [np.median(values)]
+            axes.plot(middle, [y] * len(middle), "|", color=COLOURS[name], markersize=8, markeredgewidth=2)
+            lines += [{"row": title, "group": name, "value": value} for value in values]
+    axes.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel)
+    axes.tick_params(axis="y", length=0)
+    return figure, pd.DataFrame(lines)
 
 
 def cumulative_share(poz: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -564,6 +617,122 @@ def _framed(body: str, name: str, caption: str, numbers: pd.DataFrame | None) ->
 
 def _image(alt: str) -> str:
     return f'role="img" aria-label="{html.escape(alt, quote=True)}"'
+
+
+def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mapping[str, str]) -> HTML:
+    """Findings beside the paper's claims: a card for each claim, a line for each finding.
+
+    Parameters
+    ----------
+    card
+        From :func:`rarefire.scorecard.verdicts`, with names of image sets and conventions as they are to
+        be read.
+    name, caption
+        As for :func:`show`; the numbers are `card`.
+    places
+        By claim, the address of the figure that shows it; a claim without one has no link.
+    """
+    known = claims.claims()
+    parts = []
+    for id_, found in card.groupby("id", sort=False):
+        claim = known[str(id_)]
+        axis = _axis(claim, found)
+        lines = "".join(_finding(claim, row, axis) for row in found.to_dict("records"))
+        ends = "".join(f"<span>{_number(value)}</span>" for value in axis)
+        link = (
+            f' <a href="{html.escape(places[claim.id], quote=True)}">The figure</a>.'
+            if claim.id in places
+            else ""
+        )
+        missing = f"<p>What is missing to test it: {html.escape(claim.missing)}</p>" if claim.missing else ""
+        parts.append(
+            f'<section class="rf-claim" id="claim-{claim.id}"><p><b>{html.escape(claim.title)}</b></p>'
+            f"<blockquote>“{html.escape(claim.claim)}” <cite>{html.escape(claim.where)}</cite></blockquote>"
+            f"<p>Read as: {html.escape(claim.reading)}. Reproduced: {_range(claim.low, claim.high)}; in "
+            f"direction: {_range(claim.direction_low, claim.direction_high)}.{link}</p>{missing}"
+            f'<ul>{lines}</ul><p class="rf-ends" aria-hidden="true">{ends}</p></section>'
+        )
+    numbers = card.drop(columns=["claim"])
+    return _framed(
+        f'<div class="rf-claims" role="group" aria-label="claims and findings">{"".join(parts)}</div>',
+        name,
+        caption,
+        numbers,
+    )
+
+
+#: A sign for each verdict: they must not differ in colour alone.
+SIGNS = dict(zip(claims.VERDICTS, "●◐○∅–", strict=True))
+
+
+def _axis(claim: claims.Claim, found: pd.DataFrame) -> tuple[float, float]:
+    """Where the lines of a claim start and end: around all that was found and what is asked for."""
+    values = found[["ours", "low", "high", "from", "to"]].to_numpy(dtype=float).ravel()
+    values = values[np.isfinite(values)]
+    bounds = [claim.low] if claim.high == claim.direction_high and len(values) else [claim.low, claim.high]
+    start, end = min([*values, *bounds]), max([*values, *bounds])
+    margin = 0.06 * ((end - start) or 1)
+    if start == end:
+        return start - margin, end + margin
+    # Not beyond what the quantity can be, where the claim's ranges say so.
+    return max(start - margin, min(start, claim.direction_low)), min(
+        end + margin, max(end, claim.direction_high)
+    )
+
+
+def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, float]) -> str:
+    """One line: who, a drawing, the number, the verdict."""
+
+    def at(value: float) -> str:
+        return f"{100 * min(max((value - axis[0]) / (axis[1] - axis[0]), 0), 1):.2f}%"
+
+    def bar(low: float, high: float, *, height: int, opacity: float) -> str:
+        if not np.isfinite([low, high]).all() or high < axis[0] or low > axis[1]:
+            return ""
+        wide = (min(high, axis[1]) - max(low, axis[0])) / (axis[1] - axis[0])
+        top = 9 - height / 2
+        return (
+            f'<rect x="{at(low)}" y="{top:g}" width="{max(100 * wide, 0.8):.2f}%" height="{height}" '
+            f'fill="currentColor" opacity="{opacity}"/>'
+        )
+
+    drawn, text = "", "–"
+    if np.isfinite(row["ours"]):
+        dot = f'<circle cx="{at(row["ours"])}" cy="9" r="4.5" fill="currentColor"/>'
+        drawn = (
+            bar(row["from"], row["to"], height=2, opacity=0.45)
+            + bar(row["low"], row["high"], height=5, opacity=0.8)
+            + dot
+        )
+        text = _number(row["ours"])
+        if np.isfinite(row["low"]):
+            text += f" <small>{_number(row['low'])} to {_number(row['high'])}</small>"
+        elif claim.statistic == "largest" and row["instances"] > 1:
+            text += f" <small>{row['within']} of {row['instances']}</small>"
+    ground = bar(claim.direction_low, claim.direction_high, height=18, opacity=0.07) + bar(
+        claim.low, claim.high, height=18, opacity=0.13
+    )
+    verdict = str(row["verdict"])
+    kind = claims.VERDICTS.index(verdict)
+    how = f" <small>{html.escape(row['convention'])}</small>" if row["convention"] else ""
+    return (
+        f'<li class="rf-verdict-{kind}{" rf-beyond" if row["beyond"] else ""}">'
+        f"<span>{html.escape(row['images'])}{how}</span>"
+        '<svg width="100%" height="18" style="overflow:visible" aria-hidden="true">'
+        f'{ground}<g class="rf-mark">{drawn}</g></svg>'
+        f"<span>{text}</span><span><i aria-hidden='true'>{SIGNS[verdict]}</i> {verdict}</span></li>"
+    )
+
+
+def _number(value: float) -> str:
+    """Two digits, three between .98 and 1; the typographic minus."""
+    digits = 3 if 0.98 < abs(value) < 0.9995 else 2
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no minus before a zero
+
+
+def _range(low: float, high: float) -> str:
+    ends = (f"{end:.3f}".removesuffix("0").replace("-", "−") for end in (low, high))
+    return " to ".join(dict.fromkeys(ends))
 
 
 def table(

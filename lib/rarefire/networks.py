@@ -21,7 +21,14 @@ from rarefire.errors import CheckpointError, DataError, InputError, unknown
 
 __all__ = ["build", "digest", "lenet5", "load_weights", "local_weights", "names", "normalisation"]
 
-_LENETS = ("lenet5", "lenet5-wide")
+# Forms of LeNet-5, and what makes them (:func:`lenet5`).
+_LENETS: dict[str, dict[str, Any]] = {
+    "lenet5": {},
+    "lenet5-wide": {"wide": True},
+    "lenet5-half": {"width": 0.5},
+    "lenet5-double": {"width": 2},
+    "lenet5-batchnorm": {"batch_norm": True},
+}
 
 
 def names() -> list[str]:
@@ -46,8 +53,8 @@ def build(
     Parameters
     ----------
     name
-        ``"lenet5"``, ``"lenet5-wide"``, or a torchvision classifier (``"vgg19"``,
-        ``"squeezenet1_0"``, …).
+        ``"lenet5"``; its other forms ``"lenet5-wide"``, ``"lenet5-half"``, ``"lenet5-double"``,
+        ``"lenet5-batchnorm"``; or a torchvision classifier (``"vgg19"``, ``"squeezenet1_0"``, …).
     input_shape
         Channels, height, width of one image. The LeNets are sized by it.
     n_classes
@@ -82,7 +89,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name in _LENETS:
-            network: nn.Module = lenet5(input_shape, n_classes, wide=name == "lenet5-wide")
+            network: nn.Module = lenet5(input_shape, n_classes, **_LENETS[name])
         else:
             network = _torchvision(name, n_classes, pretrained=weights == "DEFAULT")
     if weights is not None and (weights != "DEFAULT" or name in _LENETS):
@@ -111,8 +118,15 @@ def normalisation(network: nn.Module) -> list[list[float]] | None:
     return given
 
 
-def lenet5(input_shape: tuple[int, int, int], n_classes: int = 10, *, wide: bool = False) -> nn.Sequential:
-    """LeNet-5 with ReLUs and max-pooling, in the forms used by the paper's authors.
+def lenet5(
+    input_shape: tuple[int, int, int],
+    n_classes: int = 10,
+    *,
+    wide: bool = False,
+    width: float = 1,
+    batch_norm: bool = False,
+) -> nn.Sequential:
+    """LeNet-5 with ReLUs and max-pooling, in the forms used by the paper's authors, and variations.
 
     Parameters
     ----------
@@ -123,53 +137,56 @@ def lenet5(input_shape: tuple[int, int, int], n_classes: int = 10, *, wide: bool
         False: two 5 × 5 convolutions of 6 and 16 channels, fully connected layers of 120 and 84
         (their CIFAR-10 network). True: two 3 × 3 convolutions of 64, one pooling, fully connected
         layers of 256 and 256 (their MNIST network).
+    width
+        Factor on the number of channels and of fully connected features, > 0.
+    batch_norm
+        Whether batch normalisation stands before every ReLU.
 
     Returns
     -------
     nn.Sequential
-        With layers ``conv1 relu1 … fc2 relu4 fc3``; ``relu4`` is the penultimate layer.
+        With layers ``conv1 relu1 … fc2 relu4 fc3``, and ``norm1 … norm4`` before the ReLUs if
+        asked for; ``relu4`` is the penultimate layer.
 
     Raises
     ------
     InputError
-        If the images are too small for two convolutions.
+        If the images are too small for two convolutions, or the width leaves no feature.
     """
-    channels, height, width = input_shape
+    channels, height, width_of_images = input_shape
+    # Two convolutions: channels, size, padding, whether pooled; then two fully connected layers.
     if wide:
-        convolutions = [
-            ("conv1", nn.Conv2d(channels, 64, 3)),
-            ("relu1", nn.ReLU()),
-            ("conv2", nn.Conv2d(64, 64, 3)),
-            ("relu2", nn.ReLU()),
-            ("pool", nn.MaxPool2d(2)),
-        ]
-        hidden = (256, 256)
+        convolutions, hidden = [(64, 3, 0, False), (64, 3, 0, True)], (256, 256)
     else:
-        padding = 2 if min(height, width) < 32 else 0
-        convolutions = [
-            ("conv1", nn.Conv2d(channels, 6, 5, padding=padding)),
-            ("relu1", nn.ReLU()),
-            ("pool1", nn.MaxPool2d(2)),
-            ("conv2", nn.Conv2d(6, 16, 5)),
-            ("relu2", nn.ReLU()),
-            ("pool2", nn.MaxPool2d(2)),
-        ]
-        hidden = (120, 84)
-    body = nn.Sequential(OrderedDict(convolutions))
+        padding = 2 if min(height, width_of_images) < 32 else 0
+        convolutions, hidden = [(6, 5, padding, True), (16, 5, 0, True)], (120, 84)
+    if not round(width * min(convolutions[0][0], *hidden)) >= 1:
+        raise InputError(f"width multiplies the numbers of features; {width!r} leaves none.")
+    layers: list[tuple[str, nn.Module]] = []
+
+    def activate(i: int, norm: type[nn.Module], features: int) -> None:
+        if batch_norm:
+            layers.append((f"norm{i}", norm(features)))
+        layers.append((f"relu{i}", nn.ReLU()))
+
+    for i, (base, size, padding, pooled) in enumerate(convolutions, start=1):
+        into, channels = channels, round(width * base)
+        layers.append((f"conv{i}", nn.Conv2d(into, channels, size, padding=padding)))
+        activate(i, nn.BatchNorm2d, channels)
+        if pooled:
+            layers.append(("pool" if wide else f"pool{i}", nn.MaxPool2d(2)))
+    layers.append(("flatten", nn.Flatten()))
     try:
         with torch.no_grad():
-            flat = body(torch.zeros(1, *input_shape)).numel()
+            features = nn.Sequential(OrderedDict(layers)).eval()(torch.zeros(1, *input_shape)).numel()
     except RuntimeError as error:
-        raise InputError(f"images of {height} × {width} are too small for LeNet-5.") from error
-    head = [
-        ("flatten", nn.Flatten()),
-        ("fc1", nn.Linear(flat, hidden[0])),
-        ("relu3", nn.ReLU()),
-        ("fc2", nn.Linear(hidden[0], hidden[1])),
-        ("relu4", nn.ReLU()),
-        ("fc3", nn.Linear(hidden[1], n_classes)),
-    ]
-    return nn.Sequential(OrderedDict([*convolutions, *head]))
+        raise InputError(f"images of {height} × {width_of_images} are too small for LeNet-5.") from error
+    for i, base in enumerate(hidden, start=1):
+        into, features = features, round(width * base)
+        layers.append((f"fc{i}", nn.Linear(into, features)))
+        activate(i + 2, nn.BatchNorm1d, features)
+    layers.append(("fc3", nn.Linear(features, n_classes)))
+    return nn.Sequential(OrderedDict(layers)).train()
 
 
 def _torchvision(name: str, n_classes: int, *, pretrained: bool) -> nn.Module:

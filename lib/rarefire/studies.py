@@ -7,49 +7,66 @@ store, so an ensemble can grow, and shipped, cached and new instances mix.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy import stats
 from threadpoolctl import threadpool_limits
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import blocks, embeddings, poz, stimuli, store, training
-from rarefire.curves import class_curve, count, geometry_curve
+from rarefire import blocks, embeddings, networks, poz, stimuli, store, training
+from rarefire.curves import class_curve, count, geometry_curve, silenced_curve
 from rarefire.errors import DataError, unknown
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
-__all__ = ["CURVES", "Study", "collect", "find", "measure", "run", "sample", "ship", "source"]
+__all__ = [
+    "CURVES",
+    "Study",
+    "collect",
+    "find",
+    "measure",
+    "run",
+    "sample",
+    "ship",
+    "source",
+    "trained",
+    "wide",
+]
 
-_VERSION = 1  # of the measurement: raise it when the same network would give other numbers
+_VERSION = 2  # of the measurement: raise it when the same network would give other numbers
 PROFILES = ("default", "full")
-N_RANDOM = 20  # random orders per instance
+N_WIDE = 10  # instances of the wide form
+N_RANDOM = 10  # random orders per instance
 PER_CLASS = 10  # test images of each class in a sample
 SAMPLED = 3  # instances whose sample is shipped
 _SAMPLE = {"per_class": PER_CLASS, "sample_version": 1}
 
-#: Variants of the curve. `low` inserts low-PoZ features first, `high` high-PoZ features first. By
-#: default image level, Pearson, PoZ from the test images themselves. `heldout`: PoZ from one half
-#: of the test images, curve on the other. `class`: squared correlations of class means.
+#: Variants of the curve: `low` inserts low-PoZ features first, `high` high-PoZ features first,
+#: `random` in ten random orders. By default between images, Pearson, PoZ from the test images
+#: themselves. `cosine`: without centring. `silenced`: features outside are set to 0 rather than
+#: removed. `heldout`: PoZ from one half of the test images, curve on the other. `ties`: ties in PoZ
+#: broken the other way round. `class`: between class means, squared, as in the authors' code;
+#: `class_signed`, `class_cosine`: the same unsquared, and by squared cosines.
 CURVES = (
-    "low",
-    "high",
-    "low_cosine",
-    "high_cosine",
-    "low_heldout",
-    "high_heldout",
-    "low_class",
-    "high_class",
-    "random",
-    "random_class",
+    *(
+        f"{first}{variant}"
+        for first in ("low", "high")
+        for variant in (
+            *("", "_cosine", "_silenced", "_heldout", "_ties"),
+            *("_class", "_class_signed", "_class_cosine"),
+        )
+    ),
+    *("random", "random_cosine", "random_class"),
 )
 
 
@@ -68,7 +85,7 @@ class Study:
         [0, 1]; ``epochs``, ``best_epoch (I,)``; ``history (I, max_epochs)``, validation accuracy,
         NaN after the stop; ``poz_train``, ``poz_test``, ``poz_heldout (I, F)``;
         ``ghosts (I, C, F)``; for each name in :data:`CURVES` Pearson r ``(I, F)`` at k = 1 … F,
-        ``random`` and ``random_class`` with an axis of random orders ``(I, R, F)``;
+        those in random orders with an axis more, ``(I, R, F)``;
         ``n_images_<curve>``.
     sources
         How many instances were ``shipped``, in the ``cache``, ``computed``.
@@ -114,6 +131,49 @@ class Study:
     def at(self, curve: str, fraction: float) -> NDArray[np.float64]:
         """R² of every instance at the k nearest to `fraction` of all features; NaN where undefined."""
         return self.r2(curve)[..., count(fraction, self.n_features) - 1]
+
+    def agreement(self, first: str, second: str) -> NDArray[np.float64]:
+        """Rank correlation (Spearman) of two PoZ, over features that fire in either; one per instance.
+
+        Parameters
+        ----------
+        first, second
+            ``"poz_train"``, ``"poz_test"`` or ``"poz_heldout"``.
+        """
+        pairs = zip(self.arrays[first], self.arrays[second], strict=True)
+        alive = [(a[(a < 1) | (b < 1)], b[(a < 1) | (b < 1)]) for a, b in pairs]
+        return np.array([float(stats.spearmanr(a, b).statistic) for a, b in alive])
+
+    def tied(self) -> NDArray[np.float64]:
+        """Share of the features that fire at all and have the PoZ of another one, ``(I,)``."""
+        rates = self.arrays["poz_test"]
+        return np.array([np.mean([(r < 1) and np.sum(row == r) > 1 for r in row]) for row in rates])
+
+    def tie_effect(self, curve: str) -> NDArray[np.float64]:
+        """How much R² changes where ties are broken the other way round: ``(I, F)``, absolute.
+
+        Parameters
+        ----------
+        curve
+            ``"low"`` or ``"high"``.
+        """
+        return np.abs(self.r2(curve) - self.r2(f"{curve}_ties"))
+
+    def centring(self, fraction: float = 0.8) -> NDArray[np.float64]:
+        """Share of centring in what removing the rarest features does to Pearson's geometry, ``(I,)``.
+
+        Removing loses 1 − R², silencing (:func:`rarefire.curves.silenced_curve`) less: the rest is no
+        information, but the mean that is taken over fewer features. Negative where silencing loses more.
+
+        Parameters
+        ----------
+        fraction
+            Of the features, those that stay.
+        """
+        part: NDArray[np.float64] = 1 - (1 - self.at("low_silenced", fraction)) / (
+            1 - self.at("low", fraction)
+        )
+        return part
 
     def stamp(self) -> str:
         """What was measured and where the numbers come from."""
@@ -216,6 +276,21 @@ def collect(profile: str = "default", *, instances: int = 50) -> dict[str, Study
     return found
 
 
+def wide(profile: str = "default") -> Study | None:
+    """The wide LeNet-5 of the authors' MNIST code, ten instances: what is known of it, or all of it.
+
+    Parameters
+    ----------
+    profile
+        As for :func:`collect`; ``"full"`` trains for hours, some seventy times the arithmetic.
+    """
+    if profile not in PROFILES:
+        raise unknown("profile", profile, list(PROFILES))
+    if profile == "full":
+        return run("mnist", "lenet5-wide", seeds=range(N_WIDE), use_shipped=False)
+    return find("mnist", "lenet5-wide", seeds=range(N_WIDE))
+
+
 def source(found: Mapping[str, Study]) -> str:
     """Where the numbers of a figure come from: a sentence for its caption."""
     names = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar10-jpg": "CIFAR-10 in a JPEG re-encoding"}
@@ -256,19 +331,24 @@ def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> 
     found["poz_heldout"] = poz.poz(embedding[half])
     for first in ("low", "high"):
         by_poz = poz.order(poz_test, first=first)
-        for name, curve in {
-            first: geometry_curve(embedding, by_poz),
-            f"{first}_cosine": geometry_curve(embedding, by_poz, metric="cosine"),
-            f"{first}_class": class_curve(embedding, test.labels, by_poz),
-            f"{first}_heldout": geometry_curve(
-                embedding[~half], poz.order(found["poz_heldout"], first=first)
-            ),
+        by_class = functools.partial(class_curve, embedding, test.labels, by_poz)
+        ties = len(by_poz) - 1 - poz.order(poz_test[::-1], first=first)
+        on_half = poz.order(found["poz_heldout"], first=first)
+        for variant, curve in {
+            "": geometry_curve(embedding, by_poz),
+            "_cosine": geometry_curve(embedding, by_poz, metric="cosine"),
+            "_silenced": silenced_curve(embedding, by_poz),
+            "_heldout": geometry_curve(embedding[~half], on_half),
+            "_ties": geometry_curve(embedding, ties),
+            "_class": by_class(),
+            "_class_signed": by_class(squared=False),
+            "_class_cosine": by_class(metric="cosine"),
         }.items():
-            found[name] = curve.r
-            found[f"n_images_{name}"] = curve.n_images
+            found[first + variant], found[f"n_images_{first}{variant}"] = curve.r, curve.n_images
     rng = np.random.default_rng([seed, _VERSION])
     orders = [rng.permutation(len(poz_test)) for _ in range(N_RANDOM)]
     found["random"] = np.stack([geometry_curve(embedding, order).r for order in orders])
+    found["random_cosine"] = np.stack([geometry_curve(embedding, o, metric="cosine").r for o in orders])
     found["random_class"] = np.stack([class_curve(embedding, test.labels, o).r for o in orders])
     return found
 
@@ -313,10 +393,50 @@ def sample(
     return None if answer is None else answer.arrays
 
 
+def trained(
+    images: str, network: str = "lenet5", *, seed: int = 0, use_shipped: bool = True
+) -> nn.Module | None:
+    """A network that was measured: one of an ensemble, with the weights that it was recorded with.
+
+    Shipped for seed 0 of the classic form (unless `use_shipped` is false), else cached, else trained;
+    None where the images are not on this machine. With it and the images, that instance's numbers can
+    be had again without training.
+    """
+
+    def compute() -> dict[str, NDArray[Any]]:
+        (instance,) = training.train(images, network, seeds=[seed])
+        sizes = {"input_shape": np.array(instance.input_shape), "n_classes": np.asarray(instance.n_classes)}
+        return sizes | {name: value.numpy() for name, value in instance.network().state_dict().items()}
+
+    if not stimuli.identifiable(images):
+        return None
+    at_hand = compute if stimuli.available(images) else None
+    answer = store.recall("weights", _weights(images, network, seed), at_hand, use_shipped=use_shipped)
+    if answer is None:
+        return None
+    channels, height, width = answer.arrays["input_shape"].tolist()
+    mean, std = stimuli.normalisation(images)
+    built = networks.build(
+        network,
+        input_shape=(channels, height, width),
+        n_classes=int(answer.arrays["n_classes"]),
+        mean=mean,
+        std=std,
+    )
+    return networks.load_weights(
+        built, {name: torch.from_numpy(np.array(answer.arrays[name])) for name in built.state_dict()}
+    )
+
+
+def _weights(images: str, network: str, seed: int) -> dict[str, Any]:
+    return {**training.identity(images, network), "seed": int(seed)}
+
+
 def ship(study: Study, path: str | Path) -> Path:
     """Write a study's instances as a file of shipped results; what this machine computed goes first.
 
-    Samples of the first instances (:func:`sample`) go beside it, into ``<name>-sample.npz``.
+    Beside it, where they are known: samples of the first instances (:func:`sample`) into
+    ``<name>-sample.npz``, the weights of the first (:func:`trained`) into ``<name>-weights.npz``.
     """
     path = Path(path)
     facts = [instance_facts(study.images, study.network, None, seed) for seed in study.seeds]
@@ -328,6 +448,9 @@ def ship(study: Study, path: str | Path) -> Path:
     samples = [known("sample", {**f, **_SAMPLE}) for f in facts[:SAMPLED]]
     if any(samples):
         store.pack(path.with_stem(f"{path.stem}-sample"), [s for s in samples if s is not None])
+    weights = known("weights", _weights(study.images, study.network, study.seeds[0]))
+    if weights is not None:
+        store.pack(path.with_stem(f"{path.stem}-weights"), [weights])
     answers = [known("instance", f) for f in facts]
     return store.pack(path, [answer for answer in answers if answer is not None])
 
@@ -356,7 +479,7 @@ def _training_record(instance: training.Instance, max_epochs: int) -> dict[str, 
     }
 
 
-@lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)
 def _ensemble_facts(images: str, network: str, recipe: Recipe | None) -> dict[str, Any]:
     return {
         **training.identity(images, network, recipe=recipe),

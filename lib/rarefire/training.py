@@ -1,9 +1,9 @@
 """Ensembles: independent instances of one network, from different seeds.
 
-The rule: train with Adam; after each epoch measure accuracy on a tenth of the training images, set
-aside and the same for all instances; stop when it has not risen for `patience` epochs, and keep the
-weights of the best epoch. An instance whose best accuracy stays below the recipe's `typical` one is
-reported.
+The rule: train, with Adam unless the recipe says otherwise; after each epoch measure accuracy on a
+tenth of the training images, set aside and the same for all instances; stop when it has not risen for
+`patience` epochs, and keep the weights of the best epoch. An instance whose best accuracy stays below
+the recipe's `typical` one is reported.
 
 Each instance has one checkpoint, written whole after every epoch. A killed run goes on from there,
 and ends with the same weights, bit for bit on the same machine, as one that was never killed: the
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import os
 import threading
 import warnings
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import AuthenticationError, connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import numpy as np
@@ -46,7 +47,7 @@ class Recipe:
     Attributes
     ----------
     learning_rate, weight_decay
-        Of Adam (weight decay as an L2 penalty).
+        Of the optimiser; weight decay as an L2 penalty, but for AdamW.
     batch_size
         Images per step.
     max_epochs
@@ -57,6 +58,10 @@ class Recipe:
         Share of the training images set aside for the rule, in (0, 1).
     typical
         Validation accuracy in [0, 1] that an instance is expected to reach.
+    optimizer
+        ``"adam"``, ``"adamw"`` (weight decay apart from the gradient) or ``"sgd"`` (momentum .9).
+    keep
+        ``"best"``: the weights of the epoch with the best validation accuracy; ``"last"``.
     """
 
     learning_rate: float = 1e-3
@@ -66,7 +71,32 @@ class Recipe:
     patience: int = 5
     validation: float = 0.1
     typical: float = 0.0
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    keep: Literal["best", "last"] = "best"
 
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("optimizer", self.optimizer, list(_OPTIMIZERS)),
+            ("way to keep weights", self.keep, ["best", "last"]),
+        ):
+            if value not in known:
+                raise unknown(name, value, known)
+
+    def facts(self) -> dict[str, Any]:
+        """What determines the weights; JSON-able.
+
+        Fields that came after the first recorded runs are named only where they differ from what
+        was done then, so that those runs keep their keys.
+        """
+        first = {"optimizer": "adam", "keep": "best"}
+        return {k: v for k, v in asdict(self).items() if k not in first or v != first[k]}
+
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
+}
 
 RECIPES = {
     "digits": Recipe(batch_size=64, max_epochs=40, patience=12, typical=0.95),
@@ -128,7 +158,7 @@ def _identity(images: str, digest: str, network: str, recipe: Recipe) -> dict[st
         "train_digest": digest,
         "normalisation": [list(values) for values in stimuli.normalisation(images)],
         "network": network,
-        "recipe": asdict(recipe),
+        "recipe": recipe.facts(),
         "training_version": _VERSION,
     }
 
@@ -267,9 +297,11 @@ class _State:
         self.epoch += 1
         self.losses.append(loss)
         self.accuracies.append(acc)
-        if acc > max(self.accuracies[:-1], default=-1.0):
-            self.best = {k: v.detach().clone().cpu() for k, v in model.items()}
+        rises = acc > max(self.accuracies[:-1], default=-1.0)
+        if rises:
             self.best_epoch = self.epoch
+        if rises or recipe.keep == "last":
+            self.best = {k: v.detach().clone().cpu() for k, v in model.items()}
         stale = self.epoch - self.best_epoch >= recipe.patience
         self.done = stale or self.epoch >= recipe.max_epochs
         self.model = None if self.done else model
@@ -334,7 +366,7 @@ def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> 
     images, labels, check_images, check_labels = _divide(task)
     with one_thread():
         network = task.build()
-        optimizer = _adam(network.parameters(), task.recipe)
+        optimizer = _optimizer(network.parameters(), task.recipe)
         if state.model is not None and state.optimizer is not None:
             network.load_state_dict(state.model)
             optimizer.load_state_dict(state.optimizer)
@@ -360,8 +392,9 @@ def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> 
             report(task.seed, state.epoch, acc, state.done)
 
 
-def _adam(parameters: Any, recipe: Recipe) -> torch.optim.Adam:
-    return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+def _optimizer(parameters: Any, recipe: Recipe) -> torch.optim.Optimizer:
+    make = _OPTIMIZERS[recipe.optimizer]
+    return make(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
 def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
@@ -457,7 +490,7 @@ def _train_group(tasks: list[_Task], states: list[_State], *, device: str, bar: 
     parameters = {k: v.detach().to(device).requires_grad_() for k, v in parameters.items()}
     skeleton = models[0].to(device)
     recipe = tasks[0].recipe
-    optimizer = _adam(parameters.values(), recipe)
+    optimizer = _optimizer(parameters.values(), recipe)
     if states[0].optimizer is not None:
         optimizer.load_state_dict(_stack_optimizers([s.optimizer for s in states]))
     images, labels, check_images, check_labels = _divide(tasks[0], device)

@@ -1,0 +1,265 @@
+"""Variations of the recipe: which of its parts makes features fall silent.
+
+Batch normalisation, an adaptive optimiser and weight decay are what makes features of ReLU networks
+die (Mehta, Kim & Theobalt 2019). The paper does not give its recipe, so ours is varied, one part at a
+time and in the combinations that those authors name, on a few instances each.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from rarefire import embeddings, poz, stimuli, store, training
+from rarefire.curves import class_curve, count, geometry_curve
+from rarefire.errors import unknown
+from rarefire.stimuli import Stimuli
+from rarefire.training import Recipe
+
+__all__ = ["SHARES", "THRESHOLDS", "VARIATIONS", "Variation", "find", "measure", "over", "r2", "run", "ship"]
+
+_VERSION = 1  # of the measurement: raise it when the same network would give other numbers
+N_INSTANCES = 3
+
+#: Shares of the features at which curves are kept, and thresholds at which PoZ is counted.
+SHARES = tuple(np.arange(1, 21) / 20)
+THRESHOLDS = tuple(np.arange(101) / 100)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One way to train.
+
+    Attributes
+    ----------
+    group
+        Part of the recipe that is varied.
+    title
+        What is done, in a few words.
+    network
+        Name of a network, see :func:`rarefire.networks.names`.
+    changes
+        Fields of :class:`rarefire.training.Recipe` that differ from the image set's own recipe.
+    """
+
+    group: str
+    title: str
+    network: str = "lenet5"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def recipe(self, images: str) -> Recipe:
+        """The recipe for an image set; unlike the usual one, it asks for no accuracy."""
+        usual = training.recipe_for(images)
+        return replace(usual, typical=0.0, **self.changes) if self.changes else usual
+
+
+def _length(epochs: int) -> dict[str, Any]:
+    return {"max_epochs": epochs, "patience": epochs, "keep": "last"}
+
+
+_SGD = {"optimizer": "sgd", "learning_rate": 1e-2}
+
+#: By name. Everything else is as in the usual recipe: Adam at 10⁻³, no weight decay, until
+#: validation accuracy stops rising.
+VARIATIONS = {
+    "usual": Variation("usual", "the book's recipe"),
+    "sgd": Variation("optimiser", "SGD with momentum", changes=_SGD),
+    "slow": Variation("optimiser", "Adam, learning rate ÷ 3", changes={"learning_rate": 1e-3 / 3}),
+    "fast": Variation("optimiser", "Adam, learning rate × 3", changes={"learning_rate": 3e-3}),
+    "faster": Variation("optimiser", "Adam, learning rate × 10", changes={"learning_rate": 1e-2}),
+    "l2": Variation("weight decay", "Adam, L2 penalty", changes={"weight_decay": 1e-3}),
+    "adamw": Variation(
+        "weight decay", "AdamW, weight decay", changes={"optimizer": "adamw", "weight_decay": 0.1}
+    ),
+    "sgd-l2": Variation("weight decay", "SGD, L2 penalty", changes={**_SGD, "weight_decay": 1e-3}),
+    "norm": Variation("batch norm", "batch norm, Adam", "lenet5-batchnorm"),
+    "norm-l2": Variation(
+        "batch norm", "batch norm, Adam, L2 penalty", "lenet5-batchnorm", {"weight_decay": 1e-3}
+    ),
+    "norm-sgd-l2": Variation(
+        "batch norm", "batch norm, SGD, L2 penalty", "lenet5-batchnorm", {**_SGD, "weight_decay": 1e-3}
+    ),
+    "half": Variation("width", "half as wide", "lenet5-half"),
+    "double": Variation("width", "twice as wide", "lenet5-double"),
+    "epoch-1": Variation("length", "1 epoch", changes=_length(1)),
+    "epoch-5": Variation("length", "5 epochs", changes=_length(5)),
+    "epoch-30": Variation("length", "30 epochs", changes=_length(30)),
+}
+
+
+def run(
+    images: str,
+    names: Iterable[str] = tuple(VARIATIONS),
+    *,
+    seeds: Sequence[int] = range(N_INSTANCES),
+    jobs: int | None = None,
+    use_shipped: bool = True,
+    progress: bool = True,
+) -> dict[str, store.Ensemble]:
+    """Train and measure some of :data:`VARIATIONS`; only what is neither shipped nor cached.
+
+    Parameters
+    ----------
+    images
+        Name of an image set.
+    names
+        Of variations.
+    seeds
+        One instance of each variation for each.
+    jobs, progress
+        As for :func:`rarefire.training.train`.
+    use_shipped
+        Whether the results shipped with the book count.
+
+    Returns
+    -------
+    dict
+        By name; arrays as of :func:`measure`, and ``epochs (I,)``, how long each was trained.
+    """
+    found = {}
+    wanted = {name: _variation(name) for name in names}
+    for name, variation in tqdm(wanted.items(), desc=f"{images}, variations", disable=not progress):
+        answers = _known(images, variation, seeds, use_shipped=use_shipped)
+        missing = [seed for seed in seeds if seed not in answers]
+        if missing:
+            train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+            ensemble = training.train(
+                train,
+                variation.network,
+                seeds=missing,
+                recipe=variation.recipe(images),
+                jobs=jobs,
+                device="cpu",  # batch norm is not stacked on a GPU, and all should come about alike
+                progress=progress,
+            )
+            for instance in ensemble:
+                compute = functools.partial(_measured, instance, train, test)
+                facts = _facts(images, variation, instance.seed)
+                answer = store.recall("variation", facts, compute, use_shipped=False)
+                assert answer is not None
+                answers[instance.seed] = answer
+        found[name] = store.Ensemble(tuple(answers[seed] for seed in seeds))
+    return found
+
+
+def find(images: str, *, seeds: Sequence[int] = range(N_INSTANCES)) -> dict[str, store.Ensemble]:
+    """What is already known of an image set's variations, shipped or cached; needs no data."""
+    if not stimuli.identifiable(images):
+        return {}
+    known = {name: _known(images, v, seeds) for name, v in VARIATIONS.items()}
+    return {name: store.Ensemble(tuple(answers.values())) for name, answers in known.items() if answers}
+
+
+def measure(network: nn.Module, train: Stimuli, test: Stimuli) -> dict[str, NDArray[Any]]:
+    """Everything that is kept of one instance; of the same shape for networks of every width.
+
+    Parameters
+    ----------
+    network
+        Its penultimate layer, post-ReLU, is measured.
+    train, test
+        Images it was, and was not, trained on.
+
+    Returns
+    -------
+    dict
+        ``accuracy ()`` on the test images, in [0, 1]; ``n_features ()``; ``over (101,)``, share of the
+        features whose PoZ over the test images is greater than each of :data:`THRESHOLDS`; ``dead ()``,
+        share that fires for no training image; ``low``, ``high``, ``low_class``, ``high_class
+        (20,)``: Pearson r with all features at each of :data:`SHARES`, as in
+        :data:`rarefire.studies.CURVES`; ``n_images_<curve> (20,)``.
+    """
+    counter = poz.PozCounter()
+    for batch in embeddings.stream(network, train):
+        counter.update(batch)
+    embedding = embeddings.extract(network, test)
+    rates = poz.poz(embedding)
+    found: dict[str, NDArray[Any]] = {
+        "accuracy": np.asarray(training.accuracy(network, test)),
+        "n_features": np.asarray(len(rates)),
+        "over": (rates > np.array(THRESHOLDS)[:, None]).mean(axis=1),
+        "dead": np.asarray((counter.result() == 1).mean()),
+    }
+    steps = [count(share, len(rates)) for share in SHARES]
+    for first in ("low", "high"):
+        order = poz.order(rates, first=first)
+        for name, curve in {
+            first: geometry_curve(embedding, order),
+            f"{first}_class": class_curve(embedding, test.labels, order),
+        }.items():
+            places = np.array(steps) - 1
+            found[name], found[f"n_images_{name}"] = curve.r[places], curve.n_images[places]
+    return found
+
+
+def r2(found: store.Ensemble, curve: str, share: float) -> NDArray[np.float64]:
+    """R² of each instance at one of :data:`SHARES`, ``(I,)``; NaN where undefined for half of the images.
+
+    Parameters
+    ----------
+    found
+        Of one variation.
+    curve
+        ``"low"``, ``"high"``, ``"low_class"`` or ``"high_class"``.
+    share
+        Of the features.
+    """
+    place = int(np.argmin(np.abs(np.array(SHARES) - share)))
+    counted = found[f"n_images_{curve}"]
+    value: NDArray[np.float64] = np.where(
+        counted[:, place] >= 0.5 * counted[:, -1], found[curve][:, place].astype(np.float64) ** 2, np.nan
+    )
+    return value
+
+
+def over(found: store.Ensemble, threshold: float = 0.8) -> NDArray[np.float64]:
+    """Share of each instance's features whose PoZ is greater than one of :data:`THRESHOLDS`, ``(I,)``."""
+    share: NDArray[np.float64] = found["over"][:, int(np.argmin(np.abs(np.array(THRESHOLDS) - threshold)))]
+    return share
+
+
+def ship(images: str, path: str | Path, *, seeds: Sequence[int] = range(N_INSTANCES)) -> Path:
+    """Write what is known of an image set's variations as a file to ship; what this machine found first."""
+    answers: list[store.Answer] = []
+    for variation in VARIATIONS.values():
+        mine = _known(images, variation, seeds, use_shipped=False)
+        answers += (_known(images, variation, seeds) | mine).values()
+    return store.pack(path, answers)
+
+
+def _measured(instance: training.Instance, train: Stimuli, test: Stimuli) -> dict[str, NDArray[Any]]:
+    epochs = np.asarray(len(instance.history["accuracy"]))
+    return {"epochs": epochs, **measure(instance.network(), train, test)}
+
+
+def _variation(name: str) -> Variation:
+    if name not in VARIATIONS:
+        raise unknown("variation", name, list(VARIATIONS))
+    return VARIATIONS[name]
+
+
+def _known(
+    images: str, variation: Variation, seeds: Iterable[int], *, use_shipped: bool = True
+) -> dict[int, store.Answer]:
+    answers = {
+        seed: store.recall("variation", _facts(images, variation, seed), None, use_shipped=use_shipped)
+        for seed in seeds
+    }
+    return {seed: answer for seed, answer in answers.items() if answer is not None}
+
+
+def _facts(images: str, variation: Variation, seed: int) -> dict[str, Any]:
+    return {
+        **training.identity(images, variation.network, recipe=variation.recipe(images)),
+        "test_digest": stimuli.content_digest(images, "test"),
+        "variation_version": _VERSION,
+        "seed": int(seed),
+    }

@@ -1,0 +1,484 @@
+"""Findings for each claim, against the arrays that they are taken from."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rarefire import claims, class_level, predictions, readings, scorecard
+from rarefire.errors import InputError, UnknownNameError
+from rarefire.predictions import Prediction
+from rarefire.scorecard import Finding
+from rarefire.studies import Study
+
+N, F = 7, 21  # instances, features
+K20, K30, K80 = 4, 6, 17  # 20, 30 and 80 % of 21 features: 4.2, 6.3, 16.8
+SUFFIXES = {"authors": "_class", "images": "", "strict": "_heldout"}
+
+
+@pytest.fixture
+def study(rng):
+    """Seven made instances; curves differ between the conventions, and some are undefined for a while."""
+    arrays = {name: rng.uniform(0.4, 1, (N, F)) for name in ("poz_test", "poz_heldout")}
+    arrays["poz_test"][0, :3] = 0.8  # not greater than .8
+    arrays["poz_heldout"][1, :2] = 0.8
+    for suffix in SUFFIXES.values():
+        for first in ("low", "high"):
+            r, counted = rng.uniform(-1, 1, (N, F)), np.full((N, F), 40)
+            if first == "high":
+                r[2, : K20 + 1] = np.nan  # nothing fires
+                r[3, :2] = np.nan
+                counted[4, : K20 - 1] = 19  # fewer than half of the images
+                r[4, : K20 - 1] = 0.99
+                counted[5, :F] = 20
+                counted[5, -1] = 40  # half of them are enough
+            arrays[first + suffix], arrays[f"n_images_{first}{suffix}"] = r, counted
+    arrays["accuracy"] = rng.uniform(0.9, 1, N)
+    return Study("mnist", "lenet5", tuple(range(N)), arrays, {"computed": N}, {})
+
+
+def r2(study, name, i, k):
+    """R² of instance i with the first k features, or NaN."""
+    counted = study.arrays[f"n_images_{name}"][i]
+    return study.arrays[name][i, k - 1] ** 2 if 2 * counted[k - 1] >= counted[-1] else np.nan
+
+
+def by_id(findings):
+    findings = list(findings)
+    assert len({f.claim for f in findings}) == len(findings)
+    return {f.claim: f for f in findings}
+
+
+@pytest.mark.parametrize("convention", scorecard.CONVENTIONS)
+def test_geometry_equals_loops(study, convention):
+    found = by_id(scorecard.geometry(study, convention=convention))
+    low, high = (first + SUFFIXES[convention] for first in ("low", "high"))
+    rates = study.arrays["poz_heldout" if convention == "strict" else "poz_test"]
+    largest = [[r2(study, high, i, k) for k in range(1, K20 + 1)] for i in range(N)]
+    expected = {
+        "poz-80": [sum(rate > 0.8 for rate in row) / F for row in rates],
+        "r2-at-80": [r2(study, low, i, K80) for i in range(N)],
+        "r2-at-30": [r2(study, low, i, K30) for i in range(N)],
+        "rare-20": [r2(study, high, i, K20) for i in range(N)],
+        "rare-max": [max((v for v in row if v == v), default=np.nan) for row in largest],
+        "rare-below-low": [r2(study, low, i, K30) - r2(study, high, i, K30) for i in range(N)],
+    }
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name].values, values, err_msg=name)
+        assert (found[name].images, found[name].convention) == ("mnist", convention)
+        assert found[name].interval is None
+    # The made study has what a curve can lack.
+    assert np.isnan(found["rare-20"].values[2])
+    assert np.isnan(found["rare-max"].values).tolist() == [i == 2 for i in range(N)]
+    assert found["rare-max"].values[4] == r2(study, high, 4, K20)  # .99² of few images does not count
+    assert np.isfinite(found["rare-20"].values[5])
+
+
+def test_the_strict_convention_is_the_usual_one(study):
+    usual, strict = (
+        by_id(g) for g in (scorecard.geometry(study), scorecard.geometry(study, convention="strict"))
+    )
+    assert {name: f.convention for name, f in usual.items()} == dict.fromkeys(strict, "strict")
+    np.testing.assert_array_equal(usual["rare-20"].values, strict["rare-20"].values)
+
+
+@pytest.mark.parametrize(
+    ("images", "network", "name", "beyond"),
+    [
+        ("mnist", "lenet5", "mnist", False),
+        ("mnist", "lenet5-wide", "mnist-wide", False),
+        ("mnist", "lenet5-batchnorm", "mnist-batchnorm", False),
+        ("cifar10-jpg", "lenet5", "cifar10-jpg", False),
+        ("digits", "lenet5", "digits", True),
+        ("digits", "lenet5-half", "digits-half", True),
+    ],
+)
+def test_findings_are_named_by_images_and_the_form_of_the_network(study, images, network, name, beyond):
+    given = replace(study, images=images, network=network)
+    card = scorecard.verdicts([*scorecard.accuracy(given), *scorecard.geometry(given)])
+    assert set(card["images"]) == {name}
+    assert set(card.loc[card["id"].isin(["poz-80", "rare-20"]), "beyond"]) == {beyond}
+
+
+@pytest.mark.parametrize(
+    ("images", "claim"),
+    [
+        ("mnist", "accuracy-mnist"),
+        ("cifar10", "accuracy-cifar10"),
+        ("cifar10-jpg", "accuracy-cifar10"),
+        ("digits", None),
+    ],
+)
+def test_accuracy_is_compared_where_the_paper_has_these_images(study, images, claim):
+    found = list(scorecard.accuracy(replace(study, images=images)))
+    assert [f.claim for f in found] == ([] if claim is None else [claim])
+    for finding in found:
+        np.testing.assert_array_equal(finding.values, study["accuracy"])
+
+
+def test_an_unknown_convention(study):
+    with pytest.raises(UnknownNameError, match="no convention 'stict'. There are: strict, authors, images"):
+        list(scorecard.geometry(study, convention="stict"))
+
+
+def test_the_example_equals_numpy():
+    """The paper: .62, .56, −.18 with the zero; −.06, .40, −.94 without; the order turns."""
+    found = {name: f.values for name, f in by_id(scorecard.example()).items()}
+    rows = np.array(scorecard.EXAMPLE)
+    assert rows.shape == (3, 6)
+    assert not rows[:, 5].any()
+    for suffix, embedding in (("", rows), ("-without", rows[:, :5])):
+        r = np.corrcoef(embedding)
+        for pair, value in {"ab": r[0, 1], "ac": r[0, 2], "bc": r[1, 2]}.items():
+            assert found[f"worked-{pair}{suffix}"] == pytest.approx(value, abs=1e-12)
+    assert found["worked-ab"] > found["worked-bc"]
+    assert found["worked-ab-without"] < found["worked-bc-without"]
+    assert found["worked-order"] == 1
+
+
+def test_the_example_is_reproduced_but_for_the_last_digit_of_one_number():
+    card = scorecard.verdicts(scorecard.example()).set_index("id")
+    expected = dict.fromkeys(card.index, claims.REPRODUCED) | {"worked-ab-without": claims.DIRECTION}
+    assert card["verdict"].to_dict() == expected
+    assert len(card) == 7
+    assert not card["beyond"].any()
+    for name, printed in card["paper"].items():
+        if name not in ("worked-order", "worked-ab-without"):
+            assert float(printed.replace("−", "-")) == pytest.approx(card.loc[name, "ours"], abs=0.005)
+
+
+# --- people --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mur_predicted():
+    found = predictions.find("mur")
+    assert [p.view for p in found] == ["pooled", "channels", "positions"]
+    return found
+
+
+def ratio(prediction):
+    """R² of the first 20 % of the features, relative to all, and its interval, from the arrays."""
+    arrays = prediction.answer.arrays
+    step = int(np.argmin(np.abs(arrays["k"] / arrays["k"][-1] - 0.2)))
+    whole = float(arrays["low"][-1])
+    # D and its interval at 20 %, in units of r with single people; ceiling: from the mean to these.
+    _, low, high = arrays["advance_low"][0][:3].astype(float) / float(arrays["ceiling"][1])
+    at_20 = (float(arrays["low"][step]) / whole) ** 2
+    return at_20, (((whole + low) / whole) ** 2, ((whole + high) / whole) ** 2)
+
+
+def lower_end(prediction):
+    arrays = prediction.answer.arrays
+    return float(arrays["subjects_low"][1]) / float(arrays["ceiling"][1])
+
+
+def test_people_equal_what_was_recorded(mur_predicted):
+    lenets = class_level.find("cifar10h")
+    found = list(scorecard.people(mur_predicted, lenets))
+    said = {(f.claim, f.images): f for f in found}
+    assert len(said) == len(found)
+    told = {images for claim, images in said if claim == "human-20"}
+    # Of the pooled channels none is rare, so there is nothing to leave out.
+    assert told == {"mur, channels", "mur, positions", "CIFAR-10H, class means of LeNets", "peterson"}
+    for prediction in mur_predicted:
+        name = f"mur, {prediction.view}"
+        assert said["human-lower", name].values == pytest.approx(lower_end(prediction), rel=1e-6)
+        assert said["human-lower", name].interval is None
+        if prediction.view == "pooled":
+            assert prediction.answer.arrays["rare"] == 0
+        else:
+            expected, interval = ratio(prediction)
+            assert said["human-20", name].values == pytest.approx(expected, rel=1e-6)
+            assert said["human-20", name].interval == pytest.approx(interval, rel=1e-5)
+            assert interval[0] < expected < interval[1]
+    by_class = said["human-20", "CIFAR-10H, class means of LeNets"]
+    curves = lenets["low"].astype(float)  # 20 % of 84 features are 17
+    np.testing.assert_allclose(by_class.values, (curves[:, 16] / curves[:, 83]) ** 2, rtol=1e-6)
+    assert len(by_class.values) == 50
+    assert by_class.interval is None  # that over instances
+
+
+def test_the_interval_of_people_is_that_of_the_test_at_20_per_cent(mur_predicted):
+    for finding in scorecard.people(mur_predicted[1:], None):
+        if finding.interval is not None:
+            view = finding.images.removeprefix("mur, ")
+            (prediction,) = [p for p in mur_predicted if p.view == view]
+            table = predictions.beforehand([prediction])
+            row = table[(table.kind == "low") & (table.share == 0.2)].iloc[0]
+            whole = prediction.at("low", 1)
+            expected = [(1 + row[end] / whole) ** 2 for end in ("low", "high")]
+            np.testing.assert_allclose(finding.interval, expected)
+
+
+def test_the_papers_statements_on_people_stay_untested_without_its_sets(mur_predicted):
+    card = scorecard.verdicts(scorecard.people(mur_predicted, None))
+    untested = card[card["ours"].isna()]
+    assert untested[["id", "images"]].to_numpy().tolist() == [
+        ["human-20", "peterson"],
+        ["human-lower", "peterson-furniture"],
+        ["human-lower", "peterson-vegetables"],
+    ]
+    assert set(untested["verdict"]) == {claims.UNTESTED}
+    assert not untested["beyond"].any()
+    others = card[card["ours"].notna()]
+    assert len(others) == 5
+    assert others["beyond"].all()
+    assert claims.UNTESTED not in set(others["verdict"])
+
+
+def test_without_people_only_the_untested_are_left():
+    assert [f.claim for f in scorecard.people([], None)] == ["human-20", "human-lower", "human-lower"]
+
+
+def named(prediction, judgments):
+    """The same numbers, in arrays of their own, as if of other judgments."""
+    answer = prediction.answer
+    facts = {**answer.provenance["facts"], "judgments": judgments}
+    arrays = {name: values.copy() for name, values in answer.arrays.items()}
+    return Prediction(replace(answer, arrays=arrays, provenance={**answer.provenance, "facts": facts}))
+
+
+def test_with_the_papers_own_sets_nothing_stays_untested(mur_predicted):
+    _, channels, positions = mur_predicted
+    sets = ("peterson-furniture", "peterson-fruits", "peterson-vegetables")
+    six = [named(p, name) for p, name in zip((channels, positions, channels), sets, strict=True)]
+    card = scorecard.verdicts(scorecard.people([positions], None, six))
+    assert claims.UNTESTED not in set(card["verdict"])
+    for claim, about in (("human-20", sets), ("human-lower", (sets[0], sets[2]))):
+        rows = card[card["id"] == claim]
+        assert rows["images"].tolist() == [*sets, "mur, positions"]
+        assert rows.loc[~rows["beyond"], "images"].tolist() == list(about)
+    at_20 = card[card["id"] == "human-20"].set_index("images")["ours"]
+    assert at_20[sets[0]] == at_20[sets[2]] == pytest.approx(ratio(channels)[0], rel=1e-6)
+    assert at_20[sets[1]] == pytest.approx(ratio(positions)[0], rel=1e-6)
+
+
+# --- ghosts --------------------------------------------------------------------------------------
+
+
+def test_ghosts_of_shipped_ensembles_and_photographs():
+    sets = {name: readings.find_lenets(name) for name in ("mnist", "cifar10-jpg")}
+    photographs = readings.find()
+    found = list(scorecard.ghosts(sets, photographs))
+    separate = {f.images: f for f in found if f.claim == "ghosts-separate"}
+    specific = {f.images: f for f in found if f.claim == "ghosts-specific"}
+    assert len(separate) + len(specific) == len(found)
+    for name, ensemble in sets.items():
+        m = ensemble["m"][0].tolist()
+        assert min(m, key=lambda at: abs(at - 120)) == 100
+        aucs = ensemble["auc"]  # (instances, classes, m, queries), the ghosts' first
+        expected = [np.mean([aucs[i, c, m.index(100), 0] for c in range(10)]) for i in range(50)]
+        np.testing.assert_allclose(separate[name].values, expected, rtol=1e-6)
+        assert separate[name].convention == "100 images"
+    categories = {reading.category: reading for reading in photographs}
+    assert {"faces", "dogs", readings.EVERY} <= set(categories)
+    assert set(specific) == {f"photographs: {category}" for category in categories}
+    assert set(separate) == {*specific, *sets} - {f"photographs: {readings.EVERY}"}
+    for category, reading in categories.items():
+        arrays, name = reading.answer.arrays, f"photographs: {category}"
+        last = np.flatnonzero(arrays["m"])[-1]
+        assert specific[name].values == pytest.approx(1 - arrays["control"][last, 0])
+        assert specific[name].convention == f"{arrays['m'][last]} images"
+        if category != readings.EVERY:
+            # Against the other judged photographs; for kinds of the gallery, against its rest.
+            place = 1 if np.isnan(arrays["auc"][0]).all() else 0
+            assert separate[name].values == arrays["auc"][place, 0]
+            assert separate[name].convention == f"{-(-arrays['m'][last] // 2)} images"
+    card = scorecard.verdicts(found)
+    assert card.loc[card["beyond"], "images"].tolist() == list(sets)
+    assert claims.UNTESTED not in set(card["verdict"])
+
+
+@pytest.mark.parametrize(("at", "nearest"), [([1, 90, 140], 2), ([1, 110, 140], 1), ([1, 2, 5], 2)])
+def test_ghosts_at_the_number_of_images_nearest_to_the_papers(rng, at, nearest):
+    auc = rng.uniform(0.5, 1, (4, 10, 3, 5))
+    (found,) = scorecard.ghosts({"digits": {"m": np.tile(at, (4, 1)), "auc": auc}}, [])
+    np.testing.assert_allclose(found.values, auc[:, :, nearest, 0].mean(axis=1))
+    assert found.convention == f"{at[nearest]} images"
+    assert (found.claim, found.images) == ("ghosts-separate", "digits")
+
+
+def test_every_claim_gets_a_finding(study, mur_predicted):
+    found: list[Finding] = []
+    for images in ("mnist", "cifar10"):
+        given = replace(study, images=images)
+        found += [*scorecard.accuracy(given), *scorecard.geometry(given)]
+    found += [*scorecard.example(), *scorecard.people(mur_predicted, None)]
+    found += scorecard.ghosts({}, readings.find())
+    assert {f.claim for f in found} == set(claims.claims())
+
+
+def score(*findings):
+    return scorecard.verdicts([Finding(*finding) for finding in findings])
+
+
+# --- the paper's ---------------------------------------------------------------------------------
+
+
+def test_scorecard_takes_the_median_of_what_is_defined():
+    found = score(("poz-80", "digits", [0.35, 0.45, 0.4, np.nan]), ("rare-20", "mnist", np.nan))
+    assert found["ours"][0] == pytest.approx(0.4)
+    assert found["instances"].tolist() == [4, 1]
+    assert found["undefined"].tolist() == [1, 1]
+    assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNTESTED]
+    assert found["beyond"].tolist() == [True, False]
+    assert found["id"].tolist() == ["poz-80", "rare-20"]
+    known = claims.claims()
+    assert found["claim"].tolist() == [known[name].reading for name in ("poz-80", "rare-20")]
+    assert found["paper"].tolist() == [known[name].value for name in ("poz-80", "rare-20")]
+
+
+def test_instances_are_summarised_by_hand():
+    """21 values in steps of .05: the 5 % and 95 % quantiles are the second and the last but one."""
+    values = np.arange(21) / 20
+    found = scorecard.verdicts([Finding("poz-80", "mnist", values[::-1], "way")]).iloc[0]
+    assert (found["ours"], found["from"], found["to"]) == pytest.approx((0.5, 0.05, 0.95))
+    assert found["within"] == 5  # .3 to .5, both ends included
+    assert found["convention"] == "way"
+    assert found["instances"] == 21
+    assert found["undefined"] == 0
+
+
+def test_one_value_has_no_spread_and_no_interval():
+    found = score(("poz-80", "mnist", 0.4)).iloc[0]
+    assert found[["low", "high", "from", "to"]].isna().all()
+    assert (found["ours"], found["instances"], found["within"]) == (0.4, 1, 1)
+    assert not found["firm"]
+
+
+@pytest.mark.parametrize("n", [6, 7, 8, 9, 25, 49, 50])
+def test_the_interval_of_a_median_is_two_order_statistics(rng, n):
+    """Closed form: the largest j for which at most 2.5 % of Binomial(n, ½) lie below j; with NaN aside."""
+    values = rng.normal(size=n)
+    below = np.cumsum([math.comb(n, j) for j in range(n)]) / 2**n  # P(B ≤ j)
+    j = 1 + np.flatnonzero(below <= 0.025).max()
+    low, high = score(("poz-80", "mnist", [*values, np.nan])).loc[0, ["low", "high"]]
+    ordered = np.sort(values)
+    assert (low, high) == (ordered[j - 1], ordered[n - j])
+    if n == 50:
+        assert (low, high) == (ordered[18 - 1], ordered[33 - 1])
+
+
+def test_five_values_are_too_few_for_an_interval_of_95_per_cent():
+    found = score(("poz-80", "mnist", [0.1, 0.2, 0.3, 0.4, 0.5, np.nan])).iloc[0]
+    assert found[["low", "high"]].isna().all()
+    assert found[["from", "to"]].notna().all()
+
+
+@pytest.mark.parametrize("n", [10, 50])
+def test_the_interval_covers_the_median_of_skewed_data(n):
+    """Log-normal values, median 1; the exact coverage is 97.9 % and 96.7 %."""
+    rng = np.random.default_rng(4)
+    card = scorecard.verdicts(Finding("poz-80", "mnist", np.exp(rng.normal(0, 2, n))) for _ in range(400))
+    covered = ((card["low"] <= 1) & (card["high"] >= 1)).mean()
+    assert 0.93 <= covered < 1
+
+
+def test_the_largest_of_all_instances():
+    found = score(("rare-max", "cifar10", [0.1, 0.45, np.nan, 0.2, 0.3, 0.15, 0.12])).iloc[0]
+    assert found["ours"] == 0.45
+    assert found["within"] == 1
+    assert found["verdict"] == claims.REPRODUCED
+    assert found[["low", "high"]].isna().all()  # one value; its place says nothing about the next
+    assert not found["firm"]
+
+
+def test_a_verdict_is_withheld_where_most_instances_are_undefined():
+    half, fewer = [0.4, 0.4, np.nan, np.nan], [0.4, np.nan, np.nan]
+    found = score(("poz-80", "a", half), ("poz-80", "b", fewer), ("poz-80", "c", [np.nan] * 3))
+    assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNDEFINED, claims.UNTESTED]
+    assert found["ours"].tolist()[:2] == [0.4, 0.4]
+    assert not found["firm"][1]
+
+
+def test_the_largest_is_no_selection_among_those_that_are_undefined():
+    found = score(
+        ("rare-max", "cifar10", [0.45, *[np.nan] * 9]), ("rare-20", "cifar10", [0.45, *[np.nan] * 9])
+    )
+    assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNDEFINED]
+
+
+@pytest.mark.parametrize("claim", ["poz-80", "rare-max"])
+def test_an_interval_that_is_given_takes_the_place_of_that_over_instances(claim):
+    values = np.linspace(0.4, 0.5, 30)
+    found = scorecard.verdicts([Finding(claim, "cifar10", values, interval=(0.25, 0.75))]).iloc[0]
+    assert (found["low"], found["high"]) == (0.25, 0.75)
+    assert found["to"] == pytest.approx(0.495)  # that of the instances remains
+
+
+@pytest.mark.parametrize(
+    ("interval", "firm"),
+    [
+        ((0.3, 0.5), True),
+        ((0.29, 0.45), False),
+        ((0.35, 0.51), False),
+        ((0.2, 0.6), False),
+        ((np.nan, np.nan), False),
+    ],
+)
+def test_a_verdict_is_firm_where_the_whole_interval_has_it(interval, firm):
+    found = scorecard.verdicts([Finding("poz-80", "mnist", 0.4, interval=interval)]).iloc[0]
+    assert found["verdict"] == claims.REPRODUCED
+    assert found["firm"] == firm
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "firm"),
+    [
+        (0.2, (0.15, 0.25), True),
+        (0.7, (0.6, 0.9), True),
+        (0.25, (0.2, 0.8), False),  # what counts as reproduced lies within
+        (0.05, (0.0, 0.09), True),
+        (0.05, (0.0, 1.1), False),  # everything lies within
+    ],
+)
+def test_an_interval_across_another_verdict_is_not_firm(value, interval, firm):
+    found = scorecard.verdicts([Finding("poz-80", "mnist", value, interval=interval)]).iloc[0]
+    assert found["firm"] == firm
+
+
+def test_what_was_not_tested_is_not_firm():
+    assert not score(("human-20", "peterson", np.nan))["firm"][0]
+
+
+def test_a_median_over_many_instances_can_be_firm():
+    found = score(
+        ("poz-80", "mnist", np.linspace(0.31, 0.49, 50)), ("poz-80", "mnist", np.linspace(0, 0.8, 9))
+    )
+    assert found["verdict"].tolist() == [claims.REPRODUCED] * 2
+    assert found["firm"].tolist() == [True, False]
+
+
+def test_findings_come_in_their_order_and_may_be_drawn_from_an_iterator():
+    names = ["rare-20", "poz-80", "rare-20"]
+    found = scorecard.verdicts(Finding(name, "mnist", [0.3]) for name in names)
+    assert found["id"].tolist() == names
+
+
+def test_a_card_for_readers():
+    card = scorecard.verdicts(
+        [
+            Finding("rare-below-low", "mnist", np.linspace(-0.5, 0.5, 21), interval=(-0.125, 0.301)),
+            Finding("poz-80", "mnist", 0.4),
+        ]
+    )
+    found = scorecard.readable(card, "images", "95 %", "verdict", "90 % of instances")
+    assert found.columns.tolist() == ["images", "95 %", "verdict", "90 % of instances"]
+    assert found["95 %"].tolist() == ["−0.12 to 0.30", "–"]
+    assert found["90 % of instances"].tolist() == ["−0.45 to 0.45", "–"]
+    pd.testing.assert_series_equal(found["verdict"], card["verdict"])
+    assert "95 %" not in card.columns  # which stays as it is
+    assert scorecard.readable(card, "ours").columns.tolist() == ["ours"]
+    with pytest.raises(UnknownNameError, match="no column '95%'. There are: 95 %"):
+        scorecard.readable(card, "images", "95%")
+
+
+def test_errors_of_findings():
+    with pytest.raises(UnknownNameError, match="no claim 'poz-8'. There are: poz-80"):
+        score(("poz-8", "digits", [0.1]))
+    with pytest.raises(InputError, match=r"poz-80: expected one value per instance, got shape \(2, 2\)"):
+        score(("poz-80", "digits", np.ones((2, 2))))
