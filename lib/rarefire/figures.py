@@ -672,12 +672,10 @@ def _axis(claim: claims.Claim, found: pd.DataFrame) -> tuple[float, float]:
     bounds = [claim.low] if claim.high == claim.direction_high and len(values) else [claim.low, claim.high]
     start, end = min([*values, *bounds]), max([*values, *bounds])
     margin = 0.06 * ((end - start) or 1)
-    if start == end:
-        return start - margin, end + margin
     # Not beyond what the quantity can be, where the claim's ranges say so.
-    return max(start - margin, min(start, claim.direction_low)), min(
-        end + margin, max(end, claim.direction_high)
-    )
+    first = max(start - margin, min(start, claim.direction_low))
+    last = min(end + margin, max(end, claim.direction_high))
+    return (first, last) if first < last else (start - margin, end + margin)
 
 
 def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, float]) -> str:
