@@ -375,6 +375,15 @@ def test_facts_of_a_recipe_name_later_fields_only_where_they_differ():
         assert set(recipe.facts()) == set(first), images
 
 
+@pytest.mark.parametrize("batch_size", [269, 1])
+def test_batch_norm_refuses_a_batch_of_one_image(few, tmp_path, batch_size):
+    assert (~stimuli.stratified_mask(few.labels, 0.1, seed=0)).sum() == 270
+    recipe = dataclasses.replace(SHORT, batch_size=batch_size)
+    options = {"seeds": [0], "recipe": recipe, "folder": tmp_path, "jobs": 1, "progress": False}
+    with pytest.raises(InputError, match=f"270 images to train on, in batches of {batch_size}, leave one"):
+        training.train(few, "lenet5-batchnorm", **options)
+
+
 def test_unknown_parts_of_a_recipe():
     with pytest.raises(UnknownNameError, match=r"no optimizer 'adma'. There are: adam, adamw, sgd\."):
         training.Recipe(optimizer="adma")

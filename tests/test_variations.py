@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rarefire import curves, embeddings, networks, poz, stimuli, store, studies, training, variations
-from rarefire.errors import UnknownNameError
+from rarefire.errors import DataError, UnknownNameError
 from rarefire.variations import Variation
 
 SHORT = training.Recipe(batch_size=64, max_epochs=2, typical=0.0)
@@ -227,6 +227,12 @@ def test_what_is_not_known_is_left_out_and_downloads_nothing(tiny, own_cache):
     found = variations.find("digits")
     assert list(found) == ["half"]
     assert [a.provenance["facts"]["seed"] for a in found["half"].answers] == [1]
+
+
+def test_nothing_known_is_nothing_to_ship(own_cache, tmp_path):
+    with pytest.raises(DataError, match="no variation of the recipe is known for 'digits'"):
+        variations.ship("digits", tmp_path / "none.npz")
+    assert list(tmp_path.glob("*.npz")) == []
 
 
 def test_unknown_variation(own_cache):

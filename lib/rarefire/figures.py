@@ -203,7 +203,7 @@ def strips(
     *,
     xlabel: str,
     band: tuple[float, float] | None = None,
-    width: float = 5.6,
+    width: float = 4.6,
 ) -> tuple[Figure, pd.DataFrame]:
     """Rows of dots, one for each value, and a tick at their median; rows from the top down.
 

@@ -7,6 +7,7 @@ on remembering to do it.
 from __future__ import annotations
 
 import inspect
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -160,7 +161,7 @@ def lenet5(
     else:
         padding = 2 if min(height, width_of_images) < 32 else 0
         convolutions, hidden = [(6, 5, padding, True), (16, 5, 0, True)], (120, 84)
-    if not round(width * min(convolutions[0][0], *hidden)) >= 1:
+    if not (math.isfinite(width) and round(width * min(convolutions[0][0], *hidden)) >= 1):
         raise InputError(f"width multiplies the numbers of features; {width!r} leaves none.")
     layers: list[tuple[str, nn.Module]] = []
 

@@ -396,15 +396,15 @@ def sample(
 def trained(
     images: str, network: str = "lenet5", *, seed: int = 0, use_shipped: bool = True
 ) -> nn.Module | None:
-    """A network that was measured: one of an ensemble, with the weights that it was recorded with.
+    """A trained network, one of an ensemble.
 
-    Shipped for seed 0 of the classic form (unless `use_shipped` is false), else cached, else trained;
-    None where the images are not on this machine. With it and the images, that instance's numbers can
-    be had again without training.
+    Shipped for seed 0 of the classic form (unless `use_shipped` is false), with the weights that were
+    measured, so that its numbers can be had again without training; else cached, else trained on this
+    machine's processors; None where the images are not here.
     """
 
     def compute() -> dict[str, NDArray[Any]]:
-        (instance,) = training.train(images, network, seeds=[seed])
+        (instance,) = training.train(images, network, seeds=[seed], device="cpu")
         sizes = {"input_shape": np.array(instance.input_shape), "n_classes": np.asarray(instance.n_classes)}
         return sizes | {name: value.numpy() for name, value in instance.network().state_dict().items()}
 

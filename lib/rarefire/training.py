@@ -121,7 +121,8 @@ class Instance:
     history
         Per epoch: ``loss`` (mean cross-entropy, nats) and ``accuracy`` (validation, in [0, 1]).
     best_epoch
-        Epoch (from 1) whose weights were kept.
+        Epoch (from 1) with the best validation accuracy; its weights were kept, unless the recipe
+        keeps the last.
     """
 
     seed: int
@@ -366,6 +367,7 @@ def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> 
     images, labels, check_images, check_labels = _divide(task)
     with one_thread():
         network = task.build()
+        _check_batches(network, len(images), task.recipe.batch_size)
         optimizer = _optimizer(network.parameters(), task.recipe)
         if state.model is not None and state.optimizer is not None:
             network.load_state_dict(state.model)
@@ -390,6 +392,16 @@ def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> 
             )
             _save(task, state)
             report(task.seed, state.epoch, acc, state.done)
+
+
+def _check_batches(network: nn.Module, n_images: int, batch_size: int) -> None:
+    """Batch norm needs two images or more in every batch, the last one too."""
+    normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
+    if normalised and (n_images % batch_size == 1 or batch_size == 1):
+        raise InputError(
+            f"batch norm needs at least two images in each batch; {n_images} images to train on, in batches "
+            f"of {batch_size}, leave one alone. Choose another batch_size."
+        )
 
 
 def _optimizer(parameters: Any, recipe: Recipe) -> torch.optim.Optimizer:
