@@ -280,19 +280,6 @@ def test_shipped_mnist_is_what_raw_mnist_gives(mirror, own_cache, monkeypatch):
     np.testing.assert_allclose(instance.history["accuracy"], shipped["history"][0, :2], atol=0.01)
 
 
-def test_the_shipped_wide_form_is_found_without_data(own_cache):
-    study = studies.wide()
-    assert (study.images, study.network, study.seeds) == ("mnist", "lenet5-wide", tuple(range(10)))
-    assert study.sources == {"shipped": 10}
-    assert study.n_features == 256
-    assert np.median(study["accuracy"]) >= 0.985
-    for curve in studies.CURVES:
-        r2 = study.r2(curve)
-        assert r2.shape == ((10, 10, 256) if curve.startswith("random") else (10, 256)), curve
-        assert np.nanmax(r2) <= 1
-        np.testing.assert_allclose(r2[..., -1], 1, atol=1e-6)
-
-
 @pytest.mark.parametrize("name", ["mnist", "cifar10-jpg"])
 def test_a_shipped_instance_is_what_the_raw_images_give(mirror, own_cache, monkeypatch, name):
     """The shipped weights of seed 0, shown the real test images: the recorded numbers, without training.

@@ -289,7 +289,7 @@ def test_networks_of_variations_can_be_built():
 # --- the recorded ones -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("images", ["mnist", "cifar10-jpg"])
+@pytest.mark.parametrize("images", ["digits", "mnist", "cifar10-jpg"])
 def test_shipped_variations_are_found_without_data(own_cache, images):
     """Every one, on as many instances as planned."""
     found = variations.find(images)
