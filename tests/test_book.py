@@ -274,7 +274,7 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
     assert trouble == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
     assert tab.evaluate("document.documentElement.dataset.theme") == mode
-    drawings = tab.locator(".rf-panels svg, .rf-widget svg")
+    drawings = tab.locator(".rf-panels svg, .rf-widget svg, .rf-claim svg")
     assert drawings.count() > 0
     for i in range(drawings.count()):
         box = drawings.nth(i).bounding_box()

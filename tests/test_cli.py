@@ -625,7 +625,7 @@ def test_variations_are_tabulated_and_shipped(short, tmp_path, monkeypatch):
     done = CliRunner().invoke(cli.app, [*arguments, "--ship", str(path)])
     assert done.exit_code == 0, done.output
     title, head, row, last = done.stdout.splitlines()
-    assert title == "digits, medians of 1 instances"
+    assert title == "digits, median of 1 instance"
     assert last == f"written: {path}"
     assert head.split() == ["name", "recipe", "epochs", "accuracy", "PoZ", ">", "80", "%", "never", "fire"]
 

@@ -27,8 +27,12 @@ DIRECTION = "reproduced in direction"
 NOT_REPRODUCED = "not reproduced"
 UNTESTED = "cannot be tested here"
 UNDEFINED = "undefined in most instances"
+UNDECIDED = "undecided"
 #: All verdicts, from the best on.
-VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED, UNDEFINED, UNTESTED)
+VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED, UNDECIDED, UNDEFINED, UNTESTED)
+
+
+_STATISTICS = ("median", "largest", "positive")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Claim:
     reading
         The quantity that we compute for it.
     statistic
-        What the verdict is on: the ``"median"`` over instances, or the ``"largest"`` value.
+        What the verdict is on: the ``"median"`` over instances; the ``"largest"`` value; or whether the
+        value's interval is ``"positive"``.
     low, high
         The range in which our value counts as reproduced.
     direction_low, direction_high
@@ -105,8 +110,8 @@ def _claims(path: Path) -> dict[str, Claim]:
             claim = Claim(**given)
             if not claim.direction_low <= claim.low <= claim.high <= claim.direction_high:
                 raise DataError(f"{path}: the ranges of {claim.id!r} are not nested.")
-            if claim.statistic not in ("median", "largest"):
-                raise DataError(f"{path}: {claim.id!r} is on the 'median' or the 'largest'.")
+            if claim.statistic not in _STATISTICS:
+                raise DataError(f"{path}: {claim.id!r} is on one of {', '.join(_STATISTICS)}.")
             found[claim.id] = claim
     return found
 

@@ -165,10 +165,11 @@ def geometry_curve(
 def silenced_curve(embedding: ArrayLike, order: ArrayLike, *, k: Sequence[int] | None = None) -> Curve:
     """The Pearson curve with the features outside the first k silenced, set to 0, instead of removed.
 
-    Removing a feature does two things to a Pearson correlation: what the feature said is gone, and the
-    mean that is subtracted from each vector is taken over fewer features. Silencing does only the
-    first. So the difference between this curve and :func:`geometry_curve` is the share of centring, and
-    a feature that never fires makes no difference here. For the cosine the two are the same.
+    Silenced or removed, a feature adds nothing to the sums Σx, Σx² and Σxy of an image and a pair. They
+    differ in one number, that of the features by which Σx is divided to centre: Σxy − ΣxΣy/F where
+    features are silenced, Σxy − ΣxΣy/k where they are removed. So what this curve and
+    :func:`geometry_curve` do not share is centring; a feature that never fires makes no difference
+    here; and for the cosine the two are the same.
 
     Parameters
     ----------

@@ -40,6 +40,7 @@ __all__ = [
     "curve_panels",
     "curves",
     "histogram",
+    "number",
     "page_colour",
     "panel",
     "picture",
@@ -638,7 +639,7 @@ def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mappin
         claim = known[str(id_)]
         axis = _axis(claim, found)
         lines = "".join(_finding(claim, row, axis) for row in found.to_dict("records"))
-        ends = "".join(f"<span>{_number(value)}</span>" for value in axis)
+        ends = "".join(f"<span>{number(value)}</span>" for value in axis)
         link = (
             f' <a href="{html.escape(places[claim.id], quote=True)}">The figure</a>.'
             if claim.id in places
@@ -648,8 +649,7 @@ def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mappin
         parts.append(
             f'<section class="rf-claim" id="claim-{claim.id}"><p><b>{html.escape(claim.title)}</b></p>'
             f"<blockquote>“{html.escape(claim.claim)}” <cite>{html.escape(claim.where)}</cite></blockquote>"
-            f"<p>Read as: {html.escape(claim.reading)}. Reproduced: {_range(claim.low, claim.high)}; in "
-            f"direction: {_range(claim.direction_low, claim.direction_high)}.{link}</p>{missing}"
+            f"<p>Read as: {html.escape(claim.reading)}.{_ranges(claim)}{link}</p>{missing}"
             f'<ul>{lines}</ul><p class="rf-ends" aria-hidden="true">{ends}</p></section>'
         )
     numbers = card.drop(columns=["claim"])
@@ -662,7 +662,7 @@ def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mappin
 
 
 #: A sign for each verdict: they must not differ in colour alone.
-SIGNS = dict(zip(claims.VERDICTS, "●◐○∅–", strict=True))
+SIGNS = dict(zip(claims.VERDICTS, "●◐○?∅–", strict=True))
 
 
 def _axis(claim: claims.Claim, found: pd.DataFrame) -> tuple[float, float]:
@@ -702,15 +702,20 @@ def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, flo
             + bar(row["low"], row["high"], height=5, opacity=0.8)
             + dot
         )
-        text = _number(row["ours"])
+        text = number(row["ours"])
         if np.isfinite(row["low"]):
-            text += f" <small>{_number(row['low'])} to {_number(row['high'])}</small>"
-        elif claim.statistic == "largest" and row["instances"] > 1:
-            text += f" <small>{row['within']} of {row['instances']}</small>"
+            text += f" <small>{number(row['low'])} to {number(row['high'])}</small>"
+        if claim.statistic == "largest" and row["instances"] > 1:
+            text += f" <small>in range: {row['within']} of {row['instances']}</small>"
+        elif row["undefined"]:
+            text += f" <small>in {row['instances'] - row['undefined']} of {row['instances']}</small>"
     ground = bar(claim.direction_low, claim.direction_high, height=18, opacity=0.07) + bar(
         claim.low, claim.high, height=18, opacity=0.13
     )
     verdict = str(row["verdict"])
+    # Where the interval reaches into another verdict's range.
+    open_ = np.isfinite(row["low"]) and not row["firm"] and verdict != claims.UNDEFINED
+    doubt = "<small>other seeds could turn it</small>" if open_ and row["instances"] > 1 else ""
     kind = claims.VERDICTS.index(verdict)
     how = f" <small>{html.escape(row['convention'])}</small>" if row["convention"] else ""
     return (
@@ -718,18 +723,27 @@ def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, flo
         f"<span>{html.escape(row['images'])}{how}</span>"
         '<svg width="100%" height="18" style="overflow:visible" aria-hidden="true">'
         f'{ground}<g class="rf-mark">{drawn}</g></svg>'
-        f"<span>{text}</span><span><i aria-hidden='true'>{SIGNS[verdict]}</i> {verdict}</span></li>"
+        f"<span>{text}</span><span><i aria-hidden='true'>{SIGNS[verdict]}</i> {verdict}{doubt}</span></li>"
     )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Two digits, three between .98 and 1; the typographic minus."""
     digits = 3 if 0.98 < abs(value) < 0.9995 else 2
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no minus before a zero
 
 
+def _ranges(claim: claims.Claim) -> str:
+    """What counts as what, in words."""
+    if claim.statistic == "positive":
+        return ""
+    inner, outer = ((claim.low, claim.high), (claim.direction_low, claim.direction_high))
+    wider = f"; in direction: {_range(*outer)}" if inner != outer else ""
+    return f" Reproduced: {_range(*inner)}{wider}."
+
+
 def _range(low: float, high: float) -> str:
-    ends = (f"{end:.3f}".removesuffix("0").replace("-", "−") for end in (low, high))
+    ends = [f"{end:.3f}".removesuffix("0").replace("-", "−") for end in (low, high)]
     return " to ".join(dict.fromkeys(ends))
 
 

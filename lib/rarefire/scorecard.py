@@ -36,16 +36,18 @@ __all__ = [
     "ghosts",
     "people",
     "readable",
+    "untested",
     "verdicts",
 ]
 
 #: Ways of reading the claims about geometry: what is compared, and which images PoZ is counted on.
 CONVENTIONS = {
     "authors": "class means, r², PoZ from the same images",
+    "class": "class means, r, PoZ from the same images",
     "images": "images, r, PoZ from the same images",
     "strict": "images, r, PoZ from held-out images",
 }
-_SUFFIX = {"authors": "_class", "images": "", "strict": "_heldout"}
+_SUFFIX = {"authors": "_class", "class": "_class_signed", "images": "", "strict": "_heldout"}
 
 #: The paper's example (introduction): images A, B, C by six features, the last of which never fires.
 EXAMPLE = (
@@ -94,8 +96,8 @@ def geometry(study: Study, *, convention: str = "strict") -> Iterator[Finding]:
     study
         The ensemble.
     convention
-        One of :data:`CONVENTIONS`: ``"authors"`` is that of the authors' public code, ``"strict"``
-        leaves out what could flatter, ``"images"`` stands between them.
+        One of :data:`CONVENTIONS`: ``"authors"`` is that of the authors' earlier public code,
+        ``"class"`` the same without the inner square, ``"strict"`` leaves out what could flatter.
     """
     if convention not in CONVENTIONS:
         raise unknown("convention", convention, list(CONVENTIONS))
@@ -105,6 +107,8 @@ def geometry(study: Study, *, convention: str = "strict") -> Iterator[Finding]:
     values = {
         "poz-80": (rates > 0.8).mean(axis=1),
         "r2-at-80": study.at(low, 0.8),
+        "no-unique": 1 - study.at(low, 0.8),
+        "zeros-matter": 1 - study.of_firing(low),
         "r2-at-30": study.at(low, 0.3),
         "rare-20": study.at(high, 0.2),
         "rare-max": _largest(study.r2(high)[:, : count(0.2, study.n_features)]),
@@ -160,17 +164,23 @@ def people(
             whole = prediction.at("low", 1)
             at = predictions.beforehand([prediction], kinds=["low"]).set_index("share").loc[0.2]
             # Of D = r(20 %) − r(all), beside a given r(all).
-            low, high = (float(((whole + d) / whole) ** 2) for d in (at["low"], at["high"]))
+            low, high = (float(max((whole + d) / whole, 0) ** 2) for d in (at["low"], at["high"]))
             yield Finding("human-20", name, (prediction.at("low", 0.2) / whole) ** 2, interval=(low, high))
-        tested = predictions.verdicts([prediction], kinds=["low"])
-        yield Finding("human-lower", name, float(tested["low"].item()))
+        tested = predictions.verdicts([prediction], kinds=["low"]).iloc[0]
+        interval = (float(tested["low"]), float(tested["high"]))
+        yield Finding("human-lower", name, float(tested["D"]), interval=interval)
     if lenets is not None:
         r, k = lenets.r("low"), lenets.change("low", 0.2).k
         yield Finding("human-20", "CIFAR-10H, class means of LeNets", (r[:, k - 1] / r[:, -1]) ** 2)
     if not six:
-        for claim in ("human-20", "human-lower"):
-            for name in claims.claims()[claim].scope:
-                yield Finding(claim, name, np.nan)
+        yield from untested("human-20", "human-lower")
+
+
+def untested(*ids: str) -> Iterator[Finding]:
+    """Claims for whose own image sets there is nothing: a finding without a value for each set."""
+    for name in ids:
+        for images in claims.claims()[name].scope:
+            yield Finding(name, images, np.nan)
 
 
 def ghosts(lenets: Mapping[str, store.Ensemble], photographs: Sequence[Reading]) -> Iterator[Finding]:
@@ -198,6 +208,7 @@ def ghosts(lenets: Mapping[str, store.Ensemble], photographs: Sequence[Reading])
         own = 1 - reading["control"][-1][0]
         images = f"{reading.n_images} images"
         yield Finding("ghosts-specific", f"photographs: {reading.category}", own, images)
+    yield from untested("ghosts-separate", "ghosts-specific", "ghosts-figure")
 
 
 def _largest(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -239,8 +250,8 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
         ours = float((np.max if largest else np.median)(finite)) if len(finite) else math.nan
         low, high = finding.interval or ((math.nan, math.nan) if largest else _of_median(finite))
         start, end = np.quantile(finite, [0.05, 0.95]) if len(finite) > 1 else (math.nan, math.nan)
-        selected = not largest and 0 < 2 * len(finite) < len(values)
-        verdict = claims.UNDEFINED if selected else claims.verdict(claim, ours)
+        selected = not largest and len(values) > 1 and 2 * len(finite) < len(values)
+        verdict = claims.UNDEFINED if selected else _verdict(claim, ours, low, high)
         rows.append(
             {
                 "id": claim.id,
@@ -258,10 +269,19 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
                 "within": int(((finite >= claim.low) & (finite <= claim.high)).sum()),
                 "beyond": not claim.is_about(finding.images),
                 "verdict": verdict,
-                "firm": _is_firm(claim, ours, low, high),
+                "firm": not selected and _is_firm(claim, ours, low, high),
             }
         )
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _verdict(claim: claims.Claim, ours: float, low: float, high: float) -> str:
+    """That of the value, or, where the claim is that something is positive, of its interval."""
+    if claim.statistic != "positive" or math.isnan(ours):
+        return claims.verdict(claim, ours)
+    if low > 0:
+        return claims.REPRODUCED
+    return claims.NOT_REPRODUCED if high <= 0 else claims.UNDECIDED
 
 
 def _is_firm(claim: claims.Claim, ours: float, low: float, high: float) -> bool:

@@ -8,6 +8,7 @@ store, so an ensemble can grow, and shipped, cached and new instances mix.
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,9 +146,10 @@ class Study:
         return np.array([float(stats.spearmanr(a, b).statistic) for a, b in alive])
 
     def tied(self) -> NDArray[np.float64]:
-        """Share of the features that fire at all and have the PoZ of another one, ``(I,)``."""
-        rates = self.arrays["poz_test"]
-        return np.array([np.mean([(r < 1) and np.sum(row == r) > 1 for r in row]) for row in rates])
+        """Share, among the features that fire at all, of those with the PoZ of another one, ``(I,)``."""
+        alive = [row[row < 1] for row in self.arrays["poz_test"]]
+        counts = [np.unique(row, return_counts=True)[1] for row in alive]
+        return np.array([c[c > 1].sum() / max(len(row), 1) for c, row in zip(counts, alive, strict=True)])
 
     def tie_effect(self, curve: str) -> NDArray[np.float64]:
         """How much R² changes where ties are broken the other way round: ``(I, F)``, absolute.
@@ -159,21 +161,77 @@ class Study:
         """
         return np.abs(self.r2(curve) - self.r2(f"{curve}_ties"))
 
-    def centring(self, fraction: float = 0.8) -> NDArray[np.float64]:
-        """Share of centring in what removing the rarest features does to Pearson's geometry, ``(I,)``.
+    def of_firing(self, curve: str = "low", fraction: float = 1.0) -> NDArray[np.float64]:
+        """R² of a share of the features that fire for any test image, ``(I,)``.
 
-        Removing loses 1 − R², silencing (:func:`rarefire.curves.silenced_curve`) less: the rest is no
-        information, but the mean that is taken over fewer features. Negative where silencing loses more.
+        Parameters
+        ----------
+        curve
+            One of :data:`CURVES` that inserts low-PoZ features first.
+        fraction
+            Of the features that fire; by default all, so that only those that never fire are gone.
+        """
+        r2 = self.r2(curve)
+        firing = (self.arrays["poz_test"] < 1).sum(axis=1)
+        return np.array([row[count(fraction, int(n)) - 1] for row, n in zip(r2, firing, strict=True)])
+
+    def centring(self, fraction: float = 0.8) -> float:
+        """Share of centring in what removing the rarest features does to Pearson's geometry.
+
+        Removing loses 1 − R². Silencing (:func:`rarefire.curves.silenced_curve`) loses what the features
+        said, and keeps the number by which sums are divided to centre a vector. The share is what is
+        lost by removing and not by silencing, of what is lost by removing, both summed over the
+        instances. Negative where silencing loses more; NaN where removing loses nothing.
 
         Parameters
         ----------
         fraction
             Of the features, those that stay.
         """
-        part: NDArray[np.float64] = 1 - (1 - self.at("low_silenced", fraction)) / (
-            1 - self.at("low", fraction)
+        removed, silenced = (1 - self.at(curve, fraction) for curve in ("low", "low_silenced"))
+        known = np.isfinite(removed) & np.isfinite(silenced)
+        lost = float(removed[known].sum())
+        return 1 - float(silenced[known].sum()) / lost if lost > 1e-9 else math.nan
+
+    def between_seeds(
+        self, *, n_permutations: int = 200, rng: np.random.Generator
+    ) -> tuple[float, NDArray[np.float64], float]:
+        """Whether the distribution of PoZ differs between seeds more than chance makes it.
+
+        Parameters
+        ----------
+        n_permutations
+            In each, all features are dealt out to the networks anew.
+        rng
+            Of the permutations.
+
+        Returns
+        -------
+        observed, null, p
+            Largest difference between two networks' cumulative distributions (Kolmogorov–Smirnov),
+            median over pairs of networks; the same in each permutation, ``(n_permutations,)``; and
+            the one-sided p value.
+        """
+        rates = self.arrays["poz_test"]
+        if len(rates) < 2:
+            raise DataError("distributions of seeds are compared where there are two or more instances.")
+
+        def median_distance(features: NDArray[np.floating]) -> float:
+            values = np.unique(features)
+            below = np.stack(
+                [np.searchsorted(row, values, side="right") for row in np.sort(features, axis=1)]
+            )
+            apart = [np.abs(below[i + 1 :] - row).max(axis=1) for i, row in enumerate(below[:-1])]
+            return float(np.median(np.concatenate(apart)) / features.shape[1])
+
+        observed = median_distance(rates)
+        null = np.array(
+            [
+                median_distance(rng.permutation(rates.ravel()).reshape(rates.shape))
+                for _ in range(n_permutations)
+            ]
         )
-        return part
+        return observed, null, float((1 + np.sum(null >= observed)) / (1 + n_permutations))
 
     def stamp(self) -> str:
         """What was measured and where the numbers come from."""

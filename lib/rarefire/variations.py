@@ -122,8 +122,9 @@ def run(
     """
     found = {}
     wanted = {name: _variation(name) for name in names}
-    for name, variation in tqdm(wanted.items(), desc=f"{images}, variations", disable=not progress):
-        answers = _known(images, variation, seeds, use_shipped=use_shipped)
+    known = {name: _known(images, v, seeds, use_shipped=use_shipped) for name, v in wanted.items()}
+    for name, answers in tqdm(known.items(), desc=f"{images}, variations", disable=not progress):
+        variation = wanted[name]
         missing = [seed for seed in seeds if seed not in answers]
         if missing:
             train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
