@@ -1,8 +1,11 @@
 """Studies: what is kept of a network, how answers mix, and shipped numbers recomputed from raw data."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from rarefire import curves, embeddings, poz, stimuli, store, studies, training
 from rarefire.errors import DataError, UnknownNameError
@@ -159,6 +162,184 @@ def test_the_wide_form_is_found_or_computed_from_the_images(own_cache, monkeypat
     assert asked == []
     studies.wide("full")
     assert asked == [(("mnist", "lenet5-wide"), {"seeds": range(10), "use_shipped": False})]
+
+
+# --- what is read off a study ----------------------------------------------------------------------
+
+
+def made_up(**arrays):
+    """A study of arrays alone, each with the instance as its first axis."""
+    arrays = {name: np.asarray(values, dtype=float) for name, values in arrays.items()}
+    seeds = tuple(range(len(next(iter(arrays.values())))))
+    return studies.Study(
+        images="made", network="lenet5", seeds=seeds, arrays=arrays, sources={"computed": 1}, provenance={}
+    )
+
+
+def test_agreement_is_the_correlation_of_ranks_of_features_that_fire_in_either(rng):
+    train = rng.integers(0, 8, size=(4, 30)) / 10  # with ties
+    test = np.clip(train + rng.integers(-2, 3, size=train.shape) / 10, 0, 0.9)
+    train[:, :3], test[:, 3:6] = 1, 1  # dead in one of the two: they count
+    train[:, 6:12] = test[:, 6:12] = 1  # dead in both: they would make ranks agree
+    test[3] = np.where(test[3] < 1, 0.9 - test[3], 1)
+    expected, with_dead = [], []
+    for a, b in zip(train, test, strict=True):
+        for kept, found in ((~((a == 1) & (b == 1)), expected), (slice(None), with_dead)):
+            ranks = [[np.sum(x < value) + np.sum(x == value) / 2 for value in x] for x in (a[kept], b[kept])]
+            found.append(np.corrcoef(*ranks)[0, 1])
+    study = made_up(poz_train=train, poz_test=test)
+    np.testing.assert_allclose(study.agreement("poz_train", "poz_test"), expected, atol=1e-12)
+    np.testing.assert_allclose(study.agreement("poz_test", "poz_train"), expected, atol=1e-12)
+    assert np.abs(np.subtract(expected, with_dead)).min() > 0.01
+    np.testing.assert_allclose(study.agreement("poz_test", "poz_test"), 1, atol=1e-12)
+
+
+def test_features_with_the_poz_of_another_one_counted_by_hand():
+    rates = [
+        [0.1, 0.2, 0.2, 0.3, 0.3, 0.3, 0.4, 0.5, 1, 1],  # five of the eight that fire
+        [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1, 1, 1],  # those that never fire are no tie
+        [0.5] * 10,
+        [1] * 10,
+    ]
+    assert made_up(poz_test=rates).tied().tolist() == [5 / 8, 0, 1, 0]
+
+
+def test_the_effect_of_ties_is_the_absolute_change_of_r2():
+    study = made_up(
+        low=[[0.5, 0.8, 1], [np.nan, -0.6, 1]],
+        low_ties=[[0.7, 0.6, 1], [0.5, 0.6, 1]],
+        high=[[0.2, 0.9, 1], [0.1, 0.3, 1]],
+        high_ties=[[0.2, 0.9, 1], [0.4, 0.3, 1]],
+        n_images_low_ties=[[100, 100, 100], [100, 100, 100]],
+        n_images_high=[[49, 50, 100], [100, 100, 100]],
+    )
+    np.testing.assert_allclose(study.tie_effect("low"), [[0.24, 0.28, 0], [np.nan, 0, 0]], atol=1e-12)
+    # Of 49 images of 100, R² is not given.
+    np.testing.assert_allclose(study.tie_effect("high"), [[np.nan, 0, 0], [0.15, 0, 0]], atol=1e-12)
+
+
+def test_a_share_of_the_features_that_fire():
+    curve = np.arange(1, 11) / 10
+    unknown = np.where(np.arange(10) == 5, np.nan, curve)
+    rates = [
+        [1, 0.2, 1, 0.3, 0.9999, 0, 0.5, 1, 0.1, 1],  # six fire
+        [0.5] * 10,
+        [1, 1, 1, 1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6],  # six, and the curve is undefined there
+        [1] * 9 + [0.3],  # one
+    ]
+    study = made_up(poz_test=rates, low=[curve, curve, unknown, curve], low_cosine=[curve**2] * 4)
+    np.testing.assert_allclose(study.of_firing(), [0.36, 1, np.nan, 0.01], atol=1e-12)
+    np.testing.assert_allclose(study.of_firing("low", 1), [0.36, 1, np.nan, 0.01], atol=1e-12)
+    # .8 of 6 is 4.8, so 5; of 10 it is 8; of 1, at least 1.
+    np.testing.assert_allclose(study.of_firing("low", 0.8), [0.25, 0.64, 0.25, 0.01], atol=1e-12)
+    np.testing.assert_allclose(study.of_firing("low_cosine"), [0.6**4, 1, 0.6**4, 1e-4], atol=1e-12)
+
+
+def test_only_features_that_never_fire_gone_is_the_curve_where_they_come_last(trained):
+    """Of a network that was measured: r with all features, of the firing ones alone, by numpy."""
+    network, test = trained
+    embedding = embeddings.extract(network, test).astype(float)
+    rates, low = poz.poz(embedding), curves.geometry_curve(embedding, poz.order(poz.poz(embedding)))
+    firing = embedding[:, embedding.any(axis=0)]
+    assert 0 < firing.shape[1] < 84, "choose another network: all of its features fire"
+    r, _ = numpy_curve(firing, embedding)
+    assert made_up(poz_test=[rates], low=[low.r]).of_firing() == pytest.approx([r**2], abs=1e-6)
+
+
+def removing(removed, silenced, places=5):
+    """A study in which R² at .8 of the features is given, and something else everywhere else."""
+    values = {"low": removed, "low_silenced": silenced}
+    arrays = {name: np.full((len(removed), places), 0.123) for name in values}
+    for name, r2 in values.items():
+        arrays[name][:, round(0.8 * places) - 1] = np.sqrt(r2)
+    return made_up(poz_test=np.zeros((len(removed), places)), **arrays)
+
+
+@pytest.mark.parametrize(
+    ("removed", "silenced", "share"),
+    [
+        ([0.9], [0.95], 0.5),  # a loss of .1, of which .05 without centring
+        ([0.9, 0.9], [0.95, 0.95], 0.5),
+        ([0.6], [1.0], 1.0),
+        ([0.6], [0.6], 0.0),
+        ([0.9], [0.8], -1.0),  # silencing loses more
+        ([0.9, 0.5], [1.0, 0.5], 1 / 6),  # of the sums: 1 − .5 / .6, not the mean of 1 and 0
+        ([0.9, np.nan, 0.2], [0.95, 0.3, np.nan], 0.5),  # known of one instance only
+        ([1.0, 0.9], [0.99, 0.95], 0.4),  # 1 − .06 / .1
+    ],
+)
+def test_the_share_of_centring_by_hand(removed, silenced, share):
+    assert removing(removed, silenced).centring() == pytest.approx(share, abs=1e-9)
+    assert removing(removed, silenced, 10).centring(0.8) == pytest.approx(share, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("removed", "silenced"), [([1.0], [0.9]), ([1.0, 1.0], [1.0, 1.0]), ([np.nan, 0.5], [0.5, np.nan])]
+)
+def test_where_removing_loses_nothing_centring_has_no_share(removed, silenced):
+    assert np.isnan(removing(removed, silenced).centring())
+
+
+def test_centring_at_another_share_of_the_features():
+    low, silenced = np.sqrt([[0.2, 0.4, 0.6, 0.8, 1]]), np.sqrt([[0.4, 0.7, 0.9, 0.8, 1]])
+    study = made_up(poz_test=np.zeros((1, 5)), low=low, low_silenced=silenced)
+    found = [study.centring(fraction) for fraction in (0.2, 0.4, 0.6, 0.8)]
+    assert found == pytest.approx([0.25, 0.5, 0.75, 0], abs=1e-9)
+    assert np.isnan(study.centring(1))
+
+
+def median_ks(rates):
+    pairs = itertools.combinations(rates, 2)
+    return np.median([stats.ks_2samp(a, b, method="asymp").statistic for a, b in pairs])
+
+
+@pytest.mark.parametrize("n_networks", [2, 3, 4, 5])
+def test_distance_between_seeds_is_the_median_kolmogorov_smirnov_distance_of_pairs(rng, n_networks):
+    rates = rng.beta(1 + np.arange(n_networks)[:, None], 2, size=(n_networks, 40)).round(2)  # with ties
+    rates[:, :4] = 1
+    observed, null, p = made_up(poz_test=rates).between_seeds(n_permutations=60, rng=rng)
+    assert observed == pytest.approx(median_ks(rates), abs=1e-12)
+    assert null.shape == (60,)
+    assert p == pytest.approx((1 + sum(n >= observed for n in null)) / 61, abs=1e-12)
+    # Dealt out anew: what permutations drawn here give, on average.
+    dealt = [median_ks(rng.permutation(rates.ravel()).reshape(rates.shape)) for _ in range(60)]
+    error = np.hypot(np.std(null), np.std(dealt)) / np.sqrt(60)
+    assert abs(null.mean() - np.mean(dealt)) < 4 * error
+
+
+def test_identical_networks_do_not_differ_between_seeds(rng):
+    rates = rng.uniform(size=50)
+    study = made_up(poz_test=[rates, rng.permutation(rates), rates])
+    observed, null, p = study.between_seeds(n_permutations=50, rng=rng)
+    assert (observed, p) == (0, 1)
+    assert (null > 0).any()
+
+
+def test_networks_of_other_distributions_have_the_smallest_p(rng):
+    rates = rng.uniform(size=(4, 50)) * np.array([[0.2], [0.4], [0.7], [1]])
+    study = made_up(poz_test=rates)
+    observed, null, p = study.between_seeds(n_permutations=99, rng=np.random.default_rng(5))
+    assert p == 1 / 100
+    assert null.max() < observed <= 1
+    again = study.between_seeds(n_permutations=99, rng=np.random.default_rng(5))
+    assert (again[0], again[2]) == (observed, p)
+    np.testing.assert_array_equal(again[1], null)
+    other = study.between_seeds(n_permutations=99, rng=np.random.default_rng(6))
+    assert not np.array_equal(other[1], null)
+
+
+def test_chance_alone_is_significant_as_often_as_it_should_be(rng):
+    """Networks of one distribution: p is about uniform, so that its mean is .5 and few are below .05."""
+    ensembles = (rng.beta(2, 1, size=(4, 24)) for _ in range(60))
+    p = [made_up(poz_test=rates).between_seeds(n_permutations=39, rng=rng)[2] for rates in ensembles]
+    assert abs(np.mean(p) - 0.5) < 4 * np.sqrt(1 / 12 / 60)
+    assert np.mean(np.array(p) <= 0.05) < 0.17  # .05, and four standard errors
+    assert min(p) >= 1 / 40
+
+
+def test_one_instance_is_not_compared(rng):
+    with pytest.raises(DataError, match="two or more instances"):
+        made_up(poz_test=rng.uniform(size=(1, 20))).between_seeds(rng=rng)
 
 
 # --- a network that was measured -------------------------------------------------------------------

@@ -113,6 +113,70 @@ def test_measure_equals_direct_computation(trained):
     assert all(np.shape(found[n]) == (20,) for n in ("low", "high", "low_class", "high_class"))
 
 
+# --- what is read off them -------------------------------------------------------------------------
+
+
+def ensemble(*instances):
+    """Answers of arrays alone."""
+    arrays = ({name: np.asarray(values) for name, values in given.items()} for given in instances)
+    return store.Ensemble(tuple(store.Answer(a, {}, "computed") for a in arrays))
+
+
+def test_r2_at_the_nearest_share_by_hand():
+    """At .05, .1, … 1 the curve of the first is .05, .1, … 1."""
+    rising, counted = np.arange(1, 21) / 20, np.full(20, 100)
+    found = ensemble(
+        {"low": rising, "n_images_low": counted}, {"low": -(rising[::-1]), "n_images_low": counted}
+    )
+    for share, expected in {
+        0.05: [0.05, 1],
+        0.8: [0.8, 0.25],
+        1: [1, 0.05],
+        0.82: [0.8, 0.25],
+        0.83: [0.85, 0.2],
+        0: [0.05, 1],
+        0.3: [0.3, 0.75],
+    }.items():
+        found_r2 = variations.r2(found, "low", share)
+        np.testing.assert_allclose(found_r2, np.square(expected), atol=1e-12, err_msg=str(share))
+
+
+def test_r2_is_undefined_for_fewer_than_half_of_the_images():
+    """Of the images that have a similarity with all features, not with some share of them."""
+    curve = np.full(20, 0.5, dtype=np.float32)
+    counts = ((49, 100), (50, 100), (51, 100), (0, 100), (40, 80), (39, 80), (100, 100))
+    instances = []
+    for few, every in counts:
+        counted = np.full(20, every)
+        counted[15] = few
+        values = {"high_class": curve.copy(), "n_images_high_class": counted}
+        instances.append({**values, "low": curve, "n_images_low": np.full(20, 100)})
+    instances[-1]["high_class"][15] = np.nan
+    found = ensemble(*instances)
+    expected = [np.nan, 0.25, 0.25, np.nan, 0.25, np.nan, np.nan]
+    np.testing.assert_array_equal(variations.r2(found, "high_class", 0.8), expected)
+    assert variations.r2(found, "high_class", 0.8).dtype == np.float64
+    np.testing.assert_array_equal(variations.r2(found, "high_class", 0.75)[:-1], 0.25)
+    np.testing.assert_array_equal(variations.r2(found, "low", 0.8), 0.25)
+
+
+def test_features_over_a_threshold_are_those_that_measure_counted():
+    rates = np.array([[0, 0.29, 0.5, 0.8], [0.81, 0.9, 1, 1], [0.2, 0.3, 0.4, 0.85]])
+    shares = [[np.mean([r > t for r in row]) for t in variations.THRESHOLDS] for row in rates]
+    found = ensemble(*({"over": share} for share in shares))
+    for threshold, expected in {
+        0.8: [0, 1, 0.25],
+        0.79: [0.25, 1, 0.25],
+        0: [0.75, 1, 1],
+        0.29: [0.5, 1, 0.75],
+        0.28: [0.75, 1, 0.75],
+        0.5: [0.25, 1, 0.25],
+        1: [0, 0, 0],
+    }.items():
+        assert variations.over(found, threshold).tolist() == expected, threshold
+    assert variations.over(found).tolist() == [0, 1, 0.25]  # at .8
+
+
 # --- run, ship, find -------------------------------------------------------------------------------
 
 

@@ -83,6 +83,12 @@ LABELS = {
     "mnist-wide": "MNIST, wide",
     "cifar10": "CIFAR-10",
     "cifar10-jpg": "CIFAR-10 (JPEG)",
+    "mur, pooled": "Mur et al., pooled",
+    "mur, channels": "Mur et al., channels",
+    "mur, positions": "Mur et al., positions",
+    "peterson": "Peterson et al., six sets",
+    "peterson-furniture": "Peterson et al., furniture",
+    "peterson-vegetables": "Peterson et al., vegetables",
 }
 _DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
 #: Of RDMs: perceptually uniform, readable in grey and by the colour-blind.
