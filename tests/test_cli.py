@@ -638,7 +638,7 @@ def test_variations_are_tabulated_and_shipped(short, tmp_path, monkeypatch):
     arrays = answer.arrays
     over_80 = arrays["over"][80]  # thresholds are 0, .01, …
     numbers = [arrays["epochs"], arrays["accuracy"], over_80, arrays["dead"]]
-    assert row.split() == ["sgd", "SGD", "with", "momentum", *(f"{number:.3f}" for number in numbers)]
+    assert row.split() == ["sgd", "SGD", *(f"{number:.3f}" for number in numbers)]
     assert arrays["epochs"] == 2
 
     # What is shipped is not computed again, unless it is asked for.
@@ -650,7 +650,8 @@ def test_variations_are_tabulated_and_shipped(short, tmp_path, monkeypatch):
 
 
 def test_every_variation_is_asked_for_unless_some_are_named(short, tmp_path, monkeypatch):
-    asked = []
+    asked: list[tuple[object, ...]] = []
+    said: list[str] = []
 
     def run(images, names, **options):
         asked.append((images, list(names), list(options["seeds"]), options["use_shipped"]))
@@ -658,7 +659,9 @@ def test_every_variation_is_asked_for_unless_some_are_named(short, tmp_path, mon
 
     monkeypatch.setattr(variations, "run", run)
     for arguments in (["mnist"], ["digits", "half", "l2", "--instances", "5", "--recompute"]):
-        CliRunner().invoke(cli.app, ["variations", *arguments])
+        done = CliRunner().invoke(cli.app, ["variations", *arguments])
+        said.append(done.stdout.splitlines()[0])
+    assert said == ["mnist, median of 3 instances", "digits, median of 5 instances"]
     assert asked == [
         ("mnist", list(variations.VARIATIONS), [0, 1, 2], True),
         ("digits", ["half", "l2"], [0, 1, 2, 3, 4], False),

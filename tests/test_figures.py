@@ -353,6 +353,20 @@ def test_strips_without_a_band_and_of_another_width():
     assert wide.get_figheight() > 3 * figure.get_figheight() / 2
 
 
+def test_strips_leave_out_what_is_undefined():
+    rows = {"some": {"digits": [np.nan, 0.2, 0.8, np.nan, 0.3]}, "none": {"digits": [np.nan, np.nan]}}
+    figure, numbers = figures.strips(rows, xlabel="x")
+    (axes,) = figure.axes
+    some, none = axes.collections
+    assert np.asarray(some.get_offsets())[:, 0].tolist() == [0.2, 0.8, 0.3]
+    assert len(none.get_offsets()) == 0
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0.3], []]  # the median of those that are left
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["some", "none"]  # its row stays
+    assert numbers["value"].tolist() == [0.2, 0.8, 0.3]
+    assert set(numbers["row"]) == {"some"}
+    assert figure.get_figwidth() == pytest.approx(4.6)
+
+
 # --- verdicts ------------------------------------------------------------------------------------
 
 
@@ -434,10 +448,10 @@ def test_the_class_of_a_line_says_its_verdict_and_whether_it_goes_beyond_the_pap
     assert expected == [
         "rf-verdict-0",
         "rf-verdict-1 rf-beyond",
-        "rf-verdict-3",
+        "rf-verdict-4",
         "rf-verdict-2",
         "rf-verdict-0",
-        "rf-verdict-4",
+        "rf-verdict-5",
     ]
 
 
@@ -519,7 +533,8 @@ def test_an_axis_has_a_length_where_all_is_equal(value):
     assert len(shapes) == (3 if value == 1 else 2)
     for shape in shapes:
         assert 0 <= percent(shape, "cx" if shape.tag == "circle" else "x") <= 100
-    assert "Reproduced: 1.00; in direction: 1.00." in text(root)
+    assert "Reproduced: 1.00." in text(root)
+    assert "in direction" not in text(root)  # for it is the same range
 
 
 def test_numbers_are_written_out(some):
@@ -529,7 +544,7 @@ def test_numbers_are_written_out(some):
     assert said["mnist strict"] == f"{first['ours']:.2f} {first['low']:.2f} to {first['high']:.2f}"
     assert said["example"] == "−0.18"
     assert said["peterson"] == "–"
-    assert said["cifar10"] == "0.30"
+    assert said["cifar10"] == "0.30 in 1 of 10"
     assert said["cifar10-jpg"] == "0.90 0.80 to 0.95"
     root, _ = cards(
         [
@@ -542,13 +557,91 @@ def test_numbers_are_written_out(some):
         ]
     )
     assert [text(number) for _, _, number, _ in lines(root)] == [
-        "0.50 2 of 7",
+        "0.50 in range: 2 of 7",
         "0.60",
         "−0.05 −0.20 to 0.10",
         "0.997 0.981 to 1.00",
         "−0.990",
         "1.00",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0, "0.00"),
+        (-0.0, "0.00"),
+        (0.0004, "0.00"),
+        (-0.0004, "0.00"),
+        (0.0006, "0.001"),
+        (-0.004, "−0.004"),
+        (0.0194, "0.019"),
+        (0.0196, "0.020"),
+        (0.02, "0.02"),
+        (-0.024, "−0.02"),
+        (0.126, "0.13"),
+        (-0.18, "−0.18"),
+        (0.979, "0.98"),
+        (0.98, "0.98"),
+        (0.9804, "0.980"),
+        (0.9949, "0.995"),
+        (0.9994, "0.999"),
+        (0.9996, "1.00"),
+        (-0.9949, "−0.995"),
+        (-0.9996, "−1.00"),
+        (1.0, "1.00"),
+        (1.004, "1.00"),
+        (-12.3, "−12.30"),
+    ],
+)
+def test_a_number_has_two_digits_or_three_near_0_and_1(value, expected):
+    assert figures.number(value) == expected
+
+
+def test_how_many_instances_have_a_value_is_said_where_some_have_none():
+    root, _ = cards(
+        [
+            Finding("poz-80", "mnist", [0.4, 0.4, np.nan]),
+            Finding("poz-80", "digits", [0.4, 0.4, 0.4]),
+            Finding("rare-max", "mnist", [0.5, np.nan, 0.1]),  # the largest: what lies in the range counts
+            Finding("rare-max", "digits", [0.5, 0.1, 0.1]),
+        ]
+    )
+    assert [text(number) for _, _, number, _ in lines(root)] == [
+        "0.40 in 2 of 3",
+        "0.40",
+        "0.50 in range: 1 of 3",
+        "0.50 in range: 1 of 3",
+    ]
+
+
+def test_a_verdict_that_other_seeds_could_turn_says_so():
+    across, within = np.linspace(0, 0.8, 9), np.linspace(0.35, 0.45, 9)
+    findings = [
+        (Finding("poz-80", "a", across), True),
+        (Finding("poz-80", "b", within), False),
+        (Finding("poz-80", "c", 0.4, interval=(0.0, 0.8)), False),  # one value: there are no seeds
+        (Finding("poz-80", "d", [0.1, 0.8]), False),  # too few for an interval
+        (Finding("poz-80", "e", [*across, *[np.nan] * 10]), False),  # no verdict that could turn
+        (Finding("poz-80", "f", np.nan), False),
+        (Finding("human-lower", "g", across - 0.4), True),
+        (Finding("human-lower", "h", 0.1, interval=(-0.1, 0.3)), False),
+    ]
+    root, card = cards([finding for finding, _ in findings])
+    doubts = [[small.text for small in verdict.findall("small")] for *_, verdict in lines(root)]
+    assert doubts == [["other seeds could turn it"] * doubted for _, doubted in findings]
+    expected = [claims.REPRODUCED] * 4 + [claims.UNDEFINED, claims.UNTESTED] + [claims.UNDECIDED] * 2
+    assert card["verdict"].replace(claims.DIRECTION, claims.REPRODUCED).tolist() == expected
+
+
+def test_what_need_only_be_positive_has_no_ranges_in_words():
+    root, _ = cards([Finding("human-lower", "x", 0.1, interval=(-0.1, 0.3)), Finding("poz-80", "x", 0.4)])
+    positive, usual = (text(section) for section in root.iter("section"))
+    assert "Reproduced: " not in positive
+    assert "in direction: " not in positive
+    assert f"Read as: {claims.claims()['human-lower'].reading}." in positive
+    assert "? undecided" in positive
+    assert "Reproduced: 0.30 to 0.50; in direction: 0.10 to 1.00." in usual
 
 
 def test_minus_signs_are_typographic():
@@ -576,11 +669,15 @@ def test_what_has_no_value_has_no_dot_and_is_no_nan():
         if part.tag != "a":
             for said in (part.text, part.tail, *part.attrib.values()):
                 assert "nan" not in (said or "").lower()
+    said = []
     for _, drawing, number, verdict in (line for line in lines(root) if line[1].find(".//circle") is None):
         assert text(number) == "–"
-        assert text(verdict) == f"{figures.SIGNS[claims.UNTESTED]} {claims.UNTESTED}"
+        said.append(text(verdict))
         assert not drawing.findall("g/*")
         assert drawing.findall("rect")  # what is asked for is drawn all the same
+    # One finding without a value, then two of several instances.
+    without = [claims.UNTESTED, claims.UNDEFINED, claims.UNDEFINED]
+    assert said == [f"{figures.SIGNS[verdict]} {verdict}" for verdict in without]
     assert card["ours"].isna().sum() == 3
 
 
@@ -620,7 +717,10 @@ def test_cards_have_a_name_a_caption_and_their_numbers(some):
 def test_names_for_readers_are_shown(some):
     root, _ = cards(some, renamed=figures.LABELS)
     names = [text(line[0]) for line in lines(root)]
-    assert names == ["MNIST strict", "digits", "CIFAR-10", "CIFAR-10 (JPEG)", "example", "peterson"]
+    assert names == [
+        *("MNIST strict", "digits", "CIFAR-10", "CIFAR-10 (JPEG)", "example"),
+        "Peterson et al., six sets",
+    ]
     assert "rf-beyond" in root.findall(".//li")[1].get("class")
 
 

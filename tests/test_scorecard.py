@@ -15,7 +15,7 @@ from rarefire.studies import Study
 
 N, F = 7, 21  # instances, features
 K20, K30, K80 = 4, 6, 17  # 20, 30 and 80 % of 21 features: 4.2, 6.3, 16.8
-SUFFIXES = {"authors": "_class", "images": "", "strict": "_heldout"}
+SUFFIXES = {"authors": "_class", "class": "_class_signed", "images": "", "strict": "_heldout"}
 
 
 @pytest.fixture
@@ -24,6 +24,8 @@ def study(rng):
     arrays = {name: rng.uniform(0.4, 1, (N, F)) for name in ("poz_test", "poz_heldout")}
     arrays["poz_test"][0, :3] = 0.8  # not greater than .8
     arrays["poz_heldout"][1, :2] = 0.8
+    for i in range(1, N):
+        arrays["poz_test"][i, -i:] = 1  # so many never fire
     for suffix in SUFFIXES.values():
         for first in ("low", "high"):
             r, counted = rng.uniform(-1, 1, (N, F)), np.full((N, F), 40)
@@ -56,10 +58,14 @@ def test_geometry_equals_loops(study, convention):
     found = by_id(scorecard.geometry(study, convention=convention))
     low, high = (first + SUFFIXES[convention] for first in ("low", "high"))
     rates = study.arrays["poz_heldout" if convention == "strict" else "poz_test"]
+    firing = [sum(rate < 1 for rate in row) for row in study.arrays["poz_test"]]
+    assert firing == [21, 20, 19, 18, 17, 16, 15]
     largest = [[r2(study, high, i, k) for k in range(1, K20 + 1)] for i in range(N)]
     expected = {
         "poz-80": [sum(rate > 0.8 for rate in row) / F for row in rates],
         "r2-at-80": [r2(study, low, i, K80) for i in range(N)],
+        "no-unique": [1 - r2(study, low, i, K80) for i in range(N)],
+        "zeros-matter": [1 - r2(study, low, i, firing[i]) for i in range(N)],
         "r2-at-30": [r2(study, low, i, K30) for i in range(N)],
         "rare-20": [r2(study, high, i, K20) for i in range(N)],
         "rare-max": [max((v for v in row if v == v), default=np.nan) for row in largest],
@@ -120,7 +126,7 @@ def test_accuracy_is_compared_where_the_paper_has_these_images(study, images, cl
 
 
 def test_an_unknown_convention(study):
-    with pytest.raises(UnknownNameError, match="no convention 'stict'. There are: strict, authors, images"):
+    with pytest.raises(UnknownNameError, match="no convention 'stict'. There are: strict, authors, class, "):
         list(scorecard.geometry(study, convention="stict"))
 
 
@@ -171,9 +177,11 @@ def ratio(prediction):
     return at_20, (((whole + low) / whole) ** 2, ((whole + high) / whole) ** 2)
 
 
-def lower_end(prediction):
+def gain(prediction):
+    """D of an order and a k chosen on other images, and its interval, from the arrays."""
     arrays = prediction.answer.arrays
-    return float(arrays["subjects_low"][1]) / float(arrays["ceiling"][1])
+    d, low, high = arrays["subjects_low"][:3].astype(float) / float(arrays["ceiling"][1])
+    return d, (low, high)
 
 
 def test_people_equal_what_was_recorded(mur_predicted):
@@ -186,8 +194,10 @@ def test_people_equal_what_was_recorded(mur_predicted):
     assert told == {"mur, channels", "mur, positions", "CIFAR-10H, class means of LeNets", "peterson"}
     for prediction in mur_predicted:
         name = f"mur, {prediction.view}"
-        assert said["human-lower", name].values == pytest.approx(lower_end(prediction), rel=1e-6)
-        assert said["human-lower", name].interval is None
+        d, ends = gain(prediction)
+        assert said["human-lower", name].values == pytest.approx(d, rel=1e-6)
+        assert said["human-lower", name].interval == pytest.approx(ends, rel=1e-6)
+        assert ends[0] < d < ends[1]
         if prediction.view == "pooled":
             assert prediction.answer.arrays["rare"] == 0
         else:
@@ -203,8 +213,10 @@ def test_people_equal_what_was_recorded(mur_predicted):
 
 
 def test_the_interval_of_people_is_that_of_the_test_at_20_per_cent(mur_predicted):
+    seen = []
     for finding in scorecard.people(mur_predicted[1:], None):
-        if finding.interval is not None:
+        if finding.claim == "human-20" and finding.interval is not None:
+            seen.append(finding.images)
             view = finding.images.removeprefix("mur, ")
             (prediction,) = [p for p in mur_predicted if p.view == view]
             table = predictions.beforehand([prediction])
@@ -212,6 +224,17 @@ def test_the_interval_of_people_is_that_of_the_test_at_20_per_cent(mur_predicted
             whole = prediction.at("low", 1)
             expected = [(1 + row[end] / whole) ** 2 for end in ("low", "high")]
             np.testing.assert_allclose(finding.interval, expected)
+    assert seen == ["mur, channels", "mur, positions"]
+
+
+def test_no_interval_of_other_people_says_whether_rare_features_lower_the_prediction(mur_predicted):
+    card = scorecard.verdicts(scorecard.people(mur_predicted, None))
+    card = card[(card["id"] == "human-lower") & card["beyond"]]
+    assert len(card) == 3
+    assert (card["low"] < 0).all()
+    assert (card["high"] > 0).all()
+    assert set(card["verdict"]) == {claims.UNDECIDED}
+    assert not card["firm"].any()
 
 
 def test_the_papers_statements_on_people_stay_untested_without_its_sets(mur_predicted):
@@ -232,6 +255,21 @@ def test_the_papers_statements_on_people_stay_untested_without_its_sets(mur_pred
 
 def test_without_people_only_the_untested_are_left():
     assert [f.claim for f in scorecard.people([], None)] == ["human-20", "human-lower", "human-lower"]
+
+
+def test_claims_are_untested_on_each_of_their_own_image_sets():
+    found = list(scorecard.untested("human-lower", "poz-80"))
+    assert [(f.claim, f.images) for f in found] == [
+        ("human-lower", "peterson-furniture"),
+        ("human-lower", "peterson-vegetables"),
+        ("poz-80", "mnist"),
+        ("poz-80", "cifar10"),
+    ]
+    card = scorecard.verdicts(found)
+    assert card["verdict"].tolist() == [claims.UNTESTED] * 4
+    assert not card["firm"].any()
+    assert not card["beyond"].any()
+    assert list(scorecard.untested()) == []
 
 
 def named(prediction, judgments):
@@ -266,7 +304,12 @@ def test_ghosts_of_shipped_ensembles_and_photographs():
     found = list(scorecard.ghosts(sets, photographs))
     separate = {f.images: f for f in found if f.claim == "ghosts-separate"}
     specific = {f.images: f for f in found if f.claim == "ghosts-specific"}
-    assert len(separate) + len(specific) == len(found)
+    *tested, last = found
+    assert len(separate) + len(specific) == len(tested)
+    assert (last.claim, last.images) == ("ghosts-figure", "peterson")
+    assert [f.claim for f in found[-3:]] == ["ghosts-separate", "ghosts-specific", "ghosts-figure"]
+    for none in (last, separate.pop("peterson"), specific.pop("peterson")):
+        assert np.isnan(none.values)
     for name, ensemble in sets.items():
         m = ensemble["m"][0].tolist()
         assert min(m, key=lambda at: abs(at - 120)) == 100
@@ -289,17 +332,19 @@ def test_ghosts_of_shipped_ensembles_and_photographs():
             assert separate[name].values == arrays["auc"][place, 0]
             assert separate[name].convention == f"{-(-arrays['m'][last] // 2)} images"
     card = scorecard.verdicts(found)
-    assert card.loc[card["beyond"], "images"].tolist() == list(sets)
-    assert claims.UNTESTED not in set(card["verdict"])
+    # Of the paper's own sets there is nothing; all that is measured goes beyond them.
+    assert card["beyond"].tolist() == [True] * (len(card) - 3) + [False] * 3
+    assert (card["verdict"] == claims.UNTESTED).tolist() == [not beyond for beyond in card["beyond"]]
 
 
 @pytest.mark.parametrize(("at", "nearest"), [([1, 90, 140], 2), ([1, 110, 140], 1), ([1, 2, 5], 2)])
 def test_ghosts_at_the_number_of_images_nearest_to_the_papers(rng, at, nearest):
     auc = rng.uniform(0.5, 1, (4, 10, 3, 5))
-    (found,) = scorecard.ghosts({"digits": {"m": np.tile(at, (4, 1)), "auc": auc}}, [])
+    found, *untested = scorecard.ghosts({"digits": {"m": np.tile(at, (4, 1)), "auc": auc}}, [])
     np.testing.assert_allclose(found.values, auc[:, :, nearest, 0].mean(axis=1))
     assert found.convention == f"{at[nearest]} images"
     assert (found.claim, found.images) == ("ghosts-separate", "digits")
+    assert [f.images for f in untested] == ["peterson"] * 3
 
 
 def test_every_claim_gets_a_finding(study, mur_predicted):
@@ -389,10 +434,66 @@ def test_the_largest_of_all_instances():
 
 def test_a_verdict_is_withheld_where_most_instances_are_undefined():
     half, fewer = [0.4, 0.4, np.nan, np.nan], [0.4, np.nan, np.nan]
-    found = score(("poz-80", "a", half), ("poz-80", "b", fewer), ("poz-80", "c", [np.nan] * 3))
-    assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNDEFINED, claims.UNTESTED]
+    found = score(
+        ("poz-80", "a", half),
+        ("poz-80", "b", fewer),
+        ("poz-80", "c", [np.nan] * 3),
+        ("poz-80", "d", [np.nan]),
+        ("poz-80", "e", np.nan),
+    )
+    assert found["verdict"].tolist() == [claims.REPRODUCED, *[claims.UNDEFINED] * 2, *[claims.UNTESTED] * 2]
     assert found["ours"].tolist()[:2] == [0.4, 0.4]
-    assert not found["firm"][1]
+
+
+def test_what_is_undefined_in_most_instances_is_not_firm():
+    """Eight values of twenty have an interval, and it lies within the range; ten of twenty are enough."""
+    found = score(("poz-80", "a", [0.4] * 8 + [np.nan] * 12), ("poz-80", "b", [0.4] * 10 + [np.nan] * 10))
+    assert found["low"].tolist() == found["high"].tolist() == [0.4, 0.4]
+    assert found["verdict"].tolist() == [claims.UNDEFINED, claims.REPRODUCED]
+    assert found["firm"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected", "firm"),
+    [
+        ((0.001, 0.1), claims.REPRODUCED, True),
+        ((-0.1, -0.001), claims.NOT_REPRODUCED, True),
+        ((-0.001, 0.1), claims.UNDECIDED, False),
+        ((-0.1, 0.001), claims.UNDECIDED, False),
+        ((np.nan, np.nan), claims.UNDECIDED, False),
+        (None, claims.UNDECIDED, False),
+    ],
+)
+def test_whether_something_is_positive_is_decided_by_its_whole_interval(interval, expected, firm):
+    value = 0.05 if interval is None or np.isnan(interval[0]) else sum(interval) / 2
+    found = scorecard.verdicts([Finding("human-lower", "x", value, interval=interval)]).iloc[0]
+    assert found["verdict"] == expected
+    assert found["firm"] == firm
+    assert found["ours"] == value
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"), [((0.0, 0.1), claims.UNDECIDED), ((-0.1, 0.0), claims.NOT_REPRODUCED)]
+)
+def test_zero_itself_is_not_positive(interval, expected):
+    found = scorecard.verdicts([Finding("human-lower", "x", sum(interval) / 2, interval=interval)])
+    assert found["verdict"].tolist() == [expected]
+
+
+def test_what_has_no_value_is_not_called_undecided():
+    found = scorecard.verdicts(
+        [Finding("human-lower", "x", np.nan, interval=(-0.1, 0.1)), Finding("human-lower", "x", [np.nan] * 3)]
+    )
+    assert found["verdict"].tolist() == [claims.UNTESTED, claims.UNDEFINED]
+    assert not found["firm"].any()
+
+
+def test_instances_too_say_whether_something_is_positive():
+    """Of 20 in order the interval is from the 6th to the 15th."""
+    steps = np.arange(20) / 100
+    found = score(("human-lower", "x", steps - 0.045), ("human-lower", "x", steps - 0.055))
+    assert found["low"].tolist() == pytest.approx([0.005, -0.005])
+    assert found["verdict"].tolist() == [claims.REPRODUCED, claims.UNDECIDED]
 
 
 def test_the_largest_is_no_selection_among_those_that_are_undefined():
@@ -464,12 +565,13 @@ def test_a_card_for_readers():
         [
             Finding("rare-below-low", "mnist", np.linspace(-0.5, 0.5, 21), interval=(-0.125, 0.301)),
             Finding("poz-80", "mnist", 0.4),
+            Finding("human-lower", "mur", 0.01, interval=(-0.001, 0.02)),  # no minus before a zero
         ]
     )
     found = scorecard.readable(card, "images", "95 %", "verdict", "90 % of instances")
     assert found.columns.tolist() == ["images", "95 %", "verdict", "90 % of instances"]
-    assert found["95 %"].tolist() == ["−0.12 to 0.30", "–"]
-    assert found["90 % of instances"].tolist() == ["−0.45 to 0.45", "–"]
+    assert found["95 %"].tolist() == ["−0.12 to 0.30", "–", "0.00 to 0.02"]
+    assert found["90 % of instances"].tolist() == ["−0.45 to 0.45", "–", "–"]
     pd.testing.assert_series_equal(found["verdict"], card["verdict"])
     assert "95 %" not in card.columns  # which stays as it is
     assert scorecard.readable(card, "ours").columns.tolist() == ["ours"]

@@ -313,6 +313,10 @@ def test_identical_networks_do_not_differ_between_seeds(rng):
     observed, null, p = study.between_seeds(n_permutations=50, rng=rng)
     assert (observed, p) == (0, 1)
     assert (null > 0).any()
+    # A permutation that differs as much counts: where all features are alike, every one does.
+    observed, null, p = made_up(poz_test=np.full((3, 9), 0.5)).between_seeds(n_permutations=9, rng=rng)
+    assert (observed, p) == (0, 1)
+    assert (null == 0).all()
 
 
 def test_networks_of_other_distributions_have_the_smallest_p(rng):

@@ -734,8 +734,8 @@ def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, flo
 
 
 def number(value: float) -> str:
-    """Two digits, three between .98 and 1; the typographic minus."""
-    digits = 3 if 0.98 < abs(value) < 0.9995 else 2
+    """Two digits, three near 0 and 1; the typographic minus."""
+    digits = 3 if 0.0005 <= abs(value) < 0.02 or 0.98 < abs(value) < 0.9995 else 2
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no minus before a zero
 
 

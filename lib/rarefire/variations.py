@@ -224,11 +224,16 @@ def over(found: store.Ensemble, threshold: float = 0.8) -> NDArray[np.float64]:
 
 
 def ship(images: str, path: str | Path, *, seeds: Sequence[int] = range(N_INSTANCES)) -> Path:
-    """Write what is known of an image set's variations as a file to ship; what this machine found first."""
+    """Write an image set's variations as a file to ship: those that are known for every seed.
+
+    What this machine found goes before what is shipped already.
+    """
     answers: list[store.Answer] = []
     for variation in VARIATIONS.values():
         mine = _known(images, variation, seeds, use_shipped=False)
-        answers += (_known(images, variation, seeds) | mine).values()
+        known = _known(images, variation, seeds) | mine
+        if len(known) == len(seeds):
+            answers += known.values()
     if not answers:
         raise DataError(f"no variation of the recipe is known for {images!r}; `rarefire variations` trains.")
     return store.pack(path, answers)
