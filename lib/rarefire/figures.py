@@ -721,7 +721,7 @@ def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, flo
     verdict = str(row["verdict"])
     # Where the interval reaches into another verdict's range.
     open_ = np.isfinite(row["low"]) and not row["firm"] and verdict != claims.UNDEFINED
-    doubt = "<small>other seeds could turn it</small>" if open_ and row["instances"] > 1 else ""
+    doubt = " <small>other seeds could turn it</small>" if open_ and row["instances"] > 1 else ""
     kind = claims.VERDICTS.index(verdict)
     how = f" <small>{html.escape(row['convention'])}</small>" if row["convention"] else ""
     return (

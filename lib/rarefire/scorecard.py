@@ -103,12 +103,12 @@ def geometry(study: Study, *, convention: str = "strict") -> Iterator[Finding]:
         raise unknown("convention", convention, list(CONVENTIONS))
     images = _name(study)
     low, high = (first + _SUFFIX[convention] for first in ("low", "high"))
-    rates = study["poz_heldout" if convention == "strict" else "poz_test"]
+    counted = "poz_heldout" if convention == "strict" else "poz_test"
     values = {
-        "poz-80": (rates > 0.8).mean(axis=1),
+        "poz-80": (study[counted] > 0.8).mean(axis=1),
         "r2-at-80": study.at(low, 0.8),
         "no-unique": 1 - study.at(low, 0.8),
-        "zeros-matter": 1 - study.of_firing(low),
+        "zeros-matter": 1 - study.of_firing(low, counted_as=counted),
         "r2-at-30": study.at(low, 0.3),
         "rare-20": study.at(high, 0.2),
         "rare-max": _largest(study.r2(high)[:, : count(0.2, study.n_features)]),
@@ -178,8 +178,11 @@ def people(
 
 def untested(*ids: str) -> Iterator[Finding]:
     """Claims for whose own image sets there is nothing: a finding without a value for each set."""
+    known = claims.claims()
     for name in ids:
-        for images in claims.claims()[name].scope:
+        if name not in known:
+            raise unknown("claim", name, list(known))
+        for images in known[name].scope:
             yield Finding(name, images, np.nan)
 
 
@@ -250,7 +253,8 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
         ours = float((np.max if largest else np.median)(finite)) if len(finite) else math.nan
         low, high = finding.interval or ((math.nan, math.nan) if largest else _of_median(finite))
         start, end = np.quantile(finite, [0.05, 0.95]) if len(finite) > 1 else (math.nan, math.nan)
-        selected = not largest and len(values) > 1 and 2 * len(finite) < len(values)
+        least = 1 if largest else len(values) / 2
+        selected = len(values) > 1 and len(finite) < least
         verdict = claims.UNDEFINED if selected else _verdict(claim, ours, low, high)
         rows.append(
             {
@@ -288,6 +292,8 @@ def _is_firm(claim: claims.Claim, ours: float, low: float, high: float) -> bool:
     """Whether every value in an interval has the same verdict; not, where there is no interval or value."""
     if not np.isfinite([ours, low, high]).all():
         return False
+    if claim.statistic == "positive":
+        return _verdict(claim, ours, low, high) != claims.UNDECIDED
     ends = (claim.direction_low, claim.low, claim.high, claim.direction_high)
     # The ranges cut the line into pieces; the interval must not leave the one that it starts in.
     places = {

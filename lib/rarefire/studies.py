@@ -161,18 +161,23 @@ class Study:
         """
         return np.abs(self.r2(curve) - self.r2(f"{curve}_ties"))
 
-    def of_firing(self, curve: str = "low", fraction: float = 1.0) -> NDArray[np.float64]:
-        """R² of a share of the features that fire for any test image, ``(I,)``.
+    def of_firing(
+        self, curve: str = "low", fraction: float = 1.0, *, counted_as: str = "poz_test"
+    ) -> NDArray[np.float64]:
+        """R² of a share of the features that fire for any image, ``(I,)``.
 
         Parameters
         ----------
         curve
             One of :data:`CURVES` that inserts low-PoZ features first.
         fraction
-            Of the features that fire; by default all, so that only those that never fire are gone.
+            Of the features that fire; by default all, so that only those that never fire are gone. At
+            least one.
+        counted_as
+            The PoZ by which `curve` is ordered.
         """
         r2 = self.r2(curve)
-        firing = (self.arrays["poz_test"] < 1).sum(axis=1)
+        firing = (self.arrays[counted_as] < 1).sum(axis=1)
         return np.array([row[count(fraction, int(n)) - 1] for row, n in zip(r2, firing, strict=True)])
 
     def centring(self, fraction: float = 0.8) -> float:
