@@ -466,7 +466,7 @@ def test_shipped_mnist_is_what_raw_mnist_gives(mirror, own_cache, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10-jpg"])
-def test_a_shipped_instance_is_what_the_raw_images_give(mirror, own_cache, monkeypatch, name):
+def test_a_shipped_instance_is_what_the_raw_images_give(mirror, monkeypatch, name):
     """The shipped weights of seed 0, shown the real test images: the recorded numbers, without training.
 
     On another machine rounding may let a feature fire for an image more or less.
