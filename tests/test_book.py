@@ -291,7 +291,8 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
         return (Math.max(x, y) + .05) / (Math.min(x, y) + .05);
     }"""
     ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-    for selector in (".rf-panels, .rf-widget", "figcaption"):
+    verdicts = [f".rf-verdict-{i} > :last-child" for i in range(3) if tab.locator(f".rf-verdict-{i}").count()]
+    for selector in (".rf-panels, .rf-widget, .rf-claims", "figcaption", *verdicts):
         ink = tab.evaluate("s => getComputedStyle(document.querySelector(s)).color", selector)
         assert tab.evaluate(contrast, [ink, ground]) > 4.5, (selector, ink, ground)
     context.close()

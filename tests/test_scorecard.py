@@ -572,8 +572,8 @@ def test_a_card_for_readers():
     )
     found = scorecard.readable(card, "images", "95 %", "verdict", "90 % of instances")
     assert found.columns.tolist() == ["images", "95 %", "verdict", "90 % of instances"]
-    assert found["95 %"].tolist() == ["−0.12 to 0.30", "–", "0.00 to 0.02"]
-    assert found["90 % of instances"].tolist() == ["−0.45 to 0.45", "–", "–"]
+    assert found["95 %"].tolist() == ["−0.12\u00a0to\u00a00.30", "–", "0.00\u00a0to\u00a00.02"]
+    assert found["90 % of instances"].tolist() == ["−0.45\u00a0to\u00a00.45", "–", "–"]
     pd.testing.assert_series_equal(found["verdict"], card["verdict"])
     assert "95 %" not in card.columns  # which stays as it is
     assert scorecard.readable(card, "ours").columns.tolist() == ["ours"]

@@ -324,7 +324,7 @@ def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
     def span(low: float, high: float) -> str:
         # "+ 0.0": no minus before a zero.
         ends = (f"{round(end, 2) + 0.0:.2f}".replace("-", "−") for end in (low, high))
-        return "–" if math.isnan(low) else " to ".join(ends)
+        return "–" if math.isnan(low) else "\u00a0to\u00a0".join(ends)
 
     texts = {
         "95 %": [span(*pair) for pair in zip(card["low"], card["high"], strict=True)],
