@@ -215,3 +215,12 @@ def test_dead_features_have_no_statistic_but_0_and_go_last(embedding):
 def test_statistics_of_what_has_none(error, call, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_counter_over_batches_is_poz_of_all(rng):
+    activations = np.maximum(rng.normal(size=(50, 7)), 0)
+    counter = poz.PozCounter.over(iter(np.split(activations, [10, 31])))
+    np.testing.assert_array_equal(counter.result(), (activations == 0).mean(axis=0))
+    assert counter.n_images == 50
+    with pytest.raises(InputError, match="has 3 features, those before it had 7"):
+        poz.PozCounter.over([activations, activations[:, :3]])

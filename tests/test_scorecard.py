@@ -567,7 +567,7 @@ def test_a_card_for_readers():
         [
             Finding("rare-below-low", "mnist", np.linspace(-0.5, 0.5, 21), interval=(-0.125, 0.301)),
             Finding("poz-80", "mnist", 0.4),
-            Finding("human-lower", "mur", 0.01, interval=(-0.001, 0.02)),  # no minus before a zero
+            Finding("human-lower", "mur", 0.01, interval=(-0.0001, 0.02)),  # no minus before a zero
         ]
     )
     found = scorecard.readable(card, "images", "95 %", "verdict", "90 % of instances")

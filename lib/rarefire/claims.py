@@ -1,4 +1,4 @@
-"""The paper's claims, and the ranges, declared beforehand, in which a measured value confirms them.
+"""The paper's claims, and the ranges in which a measured value confirms them.
 
 ``data/paper.csv`` has one row per claim and way of reading it; see ``data/README.md`` for its
 columns. ``data/recorded.csv`` holds what this project's own runs found, so that a later run can say

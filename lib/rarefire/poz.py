@@ -7,6 +7,7 @@ and positions (average percentage of zeros, APoZ).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,6 +103,14 @@ class PozCounter:
         self.n_images = 0
         self._zeros: NDArray[np.int64] | None = None
         self._counted = 0
+
+    @classmethod
+    def over(cls, batches: Iterable[ArrayLike]) -> PozCounter:
+        """A counter that has counted all of these batches."""
+        counter = cls()
+        for batch in batches:
+            counter.update(batch)
+        return counter
 
     def update(self, batch: ArrayLike) -> None:
         """Count one batch, ``(n_images, n_features)`` or ``(n_images, n_channels, h, w)``."""

@@ -22,6 +22,7 @@ from rarefire import claims, predictions, rdm, readings, retrieval, store
 from rarefire.class_level import ClassLevel
 from rarefire.curves import count
 from rarefire.errors import InputError, unknown
+from rarefire.figures import number
 from rarefire.predictions import Prediction
 from rarefire.readings import Reading
 from rarefire.studies import Study
@@ -304,7 +305,7 @@ def _is_firm(claim: claims.Claim, ours: float, low: float, high: float) -> bool:
 
 def _of_median(values: NDArray[np.float64]) -> tuple[float, float]:
     """95 % interval of the median of a distribution of any shape; NaN for fewer than six values."""
-    if len(values) < 6:
+    if not len(values):
         return math.nan, math.nan
     low, high = stats.quantile_test(values, q=0, p=0.5).confidence_interval(0.95)
     return float(low), float(high)
@@ -322,9 +323,7 @@ def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """
 
     def span(low: float, high: float) -> str:
-        # "+ 0.0": no minus before a zero.
-        ends = (f"{round(end, 2) + 0.0:.2f}".replace("-", "−") for end in (low, high))
-        return "–" if math.isnan(low) else "\u00a0to\u00a0".join(ends)
+        return "–" if math.isnan(low) else f"{number(low)}\u00a0to\u00a0{number(high)}"
 
     texts = {
         "95 %": [span(*pair) for pair in zip(card["low"], card["high"], strict=True)],

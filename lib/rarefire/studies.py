@@ -378,14 +378,12 @@ def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> 
     seed
         Of the random orders.
     """
-    counter = poz.PozCounter()
-    for batch in embeddings.stream(network, train):
-        counter.update(batch)
+    in_training = poz.PozCounter.over(embeddings.stream(network, train)).result()
     embedding = embeddings.extract(network, test)
     poz_test = poz.poz(embedding)
     found: dict[str, NDArray[Any]] = {
         "accuracy": np.asarray(training.accuracy(network, test)),
-        "poz_train": counter.result(),
+        "poz_train": in_training,
         "poz_test": poz_test,
         "ghosts": poz.ghosts(embedding, test.labels),
     }

@@ -174,16 +174,14 @@ def measure(network: nn.Module, train: Stimuli, test: Stimuli) -> dict[str, NDAr
         (20,)``: Pearson r with all features at each of :data:`SHARES`, as in
         :data:`rarefire.studies.CURVES`; ``n_images_<curve> (20,)``.
     """
-    counter = poz.PozCounter()
-    for batch in embeddings.stream(network, train):
-        counter.update(batch)
+    in_training = poz.PozCounter.over(embeddings.stream(network, train)).result()
     embedding = embeddings.extract(network, test)
     rates = poz.poz(embedding)
     found: dict[str, NDArray[Any]] = {
         "accuracy": np.asarray(training.accuracy(network, test)),
         "n_features": np.asarray(len(rates)),
         "over": (rates > np.array(THRESHOLDS)[:, None]).mean(axis=1),
-        "dead": np.asarray((counter.result() == 1).mean()),
+        "dead": np.asarray((in_training == 1).mean()),
     }
     steps = [count(share, len(rates)) for share in SHARES]
     for first in ("low", "high"):
