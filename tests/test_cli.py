@@ -229,6 +229,10 @@ def test_a_plot_that_cannot_be_written_leaves_no_table(files, tmp_path, monkeypa
         assert "could not write" in capsys.readouterr().err
         assert not (tmp_path / "z.csv").exists()
         assert not (tmp_path / "z.png").exists()
+    (tmp_path / "z.png").write_bytes(b"of an earlier run")
+    with pytest.raises(SystemExit):
+        cli.run()
+    assert (tmp_path / "z.png").read_bytes() == b"of an earlier run"
 
 
 def test_a_dollar_sign_in_a_file_s_name_is_no_formula(files, tmp_path):

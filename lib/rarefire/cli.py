@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -150,16 +150,11 @@ def curve_command(
     table = pd.DataFrame({"k": found.k, "r": found.r, "r2": found.r2, "n_images": found.n_images, "poz": cut})
     against = "the full embedding" if human is None else human.name
     shown = {"low": "low→high PoZ", "high": "high→low PoZ", "random": f"random order, seed {seed}"}[order]
-    if plot is not None:
-        from rarefire import figures
+    with _tables_opened({out: table}):
+        if plot is not None:
+            from rarefire import figures
 
-        figures.save_curve(plot, found, cut, title=shown, against=against)
-    try:
-        _write_table(table, out)
-    except RarefireError:
-        if plot is not None:  # both or neither
-            plot.unlink(missing_ok=True)
-        raise
+            figures.save_curve(plot, found, cut, title=shown, against=against)
     undefined = int((found.r != found.r).sum())
     note = f" R² is undefined (empty) at {undefined:,} of {len(table):,} k." if undefined else ""
     print(
@@ -439,12 +434,19 @@ def _write_table(table: Any, path: Path) -> None:
 
 def _write_tables(tables: Mapping[Path, Any]) -> None:
     """CSVs: all of them, whole, or none."""
+    with _tables_opened(tables):
+        pass
+
+
+@contextmanager
+def _tables_opened(tables: Mapping[Path, Any]) -> Iterator[None]:
+    """CSVs that are written now and appear at the end of the block; none does if the block fails."""
     from rarefire import store
 
     with ExitStack() as stack:
-        files = [stack.enter_context(store.atomic_write(path)) for path in tables]
-        for file, table in zip(files, tables.values(), strict=True):
-            file.write(table.to_csv(index=False).encode())
+        for path, table in tables.items():
+            stack.enter_context(store.atomic_write(path)).write(table.to_csv(index=False).encode())
+        yield
 
 
 @app.command()
