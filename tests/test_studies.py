@@ -453,6 +453,24 @@ def test_shipped_results_are_found_without_data(own_cache, name):
         np.testing.assert_allclose(r2[..., -1], 1, atol=1e-6)
 
 
+def test_the_shipped_wide_form_is_found_without_data(own_cache):
+    study = studies.wide()
+    assert (study.images, study.network, study.seeds) == ("mnist", "lenet5-wide", tuple(range(10)))
+    assert study.sources == {"shipped": 10}
+    assert study.n_features == 256
+    assert np.median(study["accuracy"]) >= 0.985
+    for curve in studies.CURVES:
+        r2 = study.r2(curve)
+        assert r2.shape == ((10, 10, 256) if curve.startswith("random") else (10, 256)), curve
+        assert np.nanmax(r2) <= 1
+        np.testing.assert_allclose(r2[..., -1], 1, atol=1e-6)
+    said = studies.source({"mnist": studies.find("mnist", seeds=range(2)), "mnist-wide": study})
+    assert said.startswith(
+        "Source: lenet5 on MNIST (2 instances, recorded runs); "
+        "lenet5-wide on MNIST (10 instances, recorded runs); rarefire "
+    )
+
+
 def test_shipped_mnist_is_what_raw_mnist_gives(mirror, own_cache, monkeypatch):
     """Train seed 0 again for two epochs, from the raw images, and compare with the record.
 

@@ -357,13 +357,14 @@ def wide(profile: str = "default") -> Study | None:
 def source(found: Mapping[str, Study]) -> str:
     """Where the numbers of a figure come from: a sentence for its caption."""
     names = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar10-jpg": "CIFAR-10 in a JPEG re-encoding"}
-    parts = []
-    for name, study in found.items():
+    parts: dict[str, list[str]] = {}
+    for study in found.values():
         origin = "recorded runs" if set(study.sources) == {"shipped"} else "computed on this machine"
-        parts.append(f"{names.get(name, name)} ({len(study)} instances, {origin})")
-    networks = " and ".join(sorted({study.network for study in found.values()}))
-    made = "; ".join(sorted({study.made() for study in found.values()}))
-    return f"Source: {networks} on {', '.join(parts)}; {made}."
+        images = names.get(study.images, study.images)
+        parts.setdefault(study.network, []).append(f"{images} ({len(study)} instances, {origin})")
+    networks = [f"{network} on {', '.join(sets)}" for network, sets in parts.items()]
+    made = sorted({study.made() for study in found.values()})
+    return f"Source: {'; '.join([*networks, *made])}."
 
 
 def measure(network: nn.Module, train: Stimuli, test: Stimuli, *, seed: int) -> dict[str, NDArray[Any]]:
