@@ -64,7 +64,6 @@ def test_geometry_equals_loops(study, convention):
     expected = {
         "poz-80": [sum(rate > 0.8 for rate in row) / F for row in rates],
         "r2-at-80": [r2(study, low, i, K80) for i in range(N)],
-        "no-unique": [1 - r2(study, low, i, K80) for i in range(N)],
         "zeros-matter": [1 - r2(study, low, i, firing[i]) for i in range(N)],
         "r2-at-30": [r2(study, low, i, K30) for i in range(N)],
         "rare-20": [r2(study, high, i, K20) for i in range(N)],
@@ -95,11 +94,11 @@ def test_the_strict_convention_is_the_usual_one(study):
     ("images", "network", "name", "beyond"),
     [
         ("mnist", "lenet5", "mnist", False),
-        ("mnist", "lenet5-wide", "mnist-wide", False),
-        ("mnist", "lenet5-batchnorm", "mnist-batchnorm", False),
+        ("mnist", "lenet5-wide", "mnist, wide", True),
+        ("mnist", "lenet5-batchnorm", "mnist, batchnorm", True),
         ("cifar10-jpg", "lenet5", "cifar10-jpg", False),
         ("digits", "lenet5", "digits", True),
-        ("digits", "lenet5-half", "digits-half", True),
+        ("digits", "lenet5-half", "digits, half", True),
     ],
 )
 def test_findings_are_named_by_images_and_the_form_of_the_network(study, images, network, name, beyond):

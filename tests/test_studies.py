@@ -464,7 +464,7 @@ def test_the_shipped_wide_form_is_found_without_data(own_cache):
         assert r2.shape == ((10, 10, 256) if curve.startswith("random") else (10, 256)), curve
         assert np.nanmax(r2) <= 1
         np.testing.assert_allclose(r2[..., -1], 1, atol=1e-6)
-    said = studies.source({"mnist": studies.find("mnist", seeds=range(2)), "mnist-wide": study})
+    said = studies.source({"mnist": studies.find("mnist", seeds=range(2)), "mnist, wide": study})
     assert said.startswith(
         "Source: lenet5 on MNIST (2 instances, recorded runs); "
         "lenet5-wide on MNIST (10 instances, recorded runs); rarefire "

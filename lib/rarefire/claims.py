@@ -83,8 +83,13 @@ class Claim:
     missing: str
 
     def is_about(self, images: str) -> bool:
-        """Whether the claim is about this image set, a re-encoding or another form of it."""
-        return any(images == name or images.startswith((f"{name}-", f"{name}:")) for name in self.scope)
+        """Whether the claim is about this image set, a re-encoding or a part of it.
+
+        Not, where a comma and another network or view follow the name.
+        """
+        return "," not in images and any(
+            images == name or images.startswith((f"{name}-", f"{name}:")) for name in self.scope
+        )
 
 
 def claims(path: str | Path | None = None) -> dict[str, Claim]:

@@ -80,7 +80,7 @@ COLOURS = {
 LABELS = {
     "digits": "digits",
     "mnist": "MNIST",
-    "mnist-wide": "MNIST, wide",
+    "mnist, wide": "MNIST, wide",
     "cifar10": "CIFAR-10",
     "cifar10-jpg": "CIFAR-10 (JPEG)",
     "mur, pooled": "Mur et al., pooled",
@@ -721,7 +721,8 @@ def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, flo
     verdict = str(row["verdict"])
     # Where the interval reaches into another verdict's range.
     open_ = np.isfinite(row["low"]) and not row["firm"] and verdict != claims.UNDEFINED
-    doubt = " <small>other seeds could turn it</small>" if open_ and row["instances"] > 1 else ""
+    others = "seeds" if row["instances"] > 1 else "images"  # what the interval is over
+    doubt = f" <small>other {others} could turn it</small>" if open_ else ""
     kind = claims.VERDICTS.index(verdict)
     how = f" <small>{html.escape(row['convention'])}</small>" if row["convention"] else ""
     return (

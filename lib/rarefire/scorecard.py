@@ -108,7 +108,6 @@ def geometry(study: Study, *, convention: str = "strict") -> Iterator[Finding]:
     values = {
         "poz-80": (study[counted] > 0.8).mean(axis=1),
         "r2-at-80": study.at(low, 0.8),
-        "no-unique": 1 - study.at(low, 0.8),
         "zeros-matter": 1 - study.of_firing(low, counted_as=counted),
         "r2-at-30": study.at(low, 0.3),
         "rare-20": study.at(high, 0.2),
@@ -129,7 +128,7 @@ def accuracy(study: Study) -> Iterator[Finding]:
 def _name(study: Study) -> str:
     """Of the images, and of the network's form where that is not the usual one."""
     form = study.network.removeprefix("lenet5").removeprefix("-")
-    return f"{study.images}-{form}" if form else study.images
+    return f"{study.images}, {form}" if form else study.images
 
 
 def example() -> Iterator[Finding]:
