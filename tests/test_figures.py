@@ -545,7 +545,7 @@ def test_numbers_are_written_out(some):
     assert said["example"] == "−0.18"
     assert said["peterson"] == "–"
     assert said["cifar10"] == "0.30 in 1 of 10"
-    assert said["cifar10-jpg"] == "0.90 0.80 to 0.95"
+    assert said["cifar10-jpg"] == "0.90 0.85 to 0.95"
     root, _ = cards(
         [
             Finding("rare-max", "cifar10", [0.1, 0.41, 0.5, np.nan, 0.3, 0.39, 0.2]),
