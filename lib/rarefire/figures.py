@@ -759,7 +759,11 @@ def table(
 ) -> HTML:
     """A data frame as a table of the page, with a caption and numbers (its own by default) for download."""
     body = frame.to_html(
-        index=False, border=0, classes="rf-table", float_format=lambda v: f"{v:.{digits}f}", na_rep="–"
+        index=False,
+        border=0,
+        classes="rf-table",
+        float_format=lambda v: f"{v:.{digits}f}".replace("-", "−"),
+        na_rep="–",
     )
     return HTML(
         f'<figure class="rf-figure" id="table-{name}"><div class="rf-scroll" tabindex="0" role="region" '
