@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -258,3 +259,38 @@ def test_copy_tree_replaces_a_folder_at_once(tmp_path):
     store.copy_tree(tmp_path / "new", tmp_path / "old")
     assert [p.name for p in (tmp_path / "old").iterdir()] == ["new.txt"]
     assert sorted(os.listdir(tmp_path)) == ["new", "old"]
+
+
+def test_one_process_at_a_time_computes(tmp_path):
+    """The second finds what the first has done, and says what it waits for."""
+    code = (
+        "import pathlib, sys, time\n"
+        "from rarefire import store\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "with store.alone(folder / 'locks' / 'x.lock', 'the numbers'):\n"
+        "    if (folder / 'done').exists():\n"
+        "        print('found')\n"
+        "    else:\n"
+        "        (folder / 'begun').touch()\n"
+        "        while not (folder / 'go').exists(): time.sleep(.01)\n"
+        "        (folder / 'done').touch()\n"
+        "        print('computed')\n"
+    )
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    start = functools.partial(subprocess.Popen, [sys.executable, "-c", code, str(tmp_path)], **options)
+    first = start()
+    while not (tmp_path / "begun").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = start()
+    assert "waiting for another process that computes the numbers" in second.stderr.readline()
+    (tmp_path / "go").touch()
+    assert first.communicate()[0] == "computed\n"
+    assert second.communicate()[0] == "found\n"
+
+
+def test_a_lock_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"could not write .*x\.lock: .* RAREFIRE_CACHE moves the cache"):
+        with store.alone(tmp_path / "file" / "x.lock"):
+            pass

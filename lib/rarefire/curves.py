@@ -365,7 +365,7 @@ def _condensed_tile(values: NDArray[np.float64], n: int, rows: slice, columns: s
 def _over_known(
     a: NDArray[np.float64], b: NDArray[np.float64], known: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Pearson r of the columns of `a` with those of `b` over the rows that are known; NaN without variation."""
+    """Pearson r of the columns of `a` with those of `b`, over known rows; NaN without variation."""
 
     def centred(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         apart = np.where(known, values - mean(values), 0)

@@ -20,7 +20,16 @@ from torch import Tensor, nn
 from rarefire import store
 from rarefire.errors import CheckpointError, DataError, InputError, unknown
 
-__all__ = ["build", "digest", "lenet5", "load_weights", "local_weights", "names", "normalisation", "normalised"]
+__all__ = [
+    "build",
+    "digest",
+    "lenet5",
+    "load_weights",
+    "local_weights",
+    "names",
+    "normalisation",
+    "normalised",
+]
 
 # Forms of LeNet-5, and what makes them (:func:`lenet5`).
 _LENETS: dict[str, dict[str, Any]] = {

@@ -26,7 +26,7 @@ class ReLUPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool; float32 or float64, NaN stays NaN."""
-        pooled: Tensor = _Pooled.apply(x)  # type: ignore[no-untyped-call]
+        pooled: Tensor = _Pooled.apply(x)
         return pooled
 
 
@@ -71,7 +71,7 @@ class _Pooled(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         # An odd last row or column is in no window.
         make = gradient.new_zeros if ctx.shape[2] % 2 or ctx.shape[3] % 2 else gradient.new_empty
         out = make(ctx.shape)

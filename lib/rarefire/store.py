@@ -27,6 +27,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+import filelock
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ from rarefire.errors import DataError, RarefireWarning
 __all__ = [
     "Answer",
     "Ensemble",
+    "alone",
     "array_digest",
     "atomic_write",
     "cache_dir",
@@ -116,6 +118,41 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(path: str | Path, what: str = "this") -> Iterator[None]:
+    """Have one process at a time do something; the others wait here, and find it done.
+
+    Parameters
+    ----------
+    path
+        Of a file that is locked meanwhile; made where it is missing, and left there.
+    what
+        Is being computed; one who waits says so on standard error.
+
+    Raises
+    ------
+    DataError
+        If the disk refuses the file.
+    """
+    path = Path(path)
+    lock = filelock.FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=1)
+        except filelock.Timeout:
+            tqdm.write(f"waiting for another process that computes {what}", file=sys.stderr)
+            lock.acquire()
+    except OSError as error:
+        raise DataError(
+            f"could not write {path}: {error.strerror or error}. RAREFIRE_CACHE moves the cache."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 # --- digests -------------------------------------------------------------------------------------
@@ -376,7 +413,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     return arrays, stamp
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=None)  # some megabytes in all
 def _read_shipped(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     return _read(path)
 

@@ -225,11 +225,10 @@ def train(
     tasks = [_Task(data, network, recipe, int(seed), Path(folder) / f"seed-{seed:04d}.pt") for seed in seeds]
     waiting = [task for task in tasks if not _finished(task)]
     if waiting:
-        with _progress(waiting, enabled=progress) as bar:
-            if chosen == "cpu":
-                _train_apart(waiting, jobs=jobs or blocks.cores(), bar=bar)
-            else:
-                _train_stacked(waiting, device=chosen.removeprefix("stacked-"), bar=bar)
+        with store.alone(Path(folder) / ".lock", f"{data.name}, {network}"):
+            waiting = [task for task in waiting if not _finished(task)]  # by another process, meanwhile
+            if waiting:
+                _train(waiting, device=chosen, jobs=jobs or blocks.cores(), progress=progress)
     instances = [_instance(task) for task in tasks]
     low = [i.seed for i in instances if max(i.history["accuracy"]) < recipe.typical]
     if low:
@@ -240,6 +239,14 @@ def train(
             stacklevel=2,
         )
     return instances
+
+
+def _train(tasks: list[_Task], *, device: str, jobs: int, progress: bool) -> None:
+    with _progress(tasks, enabled=progress) as bar:
+        if device == "cpu":
+            _train_apart(tasks, jobs=jobs, bar=bar)
+        else:
+            _train_stacked(tasks, device=device.removeprefix("stacked-"), bar=bar)
 
 
 def accuracy(network: nn.Module, images: Stimuli, *, batch_size: int = 1000) -> float:
