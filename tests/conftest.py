@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,20 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("RAREFIRE_MIRROR", "")
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """What waits for ever fails, and does not hold up the other tests."""
+
+    def stop(*_: Any) -> None:
+        pytest.fail("it waits for something that does not come")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

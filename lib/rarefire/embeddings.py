@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
@@ -192,13 +192,16 @@ def save(
             facts = {"weights": networks.digest(network), "normalisation": networks.normalisation(network)}
             key = store.key(images=content, layer=layer, spatial=spatial, **facts)
             part = place.with_name(f".{place.stem}-{key}.part")
-            done = _whole_rows(part, n)
+            done = _whole_rows(part)
             batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
             embedded = stream(network, batches, layer=layer, spatial=spatial)
             with tqdm(total=n, initial=done, desc=f"{path.stem}: {layer}", disable=not progress) as bar:
                 _append(part, embedded, n, bar)
-            if _whole_rows(part, n) < n:
-                raise DataError(f"{part} was cut short meanwhile. Start again: it goes on from there.")
+            if not _is_whole(part, n):  # nor are its rows to be trusted
+                part.unlink()
+                raise DataError(
+                    f"{part} was changed meanwhile by something else, and is given up. Start again."
+                )
             with ExitStack() as beside:
                 if isinstance(images, Gallery) and names is not None:
                     listed = "".join(f"{f.relative_to(images.root).as_posix()}\n" for f in images.files)
@@ -234,21 +237,36 @@ def _append(part: Path, embedded: Iterable[NDArray[np.float32]], n: int, bar: tq
             os.fsync(file.fileno())
 
 
-def _whole_rows(part: Path, n: int) -> int:
-    """How many of the `n` rows are written; what is half written is cut off, and what is too much."""
+def _whole_rows(part: Path) -> int:
+    """How many rows an interrupted run has written; half a row is cut off."""
     if not part.exists():
         return 0
     with part.open("r+b") as file:
         try:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            start, width = _layout(file)
         except ValueError:  # stopped in the header
             file.truncate(0)
             return 0
-        start, width = file.tell(), shape[1] * dtype.itemsize
-        done = min(n, (part.stat().st_size - start) // width)
+        done = (part.stat().st_size - start) // width
         file.truncate(start + done * width)
     return done
+
+
+def _is_whole(part: Path, n: int) -> bool:
+    """Whether there are `n` rows, no more and no less."""
+    with part.open("rb") as file:
+        try:
+            start, width = _layout(file)
+        except ValueError:
+            return False
+    return part.stat().st_size == start + n * width
+
+
+def _layout(file: IO[bytes]) -> tuple[int, int]:
+    """Where the rows of a .npy file start, and how many bytes each has."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return file.tell(), shape[1] * dtype.itemsize
 
 
 def _hook(
