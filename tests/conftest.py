@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shutil
 import signal
+import socket
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +44,29 @@ def in_time() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def no_file() -> Iterator[Callable[[Path, str], Any]]:
+    """Makes a folder, pipe, socket or device of one's own; of a device it returns the other end."""
+    with contextlib.ExitStack() as opened:
+
+        def make(path: Path, kind: str) -> Any:
+            if kind == "folder":
+                path.mkdir()
+            elif kind == "pipe":
+                os.mkfifo(path)
+            elif kind == "socket":
+                with contextlib.chdir(path.parent):  # the whole name may be too long for a socket
+                    opened.enter_context(socket.socket(socket.AF_UNIX)).bind(path.name)
+            else:  # a terminal is a device that needs no rights to make
+                master, slave = (opened.enter_context(os.fdopen(end, "rb", 0)) for end in pty.openpty())
+                tty.setraw(slave)
+                path.symlink_to(os.ttyname(slave.fileno()))
+                return master
+            return None
+
+        yield make
 
 
 @pytest.fixture

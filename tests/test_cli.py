@@ -1,6 +1,8 @@
 """The command line: what it prints, and that errors are one readable message."""
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +16,7 @@ import zarr
 from PIL import Image
 from typer.testing import CliRunner
 
+import rarefire
 from rarefire import (
     cli,
     curves,
@@ -382,9 +385,9 @@ def said_wrong(monkeypatch, capsys, *arguments):
         (["--category", "minus.txt"], "row numbers from 0, one a line; got '-1'", 1),
         (["--category", "part.txt"], "row numbers from 0, one a line; got '1.5'", 1),
         (["--category", "empty.txt"], "empty.txt names no images: the category has none", 1),
-        (["--category", "none.txt"], "none.txt cannot be read as text: .*No such file", 1),
+        (["--category", "none.txt"], "there is no file none.txt", 1),
         (["--category", "binary.txt"], "binary.txt cannot be read as text", 1),
-        (["--category", "."], "cannot be read as text: .*[Ii]s a directory", 1),
+        (["--category", "."], "\\. is a folder, not a file. Name a file", 1),
         (["--category", "rows.txt", "--out", "rows.txt"], "rows.txt is named twice", 1),
         (["--category", "rows.txt", "--out", "./E.npy"], "E.npy is named twice", 1),
         (["--category", "rows.txt", "--read", "out.csv"], "out.csv is named twice", 1),
@@ -517,6 +520,139 @@ def test_a_layer_that_does_not_exist_leaves_nothing_behind(pictures, tmp_path, m
     before = sorted(tmp_path.iterdir())
     said_wrong(monkeypatch, capsys, "embed", "images", "--out", "E.npy", *SQUEEZENET, "--layer", "feature")
     assert sorted(tmp_path.iterdir()) == before
+
+
+# --- names that lead to anything ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["{run} --out /dev/stdout > out", "{run} --out link 2> err | cat > out"])
+def test_a_table_on_standard_output_is_alone_there(small, tmp_path, command):
+    """What is said besides goes to standard error."""
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    run = shlex.join([str(PROGRAM), "poz", "E.npy"])
+    done = subprocess.run(command.format(run=run), shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    said = done.stderr or (tmp_path / "err").read_text()
+    assert re.fullmatch(r"9 features: .*\. Written: (/dev/stdout|link)\n", said)
+    table = pd.read_csv(tmp_path / "out")
+    np.testing.assert_allclose(table.poz, (small == 0).mean(axis=0))
+    assert table.columns.tolist() == ["feature", "poz", "kind"]
+    assert (tmp_path / "link").is_symlink()
+
+
+ARRAYS = [
+    "poz X.npy --out o.csv",
+    "curve E.npy --human X.npy --out o.csv",
+    "people X.npy --out o.csv",
+    "embed images --network squeezenet1_0 --weights X.npy --out o.npy",
+]
+TEXTS = [
+    "curve E.npy --human X --out o.csv",
+    "explore E.npy --labels X --out o.html",
+    "ghosts E.npy --category X --out o.csv",
+    "people X --out o.csv",
+]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "device"])
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    small, pictures, tmp_path, monkeypatch, capsys, in_time, no_file, kind
+):
+    for name in ("X", "X.npy"):
+        no_file(tmp_path / name, kind)
+    before = sorted(tmp_path.rglob("*"))
+    for command in [*ARRAYS, *TEXTS]:
+        said = f"is a {kind}, not a file. Name a file."
+        if command in TEXTS and kind == "pipe":
+            said = "X is an empty pipe into which nobody writes. Name a file."
+        if command == ARRAYS[0] and kind == "folder":
+            said = "X.npy is not a zarr array"
+        assert said in said_wrong(monkeypatch, capsys, *command.split())[1], command
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_among_images_what_is_no_file_is_passed_over_or_named(
+    pictures, tmp_path, monkeypatch, capsys, in_time, no_file, kind
+):
+    no_file(tmp_path / "images" / "in" / "c.png", kind)
+    assert len(stimuli.gallery("images", size=64)) == 10
+    status, said = said_wrong(monkeypatch, capsys, "study", "folder:images", "--instances", "1")
+    assert status == 1
+    assert "c.png cannot be read as an image: it is no file. Replace or remove it." in said
+
+
+def test_what_another_command_says_is_read(small, tmp_path, in_time):
+    """From pipes, as a shell's <(command) makes them; the same files as from files."""
+    (tmp_path / "labels").write_text("a\nb\n" * 10)
+    np.savetxt(tmp_path / "human", rdm.square(rdm.rdm(small + 1, metric="cosine")), delimiter=",")
+    for command, read in (
+        ("curve E.npy --human {} --out o", "human"),
+        ("ghosts E.npy --category {} --out o", "rows.txt"),
+        ("explore E.npy --labels {} --out o.html", "labels"),
+    ):
+        found = []
+        for path in (read, None):
+            reading, writing = os.pipe()
+            with os.fdopen(writing, "wb") as file:
+                file.write((tmp_path / read).read_bytes())
+            done = CliRunner().invoke(cli.app, command.format(path or f"/dev/fd/{reading}").split())
+            os.close(reading)
+            assert done.exit_code == 0, done.output
+            # But for the widgets' own ids.
+            found.append(re.sub(r"[0-9a-f]{32}", "", Path(command.split()[-1]).read_text()))
+        assert found[0] == found[1]
+
+
+def test_ratings_from_a_pipe(tmp_path, in_time):
+    """A table and a matrix: each is read once, although it may be either."""
+    (tmp_path / "table").write_text("image1,image2,rating\na,b,1\na,c,2\nb,c,3\n")
+    (tmp_path / "matrix").write_text("0,1,2\n1,0,3\n2,3,0\n")
+    for name in ("table", "matrix"):
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as file:
+            file.write((tmp_path / name).read_bytes())
+        np.testing.assert_array_equal(ratings.read(f"/dev/fd/{reading}").human, [1, 2, 3])
+        os.close(reading)
+
+
+def test_a_second_run_says_that_another_one_writes(pictures, tmp_path, monkeypatch, capsys):
+    arguments = ["embed", "images", *SQUEEZENET, "--layer", "features", "--out", "E.npy"]
+    with store.alone(tmp_path / "E.npy"):
+        before = sorted(tmp_path.iterdir())
+        status, said = said_wrong(monkeypatch, capsys, *arguments)
+        assert sorted(tmp_path.iterdir()) == before
+    assert status == 1
+    assert re.search(r"another run is writing .*E\.npy\. Wait for it, or stop it and start again", said)
+
+
+def test_links_that_lead_to_one_file_or_in_a_circle(small, tmp_path, monkeypatch, capsys):
+    (tmp_path / "link").symlink_to("E.npy")
+    (tmp_path / "circle").symlink_to("circle")
+    for out, message in (("link", "E.npy is named twice"), ("circle", "circle: Too many levels of symbolic")):
+        assert message in said_wrong(monkeypatch, capsys, "poz", "E.npy", "--out", out)[1]
+    (tmp_path / "table").symlink_to("table.csv")
+    done = CliRunner().invoke(cli.app, ["poz", "link", "--out", "table"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "table").is_symlink()
+    assert len(pd.read_csv("table.csv")) == 9
+
+
+def test_an_optional_part_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "_toc.yml").write_text("root: index")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.delitem(sys.modules, "rarefire.book", raising=False)
+    monkeypatch.delattr(rarefire, "book", raising=False)
+    status, said = said_wrong(monkeypatch, capsys, "book", str(tmp_path))
+    message = "rarefire: this needs yaml, which is not installed: pip install 'rarefire[book]'.\n"
+    assert (status, said) == (1, message)
+
+
+def test_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["rarefire", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.run()
+    assert (stopped.value.code, capsys.readouterr().out) == (0, f"rarefire {rarefire.__version__}\n")
 
 
 # --- the book's own ------------------------------------------------------------------------------
@@ -814,7 +950,7 @@ def test_errors_are_one_message_and_no_traceback(own_cache, tmp_path):
     for arguments, message in [
         (("study", "minst"), "no image set 'minst'. There are: mnist"),
         (("study", "digits", "--network", "lenet6"), "no network 'lenet6'"),
-        (("book", str(tmp_path)), "holds no _toc.yml"),
+        (("book", str(tmp_path)), "holds no _toc.yml: run this in a clone of the book"),
         (("book", "--instances", "3", "--seed", "7"), "one of the 3 instances, 0 to 2; got 7"),
     ]:
         done = run(*arguments)

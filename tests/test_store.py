@@ -4,17 +4,14 @@ import contextlib
 import functools
 import http.server
 import os
-import pty
 import re
 import resource
 import shlex
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import threading
-import tty
 
 import numpy as np
 import pytest
@@ -60,7 +57,8 @@ class Server(http.server.BaseHTTPRequestHandler):
 def server():
     handler = type("Handler", (Server,), {"served": []})
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
+    serving = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
+    serving.start()
     handler.url = f"http://127.0.0.1:{running.server_port}"
     yield handler
     running.shutdown()
@@ -150,25 +148,6 @@ def test_a_full_disk_is_one_clear_message(tmp_path):
 # --- what a name may stand for ---------------------------------------------------------------------
 
 
-def made(folder, kind):
-    """Something that is no regular file, of one's own; the second part keeps it alive."""
-    path = folder / kind.replace(" ", "-")
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "socket":
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(os.path.relpath(path))  # the whole name may be too long for a socket's
-        return path, listening
-    else:  # a terminal of one's own is a device that needs no rights to make
-        master, slave = pty.openpty()
-        tty.setraw(slave)
-        path.symlink_to(os.ttyname(slave))
-        return path, (os.fdopen(master, "rb", buffering=0), os.fdopen(slave, "rb", buffering=0))
-    return path, None
-
-
 def write(path, content=b"new"):
     with store.atomic_write(path) as file:
         file.write(content)
@@ -221,24 +200,22 @@ def test_a_file_that_is_replaced_keeps_its_permissions_and_a_new_one_follows_the
         ("circle", "could not write .*circle: Too many levels of symbolic links"),
     ],
 )
-def test_what_nothing_can_be_written_to_is_refused(tmp_path, monkeypatch, kind, message):
+def test_what_nothing_can_be_written_to_is_refused(tmp_path, monkeypatch, no_file, kind, message):
     monkeypatch.chdir(tmp_path)
     if kind == "circle":
         (tmp_path / "circle").symlink_to("back")
         (tmp_path / "back").symlink_to("circle")
-        there = None
     else:
-        _, there = made(tmp_path, kind)
+        no_file(tmp_path / kind, kind)
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(DataError, match=message), store.atomic_write(kind):
         pytest.fail("it is opened")
     assert sorted(os.listdir(tmp_path)) == before
-    if there is not None:
-        there.close()
 
 
 def test_a_pipe_is_written_into_at_the_end(tmp_path, in_time):
-    path, _ = made(tmp_path, "pipe")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with pytest.raises(RuntimeError, match="stop"), store.atomic_write(path) as file:  # noqa: PT012
         file.write(b"half")
@@ -252,7 +229,8 @@ def test_a_pipe_is_written_into_at_the_end(tmp_path, in_time):
 
 
 def test_a_pipe_waits_for_its_reader(tmp_path, in_time):
-    path, _ = made(tmp_path, "pipe")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
     content = bytes(300_000)  # more than a pipe holds
     writing = threading.Thread(target=write, args=(path, content), daemon=True)
     writing.start()
@@ -260,14 +238,13 @@ def test_a_pipe_waits_for_its_reader(tmp_path, in_time):
     writing.join()
 
 
-def test_a_device_is_written_into_and_stays(tmp_path, in_time):
-    path, (master, slave) = made(tmp_path, "device")
+def test_a_device_is_written_into_and_stays(tmp_path, in_time, no_file):
+    path = tmp_path / "device"
+    other_end = no_file(path, "device")
     write(path)
-    assert master.read(100) == b"new"
+    assert other_end.read(100) == b"new"
     assert path.is_char_device()
     assert os.listdir(tmp_path) == ["device"]
-    master.close()
-    slave.close()
 
 
 def test_a_reader_that_leaves_is_one_clear_message(tmp_path):
@@ -333,16 +310,13 @@ def test_names_of_open_files(tmp_path):
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "device"])
 @pytest.mark.parametrize("read", [store.check_file, store.read_text])
-def test_what_is_no_file_is_refused_at_once(tmp_path, monkeypatch, in_time, kind, read):
-    monkeypatch.chdir(tmp_path)
-    _, there = made(tmp_path, kind)
+def test_what_is_no_file_is_refused_at_once(tmp_path, in_time, no_file, kind, read):
+    no_file(tmp_path / kind, kind)
     said = f"{kind} is a {kind}, not a file. Name a file."
     if (kind, read) == ("pipe", store.read_text):
         said = "pipe is an empty pipe into which nobody writes. Name a file."
     with pytest.raises(DataError, match=re.escape(said)):
-        read(kind)
-    for opened in there if isinstance(there, tuple) else filter(None, [there]):
-        opened.close()
+        read(tmp_path / kind)
 
 
 def test_a_file_is_read_with_its_byte_order_mark_left_out(tmp_path):
@@ -383,7 +357,8 @@ def test_what_comes_out_of_a_pipe_is_read(in_time, closed):
 
 
 def test_a_named_pipe_with_a_writer_is_waited_for(tmp_path, in_time):
-    path, _ = made(tmp_path, "pipe")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
     kept = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     writing = os.open(path, os.O_WRONLY)
     found = []
