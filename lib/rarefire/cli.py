@@ -624,6 +624,10 @@ def book(
     seed: Annotated[int | None, typer.Option(help="the network looked at closely", min=0)] = None,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
+    if seed is not None and seed >= (instances or 50):
+        raise InputError(
+            f"--seed names one of the {instances or 50} instances, 0 to {(instances or 50) - 1}; got {seed}."
+        )
     if not (root / "_toc.yml").is_file():
         raise DataError(
             f"{root.resolve()} holds no _toc.yml: run this in a clone of the book. Its chapters do not come "
@@ -631,10 +635,6 @@ def book(
         )
     from rarefire import book
 
-    if seed is not None and seed >= (instances or 50):
-        raise InputError(
-            f"--seed names one of the {instances or 50} instances, 0 to {(instances or 50) - 1}; got {seed}."
-        )
     given = {"profile": profile, "instances": instances, "seed": seed}
     overridden = {name: v for name, v in given.items() if v not in (None, "default")}
     print(book.build(root, parameters=overridden))
