@@ -275,6 +275,7 @@ print("after")
         ("{run} link link 2> err 1>&2 > out", "before\ntable\ntable\nafter\n", ""),
         ("{run} /dev/stderr > out 2> err", "before\nafter\n", "table\n"),
         ("{run} /dev/fd/3 3> err > out", "before\nafter\n", "table\n"),
+        ("{run} /dev/fd/3 3> err >&-", "old\n", "table\n"),
         ("{run} $PWD/3 3>> err > out", "before\nafter\n", "table\n"),
     ],
 )

@@ -306,7 +306,7 @@ def _is_stream(path: Path) -> bool:
 def _pour(buffer: io.BytesIO, path: Path) -> None:
     """Write all of it into a stream, after what was printed before."""
     number = descriptor(path)
-    for printed in (sys.stdout, sys.stderr):
+    for printed in filter(None, (sys.stdout, sys.stderr)):  # a closed one is None
         printed.flush()
     try:
         # The open file itself, not its name: it goes on where the shell's other output ends.
