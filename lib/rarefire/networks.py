@@ -232,6 +232,8 @@ def load_weights(network: nn.Module, weights: str | Path | Mapping[str, Tensor])
         state, origin = dict(weights), "the state dict"
     else:
         origin = str(weights)
+        if Path(origin).exists():
+            store.check_file(origin)
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:

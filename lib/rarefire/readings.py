@@ -532,8 +532,8 @@ def lenets(
 
     answers = known(seeds)
     if None in answers.values():
-        name = f"ghosts-{store.key(images=images, network=network, version=_VERSION)}.lock"
-        with store.alone(store.cache_dir() / "results" / name, f"{images}, {network}: ghosts"):
+        name = f"ghosts-{store.key(images=images, network=network, version=_VERSION)}"
+        with store.alone(store.cache_dir() / "results" / name, wait_for=f"{images}, {network}: ghosts"):
             # Another process may have measured them in the meantime.
             answers |= known(s for s, answer in answers.items() if answer is None)
             missing = [s for s, answer in answers.items() if answer is None]

@@ -279,8 +279,8 @@ def run(
 
     answers = known(seeds)
     if None in answers.values():
-        name = f"study-{store.key(**_ensemble_facts(images, network, recipe))}.lock"
-        with store.alone(store.cache_dir() / "results" / name, f"{images}, {network}"):
+        name = f"study-{store.key(**_ensemble_facts(images, network, recipe))}"
+        with store.alone(store.cache_dir() / "results" / name, wait_for=f"{images}, {network}"):
             # Another process may have measured them in the meantime.
             answers |= known(s for s, answer in answers.items() if answer is None)
             missing = [s for s, answer in answers.items() if answer is None]

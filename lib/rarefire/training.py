@@ -225,7 +225,7 @@ def train(
     tasks = [_Task(data, network, recipe, int(seed), Path(folder) / f"seed-{seed:04d}.pt") for seed in seeds]
     waiting = [task for task in tasks if not _finished(task)]
     if waiting:
-        with store.alone(Path(folder) / ".lock", f"{data.name}, {network}"):
+        with store.alone(Path(folder) / "training", wait_for=f"{data.name}, {network}"):
             waiting = [task for task in waiting if not _finished(task)]  # by another process, meanwhile
             if waiting:
                 _train(waiting, device=chosen, jobs=jobs or blocks.cores(), progress=progress)
