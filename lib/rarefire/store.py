@@ -29,7 +29,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -590,7 +590,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     return arrays, stamp
 
 
-@lru_cache(maxsize=None)  # some megabytes in all
+@cache  # some megabytes in all
 def _read_shipped(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     return _read(path)
 
