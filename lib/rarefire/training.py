@@ -396,7 +396,7 @@ def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> 
             losses = []
             for batch in task.epoch_order(state.epoch, len(images)).split(task.recipe.batch_size):
                 optimizer.zero_grad(set_to_none=False)
-                loss = F.cross_entropy(fast(images[batch]), labels[batch])
+                loss = F.cross_entropy(fast(images.index_select(0, batch)), labels[batch])
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.detach())
