@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,19 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+#: Seconds. Nothing takes so long that does not hang: a busy machine is slow, not wrong.
+PATIENCE = 600
+
+
+def wait_until(moment: Callable[[], Any], *, alive: Callable[[], bool] = lambda: True) -> Any:
+    """Wait until something is so, for as long as that lives which is to bring it about."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := moment()):
+        assert alive(), "it ended before that"
+        assert time.monotonic() < deadline, f"not within {PATIENCE} seconds"
+        time.sleep(0.001)
+    return found
 
 
 @pytest.fixture
@@ -72,14 +86,27 @@ def browser() -> Iterator[object]:
     with sync_playwright() as playwright:
         try:
             started = playwright.chromium.launch(
-                executable_path=found, args=["--no-sandbox", "--disable-gpu"]
+                executable_path=found, args=["--no-sandbox", "--disable-gpu"], timeout=1000 * PATIENCE
             )
         except Error as error:
             if os.environ.get("RAREFIRE_REQUIRE_BROWSER"):
                 raise
             pytest.skip(f"no browser: install chromium, or run `playwright install chromium` ({error})")
+        for make in ("new_context", "new_page"):
+            setattr(started, make, patient(getattr(started, make)))
         yield started
         started.close()
+
+
+def patient(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Contexts and pages that wait for as long as it takes."""
+
+    def made(**options: Any) -> Any:
+        found = make(**options)
+        found.set_default_timeout(1000 * PATIENCE)
+        return found
+
+    return made
 
 
 @pytest.fixture(scope="session")

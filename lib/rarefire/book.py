@@ -26,6 +26,9 @@ from rarefire.errors import DataError, RarefireError
 __all__ = ["BuildError", "build", "chapters"]
 
 
+_PATIENCE = 600  # seconds that a kernel may take to start, and to send what a cell printed
+
+
 class BuildError(RarefireError):
     """A chapter failed, or Jupyter Book warned."""
 
@@ -112,6 +115,8 @@ def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *
             progress_bar=False,
             stderr_file=sys.stderr if verbose else None,
             kernel_name="python3",
+            start_timeout=_PATIENCE,
+            iopub_timeout=_PATIENCE,
             extra_arguments=["--IPKernelApp.log_level=40"],  # errors; not how the kernel is reached
         )
     except papermill.PapermillExecutionError as error:
