@@ -86,7 +86,7 @@ def test_an_object_on_a_plain_ground_has_a_low_frame(rng):
     pictures = np.concatenate([grey(p) for p in (np.where(inside, texture, 0.5), texture)])
     pictures = np.concatenate([pictures, grey(np.where(inside, 0.5, texture))])
     alone, everywhere, around = readings.looks(pictures)[:, LOOKS.index("frame")]
-    assert alone == 0  # its ground is of one light, to the last digit or nearly so
+    assert alone == 0
     assert everywhere == pytest.approx(1, abs=0.1)
     assert around > 1.1
 
