@@ -12,8 +12,8 @@ import pytest
 import scipy.sparse
 import torch
 import zarr
-
 from conftest import PATIENCE
+
 from rarefire import blocks, curves, poz
 from rarefire.errors import DataError, InputError
 

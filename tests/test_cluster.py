@@ -9,8 +9,8 @@ import distributed
 import numpy as np
 import pytest
 import zarr
-
 from conftest import PATIENCE
+
 from rarefire import cluster, curves
 from rarefire.errors import DataError, InputError
 

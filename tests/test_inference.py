@@ -276,7 +276,7 @@ def test_random_orders_are_the_curves_of_random_orders(embedding, human):
 
 
 def test_orders_that_differ_by_rounding_alone_are_as_extreme_as_each_other():
-    """The largest deviation is the same in two of four, but for a last digit; the order in question has it."""
+    """The largest deviation is that of two of four, but for a last digit; the order in question has it."""
     null = np.array([[0.5, 0.1 + 0.2], [0.1, 0.6], [0.4, 0.5]])
     found = inference.RandomOrders(np.array([1, 2]), np.array([0.5, 0.3]), null)
     turned = inference.RandomOrders(np.array([1, 2]), null[0], np.array([[0.5, 0.3], *null[1:]]))

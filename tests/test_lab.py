@@ -9,8 +9,8 @@ import urllib.request
 import nbformat
 import numpy as np
 import pytest
-
 from conftest import PATIENCE, wait_until
+
 from rarefire import curves, poz
 
 pytestmark = pytest.mark.browser

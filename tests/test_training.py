@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
 from conftest import wait_until
+
 from rarefire import networks, stimuli, store, training
 from rarefire.errors import InputError, RarefireWarning, UnknownNameError
 

@@ -263,7 +263,7 @@ class Components:
     features: NDArray[np.intp]
 
     def top(self, count: int = 8) -> NDArray[np.intp]:
-        """``(n_components, count)``: the images that score highest, the highest first, of equals the first."""
+        """``(n_components, count)``: the images that score highest, highest first, of equals the first."""
         if not isinstance(count, int | np.integer) or not 1 <= count <= len(self.scores):
             raise InputError(f"count is a whole number from 1 to the {len(self.scores)} images; got {count}.")
         falling = [np.argsort(levels(-scores), kind="stable")[:count] for scores in self.scores.T]

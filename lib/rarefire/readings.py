@@ -446,7 +446,9 @@ def _reading(
         found[name] = both
     exact = category.astype(np.float64)
     likeness = exact @ exact.mean(axis=0) / np.maximum(np.linalg.norm(exact, axis=1), np.finfo(float).tiny)
-    for name, chosen in zip(_IMAGES, (order, order[np.argsort(levels(-likeness), kind="stable")]), strict=True):
+    for name, chosen in zip(
+        _IMAGES, (order, order[np.argsort(levels(-likeness), kind="stable")]), strict=True
+    ):
         found[name] = np.pad(chosen[:TOP], (0, max(0, TOP - len(chosen))), constant_values=-1)
     found["n_features"] = np.asarray(category.shape[1])
     return found

@@ -25,7 +25,6 @@ from rarefire.rounding import SAME, first_largest
 __all__ = ["CrossFitted", "best", "cross_fitted", "over_partitions"]
 
 
-
 def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
     """The number of features with the highest r; the smallest, where several have it.
 
