@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint bench lab lock clean
+.PHONY: help setup book test portable lint bench lab lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 setup: $(READY) ## the environment in .venv, from requirements.lock
 
@@ -26,6 +26,9 @@ book: $(READY) ## execute the chapters and build _build/html (PROFILE=full recom
 
 test: $(READY) ## all tests; warnings are errors
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+portable: $(READY) ## the numeric tests with the kernels of other processors
+	$(BIN)/python tests/portable.py
 
 lint: $(READY) ## style, types, notebooks without outputs
 	$(BIN)/ruff check .

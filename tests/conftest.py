@@ -8,6 +8,7 @@ import pty
 import shutil
 import signal
 import socket
+import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,19 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+#: Seconds. Nothing takes so long that does not hang: a busy machine is slow, not wrong.
+PATIENCE = 600
+
+
+def wait_until(moment: Callable[[], Any], *, alive: Callable[[], bool] = lambda: True) -> Any:
+    """Wait until something is so, for as long as that lives which is to bring it about."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := moment()):
+        assert alive(), "it ended before that"
+        assert time.monotonic() < deadline, f"not within {PATIENCE} seconds"
+        time.sleep(0.001)
+    return found
 
 
 @pytest.fixture
@@ -114,25 +128,41 @@ def browser() -> Iterator[object]:
     with sync_playwright() as playwright:
         try:
             started = playwright.chromium.launch(
-                executable_path=found, args=["--no-sandbox", "--disable-gpu"]
+                executable_path=found, args=["--no-sandbox", "--disable-gpu"], timeout=1000 * PATIENCE
             )
         except Error as error:
             if os.environ.get("RAREFIRE_REQUIRE_BROWSER"):
                 raise
             pytest.skip(f"no browser: install chromium, or run `playwright install chromium` ({error})")
+        for make in ("new_context", "new_page"):
+            setattr(started, make, patient(getattr(started, make)))
         yield started
         started.close()
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, object]:
-    """A LeNet-5 trained on real digits for a few epochs, and 150 test images."""
-    from rarefire import stimuli, training
+def patient(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Contexts and pages that wait for as long as it takes."""
 
-    recipe = training.Recipe(batch_size=64, max_epochs=4)
-    folder = tmp_path_factory.mktemp("trained")
-    (instance,) = training.train("digits", seeds=[0], recipe=recipe, folder=folder, progress=False)
-    return instance.network(), stimuli.load("digits", "test").subset(np.arange(150))
+    def made(**options: Any) -> Any:
+        found = make(**options)
+        found.set_default_timeout(1000 * PATIENCE)
+        return found
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained() -> tuple[Any, Any]:
+    """A LeNet-5 trained on real digits for four epochs, and 150 test images.
+
+    Training amplifies rounding, so every processor would test another network: this one was trained once
+    (seed 0, ``Recipe(batch_size=64, max_epochs=4)``), and its weights are kept in half precision.
+    """
+    from rarefire import networks, stimuli
+
+    test, weights = stimuli.load("digits", "test"), ROOT / "tests" / "lenet5-digits.pth"
+    options = {"input_shape": test.input_shape, "n_classes": 10, "mean": test.mean, "std": test.std}
+    return networks.build("lenet5", weights=weights, **options), test.subset(np.arange(150))
 
 
 @pytest.fixture

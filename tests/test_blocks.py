@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse
 import torch
 import zarr
+from conftest import PATIENCE
 
 from rarefire import blocks, curves, poz
 from rarefire.errors import DataError, InputError
@@ -77,8 +78,11 @@ def test_a_private_copy_on_write_map_is_left_alone(tmp_path):
 
 
 def test_spread_does_everything_once_in_several_threads():
+    together = threading.Barrier(min(blocks.threads(), 100), timeout=PATIENCE)
+
     def work(items):
-        return threading.get_ident(), [time.sleep(0.001) or i for i in items]
+        together.wait()  # else one thread may be done before the next is started, and do its part too
+        return threading.get_ident(), list(items)
 
     seen = blocks.spread(work, range(100), progress=True)
     assert sorted(i for _, some in seen for i in some) == list(range(100))

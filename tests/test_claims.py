@@ -23,7 +23,11 @@ CLAIM = claims.Claim(
         (0.3, claims.REPRODUCED),
         (0.5, claims.REPRODUCED),
         (0.29, claims.DIRECTION),
+        (0.29999, claims.DIRECTION),
+        (0.3 - 1e-8, claims.REPRODUCED),  # on the edge, in single precision
+        (0.5 + 1e-8, claims.REPRODUCED),
         (1.0, claims.DIRECTION),
+        (1.0 + 1e-8, claims.DIRECTION),
         (0.09, claims.NOT_REPRODUCED),
         (1.1, claims.NOT_REPRODUCED),
         (math.nan, claims.UNTESTED),

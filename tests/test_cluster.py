@@ -3,21 +3,27 @@
 import os
 import signal
 import sys
-import threading
-import time
 
 import dask.array
 import distributed
 import numpy as np
 import pytest
 import zarr
+from conftest import PATIENCE
 
 from rarefire import cluster, curves
 from rarefire.errors import DataError, InputError
 
 
+@pytest.fixture(scope="module", autouse=True)
+def patience():
+    """Workers of a busy machine take their time to start and to answer."""
+    with dask.config.set({f"distributed.comm.timeouts.{what}": PATIENCE for what in ("connect", "tcp")}):
+        yield
+
+
 @pytest.fixture(scope="module")
-def client():
+def client(patience):
     local = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with local, distributed.Client(local) as client:
         yield client
@@ -65,34 +71,34 @@ def test_a_cluster_of_its_own(many):
     )
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(many, tmp_path):
+def test_a_worker_killed_in_the_middle_changes_nothing(many, tmp_path, monkeypatch):
     """Some parts are done, some running, some waiting when one of two processes dies."""
     path = tmp_path / "large.npy"
     np.save(path, np.tile(many, (10, 1)) + np.random.default_rng(1).random((200000, 32)))
     expected = curves.geometry_curve(np.load(path, mmap_mode="r"), np.arange(32))
     local = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with local, distributed.Client(local) as client:
-        before = set(client.run(os.getpid).values())
+        processes = client.run(os.getpid)
         killed = []
 
-        def kill():
-            while not any(client.has_what().values()):  # until a worker holds a finished part
-                time.sleep(0.01)
-            busy = next(w for w, held in client.has_what().items() if held)
-            killed.append(client.run(os.getpid, workers=[busy])[busy])
-            os.kill(killed[0], signal.SIGKILL)
+        def first_killed(done, **_):
+            """Parts as they are done; the worker that holds the first of them is killed."""
+            for future in done:
+                if not killed:
+                    busy = next(w for w, held in client.has_what().items() if held)
+                    killed.append(processes[busy])
+                    os.kill(killed[0], signal.SIGKILL)
+                yield future
 
-        killer = threading.Thread(target=kill)
-        killer.start()
+        monkeypatch.setattr(cluster, "tqdm", first_killed)
         found = cluster.geometry_curve(path, np.arange(32), scheduler=client, rows=5000)
-        killer.join()
-        assert killed[0] in before
+        assert killed
         assert killed[0] not in client.run(os.getpid).values()
     np.testing.assert_allclose(found.r, expected.r, atol=1e-10, rtol=0)
     np.testing.assert_array_equal(found.n_images, expected.n_images)
 
 
-def test_errors_from_workers_and_from_here(client, many, tmp_path):
+def test_errors_from_workers_and_from_here(client, many, tmp_path, monkeypatch):
     spoilt = many.copy()
     spoilt[15000, 3] = np.nan
     with pytest.raises(InputError, match="1 of .* images .*have NaN or infinite features"):
@@ -107,6 +113,7 @@ def test_errors_from_workers_and_from_here(client, many, tmp_path):
         cluster.geometry_curve(some, np.arange(32), scheduler=client)
     with pytest.raises(DataError, match="there is no file"):
         cluster.geometry_curve(tmp_path / "none.npy", np.arange(32), scheduler=client)
+    monkeypatch.setattr(cluster, "_ANSWER", 1)
     with pytest.raises(DataError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
         cluster.geometry_curve(many, np.arange(32), scheduler="tcp://127.0.0.1:9")
 

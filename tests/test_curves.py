@@ -78,7 +78,7 @@ def test_chosen_steps_equal_the_whole_curve(embedding):
     whole = curves.geometry_curve(embedding, order)
     some = curves.geometry_curve(embedding, order, k=[24, 5, 9])
     assert some.k.tolist() == [5, 9, 24]
-    np.testing.assert_array_equal(some.r, whole.r[[4, 8, 23]])
+    np.testing.assert_allclose(some.r, whole.r[[4, 8, 23]], atol=1e-12)  # sums of 780 products
 
 
 def test_curve_is_unchanged_by_permuting_features_and_images(embedding, rng):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import traitlets
+from conftest import wait_until
 from PIL import Image
 from scipy.spatial import procrustes
 from scipy.spatial.distance import pdist
@@ -296,7 +297,8 @@ def test_page_and_rdms_agree(tab, static_page, scene, people):
             for k in steps:
                 expected = long_way(scene, k, orders[order], metric, people=people)
                 assert slide(tab, k) ** 2 == pytest.approx(expected, abs=1e-3, nan_ok=True)
-            assert tab.locator(".rf-r2").inner_text() == f"R² = {expected:.3f}"
+            said = tab.locator(".rf-r2").inner_text().removeprefix("R² = ")
+            assert float(said) == pytest.approx(expected, abs=1.5e-3)  # it is printed with three digits
 
 
 @pytest.mark.browser
@@ -670,6 +672,7 @@ def test_mouse_keyboard_and_touch_move_the_slider(tab, static_page, scene):
     tab.mouse.down()
     tab.mouse.move(box["x"] + 0.8 * box["width"], middle, steps=8)
     tab.mouse.up()
+    shown_r(tab)
     at = int(handle.input_value())
     assert 63 < at < 71
     assert label.inner_text().startswith(f"{at} of 84")
@@ -698,8 +701,8 @@ def test_mouse_keyboard_and_touch_move_the_slider(tab, static_page, scene):
         ]:
             points = [] if up is None else [{"x": x, "y": y - up}]
             finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        tab.wait_for_function("before => scrollY > before + 50", arg=before)
         shown_r(tab)
-        assert tab.evaluate("scrollY") > before + 50
         assert handle.input_value() == at
     tab.set_viewport_size({"width": 1280, "height": 900})
     tab.locator(".rf-curve").scroll_into_view_if_needed()
@@ -838,17 +841,30 @@ def test_a_widget_that_fails_leaves_the_figure(browser, static_page, scene):
     said = []
     tab.on("console", lambda m: said.append(m.text))
     tab.goto(static_page(widget))
-    tab.wait_for_timeout(300)
-    assert any("broken" in text for text in said)
+    wait_until(lambda: tab.evaluate("0") or any("broken" in text for text in said))
     assert tab.locator(".rf-panels svg").count() == 4
     assert tab.locator("figure > div").count() == 1
     tab.close()
 
 
+# Milliseconds that the products of all pairs of 120 images take, 512 features each.
+PRODUCTS = """() => {
+    const x = Float64Array.from({ length: 120 * 512 }, (_, i) => i % 7), start = performance.now();
+    let sum = 0;
+    for (let i = 0; i < 120 * 512; i += 512)
+        for (let j = 0; j <= i; j += 512)
+            for (let f = 0; f < 512; f++) sum += x[i + f] * x[j + f];
+    return sum > 0 ? performance.now() - start : NaN;
+}"""
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("view", explorer.VIEWS)
 def test_a_step_of_the_slider_fits_a_frame(tab, static_page, rng, capsys, view):
-    """120 images × 512 features. The time is printed; that it is counted in milliseconds is checked."""
+    """120 images × 512 features. The time is printed; beside the multiplications alone it is checked.
+
+    Those are the products of all pairs of images, in the same page: both take longer on a busy machine.
+    """
     embedding = np.maximum(rng.normal(size=(120, 512)) - rng.uniform(-1, 2, 512), 0)
     given = Scene("120 images", "512 features", embedding, images=rng.uniform(size=(120, 3, 48, 48)))
     open_page(tab, static_page(Explorer([given], view=view)))
@@ -856,13 +872,15 @@ def test_a_step_of_the_slider_fits_a_frame(tab, static_page, rng, capsys, view):
         "window.steps = []; new PerformanceObserver(l => steps.push(...l.getEntries().map(e => e.duration)))"
         ".observe({ entryTypes: ['measure'] })"
     )
+    products = []
     for k in range(512, 2, -10):
         slide(tab, k)
+        products.append(tab.evaluate(PRODUCTS))
+    tab.wait_for_function("steps.length >= 50")
     steps = np.array(tab.evaluate("steps"))
-    assert len(steps) >= 50
     with capsys.disabled():
         sys.stdout.write(
             f"\n120 × 512, {view}: a step takes {np.median(steps):.1f} ms (median), "
-            f"{steps.max():.1f} ms (longest)\n"
+            f"{steps.max():.1f} ms (longest), the multiplications alone {np.median(products):.1f} ms\n"
         )
-    assert np.median(steps) < 100
+    assert np.median(steps) < 10 * np.median(products)

@@ -191,7 +191,7 @@ def test_a_panel_of_predictions_draws_what_it_is_given():
     np.testing.assert_allclose(drawn[2], ([0.2, 1.0], [0.3, 0.6]))
     assert (drawn[3][0], drawn[3][1]) == ([0.5], [0.25])
     assert axes.lines[3].get_color() == figures.COLOURS["peak"]
-    assert drawn[4][1] == [0.25 + 0.06 * 0.8]  # above its dot
+    assert drawn[4][1] == pytest.approx([0.25 + 0.06 * 0.8])  # above its dot
     assert axes.lines[4].get_marker() == "*"
     ceiling = axes.patches[0]
     assert (ceiling.get_y(), ceiling.get_height()) == pytest.approx((0.57, 0.06))

@@ -127,7 +127,7 @@ def test_tiny_and_huge_activations_have_their_geometry(rng):
             total, plain = Grams(np.array([10, 30]), metric), Grams(np.array([10, 30]), metric)
             total.update(rows * scale)
             plain.update(rows)
-            np.testing.assert_allclose(arrays(total.sums()), arrays(plain.sums()), rtol=1e-9)
+            np.testing.assert_allclose(arrays(total.sums()), arrays(plain.sums()), rtol=1e-9, atol=1e-12)
 
 
 def test_groups_of_steps_fit_into_memory(monkeypatch):

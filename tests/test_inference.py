@@ -8,6 +8,7 @@ from rarefire import curves, inference, poz, rdm
 from rarefire.errors import InputError
 
 STEPS = [2, 5, 8, 12, 20, 24]
+ROUNDING = 1e-12  # correlations over 780 pairs, in double precision
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_geometry_with_few_and_with_many_images(late, metric, monkeypatch):
     counts[7] = 0
     expected = weighted(embedding[:, order[:20]], counts, whole=embedding, metric=metric)
     assert few.draws[7, 4] == pytest.approx(expected, abs=1e-10)
-    assert few.r[-1] == 1
+    assert few.r[-1] == pytest.approx(1, abs=ROUNDING)
     monkeypatch.setattr(inference, "_PAIRS", 0)  # the way of many images, on few
     many = inference.jackknife(embedding, order, **options)
     boot_many = inference.bootstrap(embedding, order, n_boot=5, rng=np.random.default_rng(1), **options)
@@ -133,7 +134,7 @@ def test_intervals_of_r_and_r2_stay_in_range_and_agree(late, rng):
     geometry = inference.jackknife(*late, k=[20, 23, 24]).estimate("r2")
     assert (geometry.high <= 1).all()
     assert (geometry.low >= 0).all()
-    assert geometry.low[-1] == geometry.high[-1] == 1
+    assert [geometry.low[-1], geometry.high[-1]] == pytest.approx([1, 1], abs=ROUNDING)
     assert geometry.p[-1] == 0
 
 
@@ -274,6 +275,16 @@ def test_random_orders_are_the_curves_of_random_orders(embedding, human):
     )
 
 
+def test_orders_that_differ_by_rounding_alone_are_as_extreme_as_each_other():
+    """The largest deviation is that of two of four, but for a last digit; the order in question has it."""
+    null = np.array([[0.5, 0.1 + 0.2], [0.1, 0.6], [0.4, 0.5]])
+    found = inference.RandomOrders(np.array([1, 2]), np.array([0.5, 0.3]), null)
+    turned = inference.RandomOrders(np.array([1, 2]), null[0], np.array([[0.5, 0.3], *null[1:]]))
+    assert null[0, 1] != 0.3
+    assert found.maximum() == turned.maximum()
+    assert found.p.tolist() == turned.p.tolist()
+
+
 def test_an_order_that_matters_is_found_and_one_that_does_not_is_not(rng):
     signal = np.abs(rng.normal(size=(50, 6)))
     features = np.hstack([signal, np.maximum(rng.normal(size=(50, 30)), 0)])
@@ -370,8 +381,9 @@ def test_change_of_prediction_says_everything(embedding, human):
     order = np.arange(24)
     found = inference.change_of_prediction(embedding, human, order, k=8, method="jackknife")
     expected = inference.jackknife(embedding, order, rdm=human, k=[8]).estimate("difference")
-    assert (found.estimate, found.p, found.df) == (expected.estimate[0], expected.p[0], expected.df[0])
+    assert (found.estimate, found.p) == pytest.approx((expected.estimate[0], expected.p[0]), rel=1e-9)
     assert found.estimate == pytest.approx(found.r_kept - found.r_all)
+    assert found.df == expected.df[0]
     assert (found.k, found.n, found.unit, found.level) == (8, 40, "image", 0.95)
     assert found.method == "delete-one-image jackknife, t with n − 1 df"
     text = str(found)

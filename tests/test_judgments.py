@@ -89,7 +89,7 @@ def test_the_ceiling_of_single_subjects_is_on_the_scale_of_their_mean(rng):
     subjects = rng.normal(size=15) + rng.normal(size=(5, 15))
     loaded = made(rng, subjects=subjects)
     people = inference.noise_ceiling(subjects)
-    assert loaded.subject_ceiling.high == people.high
+    assert loaded.subject_ceiling.high == pytest.approx(people.high, rel=1e-12)
     assert loaded.ceiling.high == 1
     assert loaded.ceiling.low == pytest.approx(people.low / people.high)
     # Averaged over subjects, a model's r is its r with `human` times the constant that was divided by.
@@ -671,7 +671,7 @@ def test_cifar10h_images_are_those_people_disagree_about(original):
     assert [name.split()[0] for name in loaded.names] == [
         judgments._CLASSES[c] for c in original.labels[rows]
     ]
-    entropy = np.array([-sum(p * np.log(p) for p in row if p > 0) for row in given])
+    entropy = np.array([-sum(p * np.log(p) for p in row if p > 0) for row in given]).round(12)  # with ties
     for c in range(10):
         mine, others = rows[original.labels[rows] == c], np.flatnonzero(original.labels == c)
         assert (

@@ -4,12 +4,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 
 import nbformat
 import numpy as np
 import pytest
+from conftest import PATIENCE, wait_until
 
 from rarefire import curves, poz
 
@@ -52,40 +52,43 @@ def lab(tmp_path, rng):
         server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/api", timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, (tmp_path / "lab.log").read_text()
-                time.sleep(0.5)
+        wait_until(lambda: answers(f"{address}/api"), alive=lambda: server.poll() is None)
         yield address
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(PATIENCE)
+
+
+def answers(address):
+    try:
+        urllib.request.urlopen(address, timeout=PATIENCE).close()
+    except OSError:
+        return False
+    return True
 
 
 def seen(folder, wanted):
     """What Python wrote last, once it begins with `wanted`."""
     file = folder / "seen.txt"
-    for _ in range(100):
-        if file.exists() and file.read_text().startswith(wanted):
-            return file.read_text().split()
-        time.sleep(0.1)
-    raise AssertionError(f"Python saw {file.read_text() if file.exists() else 'nothing'}, not {wanted}")
+
+    def written():
+        text = file.read_text() if file.exists() else ""
+        return text.split() if text.startswith(wanted) else None
+
+    return wait_until(written)
 
 
 def test_slider_and_python_move_each_other(lab, browser, tmp_path):
     tab = browser.new_page(viewport={"width": 1400, "height": 1500})
     asked = []
     tab.on("request", lambda r: asked.append(r.url))
-    tab.goto(f"{lab}/lab/tree/explore.ipynb?reset", timeout=120_000)
-    tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=120_000)
-    tab.get_by_text("(ipykernel) | Idle").wait_for(timeout=120_000)
+    tab.goto(f"{lab}/lab/tree/explore.ipynb?reset")
+    tab.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    tab.get_by_text("(ipykernel) | Idle").wait_for()
     tab.locator(".jp-Notebook .jp-CodeCell").first.locator(".jp-InputArea-editor").click()
     tab.keyboard.press("Shift+Enter")
     explorer = tab.locator(".rf-explorer").first
-    explorer.wait_for(timeout=120_000)
+    explorer.wait_for()
     handle, label = explorer.locator("input[type=range]"), explorer.locator(".rf-slider output")
     assert label.inner_text().startswith("20 of 40")
     assert explorer.get_by_text("The caption.").is_visible()
@@ -101,6 +104,7 @@ def test_slider_and_python_move_each_other(lab, browser, tmp_path):
     k = int(handle.input_value())
     assert 29 < k < 35
     fraction, _, r2 = seen(tmp_path, str(k / 40))
+    tab.evaluate("new Promise(requestAnimationFrame)")
     shown = float(explorer.locator(".rf-r2").get_attribute("data-r"))
     embedding = np.load(tmp_path / "E.npy")
     curve = curves.geometry_curve(embedding, poz.order(poz.poz(embedding)))
@@ -118,15 +122,15 @@ def test_slider_and_python_move_each_other(lab, browser, tmp_path):
     # A stock slider, linked in the browser.
     stock = tab.locator(".widget-slider .noUi-target").bounding_box()
     tab.mouse.click(stock["x"] + 0.1 * stock["width"], stock["y"] + stock["height"] / 2)
-    explorer.locator(".rf-slider output", has_text="4 of 40").wait_for(timeout=30_000)
+    explorer.locator(".rf-slider output", has_text="4 of 40").wait_for()
 
     # Python sets it.
     tab.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".jp-InputArea-editor").click()
     tab.keyboard.press("Shift+Enter")
-    explorer.locator(".rf-slider output", has_text="10 of 40").wait_for(timeout=30_000)
+    explorer.locator(".rf-slider output", has_text="10 of 40").wait_for()
     # Another one beside it takes nothing away from the first.
     tab.keyboard.press("Shift+Enter")
-    tab.locator(".rf-explorer").nth(1).wait_for(timeout=60_000)
+    tab.locator(".rf-explorer").nth(1).wait_for()
     for i in range(2):
         assert tab.locator(".rf-explorer").nth(i).locator("input[type=radio]:checked").count() == 4
     assert [url for url in asked if not url.startswith((lab, "data:", "blob:"))] == []

@@ -511,7 +511,7 @@ def test_no_ghosts_no_error_on_download(browser, static_page, made):
     link = tab.locator(".rf-reader").get_by_role("link", name="Numbers (CSV)")
     if link.is_visible():
         link.click()
-    tab.wait_for_timeout(50)
+    tab.evaluate("new Promise(resolve => setTimeout(resolve))")  # after whatever the click led to
     tab.close()
     assert trouble == []
 

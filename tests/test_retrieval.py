@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from rarefire import blocks, retrieval
 from rarefire.errors import InputError
 
+ROUNDING = 1e-12  # shares, cosines and areas are of size 1
 # Mean (2, 10, 0, 0, 4): features 2 and 3 are ghosts; 4 and 0 always fire, 1 is the strongest but does not.
 CATEGORY = np.array([[3.0, 0.0, 0.0, 0.0, 5.0], [1.0, 20.0, 0.0, 0.0, 3.0]])
 IMAGE = np.array([[1.0, 1.0, 2.0, 4.0, 2.0]])
@@ -65,15 +66,15 @@ def test_each_query_by_hand():
     asked = retrieval.queries(CATEGORY)
     assert list(asked) == list(retrieval.QUERIES)
     scores = {name: found.item() for name, found in retrieval.unlikeness(IMAGE, asked).items()}
-    assert scores["ghosts"] == pytest.approx(6 / 10, abs=1e-15)
-    assert scores["active"] == pytest.approx(1 - 3 / 10, abs=1e-15)
-    assert scores["mean"] == pytest.approx(1 - (2 + 10 + 8) / np.sqrt(26 * 120), abs=1e-15)
+    assert scores["ghosts"] == pytest.approx(6 / 10, abs=ROUNDING)
+    assert scores["active"] == pytest.approx(1 - 3 / 10, abs=ROUNDING)
+    assert scores["mean"] == pytest.approx(1 - (2 + 10 + 8) / np.sqrt(26 * 120), abs=ROUNDING)
     # Which two of the five are drawn depends on the generator; the same two for both queries.
     drawn = np.flatnonzero(asked["random mean"].over)
     assert len(drawn) == 2
-    assert scores["random"] == pytest.approx(IMAGE[0, drawn].sum() / 10, abs=1e-15)
+    assert scores["random"] == pytest.approx(IMAGE[0, drawn].sum() / 10, abs=ROUNDING)
     mean = CATEGORY.mean(axis=0)
-    assert scores["random mean"] == pytest.approx(1 - cosine(IMAGE[0, drawn], mean[drawn]), abs=1e-15)
+    assert scores["random mean"] == pytest.approx(1 - cosine(IMAGE[0, drawn], mean[drawn]), abs=ROUNDING)
 
 
 def test_where_all_fire_as_often_the_strongest_are_the_most_active():
@@ -111,7 +112,7 @@ def test_what_is_not_alive_is_left_out_of_everything(embedding, category):
     noisy = embedding + ~alive * 1000
     after = retrieval.unlikeness(noisy, asked)
     for name in retrieval.QUERIES:
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-12)
+        np.testing.assert_allclose(found[name], expected[name], atol=ROUNDING)
         np.testing.assert_array_equal(found[name], after[name])
     everything = retrieval.unlikeness(noisy, retrieval.queries(category))
     assert all(abs(everything[name] - after[name]).max() > 0.01 for name in retrieval.QUERIES)
@@ -177,7 +178,7 @@ def test_scores_equal_a_naive_loop(embedding, category, least):
     assert len(drawn) == 6
     for name in retrieval.QUERIES:
         assert found[name].shape == (41,)
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(found[name], expected[name], atol=ROUNDING, err_msg=name)
         assert found[name].min() >= 0
         assert found[name].max() <= 1
         # For an image in which nothing fires nothing speaks against the category, nor for it.
@@ -189,7 +190,7 @@ def test_scale_of_an_image_does_not_matter(embedding, category, rng):
     first = retrieval.unlikeness(embedding, asked)
     again = retrieval.unlikeness(embedding * rng.uniform(0.01, 100, size=(40, 1)), asked)
     for name in asked:
-        np.testing.assert_allclose(again[name], first[name], atol=1e-12)
+        np.testing.assert_allclose(again[name], first[name], atol=ROUNDING)
 
 
 def test_queries_of_ones_own_and_their_names(category, embedding):
@@ -198,9 +199,9 @@ def test_queries_of_ones_own_and_their_names(category, embedding):
     asked = {"sum": retrieval.Query(weights, over), 7: retrieval.Query(weights / 9, over, root=True)}
     found = retrieval.unlikeness(embedding, asked)
     assert list(found) == ["sum", 7]
-    np.testing.assert_allclose(found["sum"], embedding @ weights / embedding.sum(axis=1), atol=1e-12)
+    np.testing.assert_allclose(found["sum"], embedding @ weights / embedding.sum(axis=1), atol=ROUNDING)
     length = np.linalg.norm(embedding, axis=1)
-    np.testing.assert_allclose(found[7], 1 - embedding @ weights / 9 / length, atol=1e-12)
+    np.testing.assert_allclose(found[7], 1 - embedding @ weights / 9 / length, atol=ROUNDING)
 
 
 def test_every_source_in_one_block_or_in_several(embedding, category, tmp_path, monkeypatch):
@@ -223,7 +224,7 @@ def test_every_source_in_one_block_or_in_several(embedding, category, tmp_path, 
         ):
             found = retrieval.unlikeness(source, asked)
             for name in asked:
-                np.testing.assert_allclose(found[name], expected[name], atol=1e-12)
+                np.testing.assert_allclose(found[name], expected[name], atol=ROUNDING)
     single = retrieval.unlikeness(embedding.astype(np.float32), asked)
     np.testing.assert_allclose(single["mean"], expected["mean"], atol=1e-6)
     np.testing.assert_array_equal(embedding, before)
@@ -250,9 +251,9 @@ def test_errors_of_unlikeness(embedding, asked, message):
 def test_auc_by_hand():
     """Of the six pairs, four with the one outside higher and one tie."""
     found = retrieval.auc([0.1, 0.5], [0.5, 0.9, 0.2])
-    assert found.value == pytest.approx(4.5 / 6, abs=1e-15)
-    np.testing.assert_allclose(found.inside, [1, 0.5], atol=1e-15)
-    np.testing.assert_allclose(found.outside, [0.75, 1, 0.5], atol=1e-15)
+    assert found.value == pytest.approx(4.5 / 6, abs=ROUNDING)
+    np.testing.assert_allclose(found.inside, [1, 0.5], atol=ROUNDING)
+    np.testing.assert_allclose(found.outside, [0.75, 1, 0.5], atol=ROUNDING)
 
 
 @pytest.mark.parametrize("levels", [2, 5, 10**9], ids=["mostly ties", "ties", "no ties"])
@@ -264,25 +265,33 @@ def test_auc_equals_a_naive_loop_and_sklearn(levels, rng):
         )
         found = retrieval.auc(inside, outside)
         value, above, below = naive_auc(inside, outside)
-        assert found.value == pytest.approx(value, abs=1e-14)
-        np.testing.assert_allclose(found.inside, above, atol=1e-14)
-        np.testing.assert_allclose(found.outside, below, atol=1e-14)
+        assert found.value == pytest.approx(value, abs=ROUNDING)
+        np.testing.assert_allclose(found.inside, above, atol=ROUNDING)
+        np.testing.assert_allclose(found.outside, below, atol=ROUNDING)
         labels = np.repeat([0, 1], [n, m])
         assert found.value == pytest.approx(
-            roc_auc_score(labels, np.concatenate([inside, outside])), abs=1e-14
+            roc_auc_score(labels, np.concatenate([inside, outside])), abs=ROUNDING
         )
+
+
+def test_scores_that_differ_by_rounding_alone_tie():
+    assert 0.1 + 0.2 > 0.3
+    found = retrieval.auc([0.3, 0.1 + 0.2, 0.9], [0.1 + 0.2, 0.3, 0.1])
+    assert found.value == pytest.approx(2 / 9, abs=ROUNDING)  # four ties among nine pairs, and none higher
+    np.testing.assert_array_equal(found.inside, retrieval.auc([0.3, 0.3, 0.9], [0.3, 0.3, 0.1]).inside)
+    assert retrieval.auc([0.3], [0.3 + 1e-9]).value == 1
 
 
 def test_auc_of_what_separates_does_not_and_is_turned_round(rng):
     scores = rng.random(30)
     assert retrieval.auc(scores, scores[:9] + 1).value == 1
     assert retrieval.auc(scores + 1, scores[:9]).value == 0
-    assert retrieval.auc(scores, scores).value == pytest.approx(0.5, abs=1e-15)
+    assert retrieval.auc(scores, scores).value == pytest.approx(0.5, abs=ROUNDING)
     assert retrieval.auc(np.ones(4), np.ones(7)).value == 0.5
     found, turned = retrieval.auc(scores[:10], scores[10:]), retrieval.auc(scores[10:], scores[:10])
-    assert found.value == pytest.approx(1 - turned.value, abs=1e-14)
-    assert found.value == pytest.approx(found.inside.mean(), abs=1e-14)
-    assert found.value == pytest.approx(found.outside.mean(), abs=1e-14)
+    assert found.value == pytest.approx(1 - turned.value, abs=ROUNDING)
+    assert found.value == pytest.approx(found.inside.mean(), abs=ROUNDING)
+    assert found.value == pytest.approx(found.outside.mean(), abs=ROUNDING)
 
 
 @pytest.mark.parametrize(
@@ -320,8 +329,8 @@ def test_difference_is_delongs(levels, rng):
         outside = rng.integers(0, levels, (2, m)) / levels + 0.2
         one, other = (retrieval.auc(i, o) for i, o in zip(inside, outside, strict=True))
         estimate, variance = naive_delong(inside, outside)
-        assert retrieval.auc_difference(one, other) == pytest.approx((estimate, variance), abs=1e-14)
-        assert retrieval.auc_difference(other, one) == pytest.approx((-estimate, variance), abs=1e-14)
+        assert retrieval.auc_difference(one, other) == pytest.approx((estimate, variance), abs=ROUNDING)
+        assert retrieval.auc_difference(other, one) == pytest.approx((-estimate, variance), abs=ROUNDING)
         assert retrieval.auc_difference(one, one) == (0, 0)
 
 

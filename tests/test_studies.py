@@ -11,6 +11,7 @@ from rarefire import curves, embeddings, poz, stimuli, store, studies, training
 from rarefire.errors import DataError, UnknownNameError
 
 SHORT = training.Recipe(batch_size=64, max_epochs=2)
+ROUNDING = 1e-12  # correlations over thousands of pairs, in double precision
 
 
 def numpy_curve(partial, full, *, power=1, cosine=False):
@@ -59,7 +60,7 @@ def test_measure_equals_the_functions_it_is_made_of(trained):
             "_class_signed": curves.class_curve(embedding, test.labels, order, squared=False),
             "_class_cosine": curves.class_curve(embedding, test.labels, order, metric="cosine"),
         }.items():
-            np.testing.assert_array_equal(found[first + variant], curve.r, err_msg=variant)
+            np.testing.assert_allclose(found[first + variant], curve.r, atol=ROUNDING, err_msg=variant)
             np.testing.assert_array_equal(found[f"n_images_{first}{variant}"], curve.n_images)
     images_only = {"random", "random_cosine", "random_class"}
     counted = {f"n_images_{curve}" for curve in studies.CURVES if curve not in images_only}
@@ -114,8 +115,8 @@ def test_random_orders_of_an_instance(trained):
             "random_cosine": curves.geometry_curve(embedding, order, metric="cosine"),
             "random_class": curves.class_curve(embedding, test.labels, order),
         }.items():
-            np.testing.assert_array_equal(found[name][i], curve.r, err_msg=name)
-            np.testing.assert_array_equal(again[name][i], curve.r, err_msg=name)
+            np.testing.assert_allclose(found[name][i], curve.r, atol=ROUNDING, err_msg=name)
+            np.testing.assert_allclose(again[name][i], curve.r, atol=ROUNDING, err_msg=name)
             assert not np.allclose(other[name][i], curve.r, equal_nan=True)
     assert {found[name].shape for name in ("random", "random_cosine", "random_class")} == {(10, 84)}
 

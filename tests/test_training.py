@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import wait_until
 
 from rarefire import networks, stimuli, store, training
 from rarefire.errors import InputError, RarefireWarning, UnknownNameError
@@ -105,15 +105,24 @@ def test_the_best_or_the_last_weights_are_kept(few, tmp_path):
     recipe = training.Recipe(
         batch_size=32, max_epochs=6, patience=6, optimizer="sgd", learning_rate=0.1, weight_decay=1e-3
     )
+
+    def plain(seed):
+        return plain_loop(
+            few, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3), epochs=6, seed=seed
+        )
+
+    # Training amplifies rounding: which epoch is the best differs from processor to processor.
+    for seed in range(20):
+        states, accuracies = plain(seed)
+        best = int(np.argmax(accuracies))
+        if best < 5:
+            break
+    assert best < 5, "choose another recipe: its last epoch is always the best"
     kept = {}
     for keep in ("best", "last"):
         chosen = dataclasses.replace(recipe, keep=keep)
-        (kept[keep],) = training.train(few, seeds=[1], recipe=chosen, folder=tmp_path / keep, progress=False)
-    states, accuracies = plain_loop(
-        few, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3), epochs=6, seed=1
-    )
-    best = int(np.argmax(accuracies))
-    assert best < 5, "choose another recipe: its last epoch is the best"
+        options = {"recipe": chosen, "folder": tmp_path / keep, "progress": False}
+        (kept[keep],) = training.train(few, seeds=[seed], **options)
     for instance in kept.values():
         assert instance.history["accuracy"] == pytest.approx(accuracies)
     assert torch.equal(weights(kept["best"]), states[best])
@@ -147,18 +156,28 @@ def test_a_finished_run_is_read_not_repeated(few, tmp_path):
 
 
 RUN = """
-import sys, numpy as np
+import os, sys, time, numpy as np
 from rarefire import stimuli, training
 if __name__ == "__main__":
     few = stimuli.load("digits", "train").subset(np.arange(600))
     recipe = training.Recipe(batch_size=8, max_epochs=8, patience=8)
-    folder, jobs = sys.argv[1], int(sys.argv[2])
+    folder, jobs, writes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    replace = os.replace
+    def hold(*names):  # stops for good where a checkpoint is written, but not yet in its place
+        global writes
+        writes -= 1
+        while not writes:
+            time.sleep(1)
+        replace(*names)
+    os.replace = hold
     training.train(few, seeds=[0, 1], recipe=recipe, jobs=jobs, folder=folder, progress=False)
 """
 
 
-def start(folder, jobs):
-    return subprocess.Popen([sys.executable, "-c", RUN, str(folder), str(jobs)], start_new_session=True)
+def start(folder, jobs, *, writes=-1):
+    """Start a run; in one process, it stops where it has written so many checkpoints."""
+    command = [sys.executable, "-c", RUN, str(folder), str(jobs), str(writes)]
+    return subprocess.Popen(command, start_new_session=True)
 
 
 def epochs_on_disk(folder):
@@ -166,6 +185,12 @@ def epochs_on_disk(folder):
     for path in folder.glob("*.pt"):
         found += training._read(path)["epoch"]
     return found
+
+
+def clear(folder):
+    """Remove what a killed run was writing."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink()
 
 
 def final(folder):
@@ -179,13 +204,10 @@ def undisturbed(tmp_path_factory):
     return final(folder)
 
 
-def killed_when(moment, folder, jobs):
+def killed_when(moment, folder, jobs, **options):
     """Start a run, and kill -9 its whole process group at the moment."""
-    run = start(folder, jobs)
-    deadline = time.time() + 120
-    while not moment() and run.poll() is None and time.time() < deadline:
-        time.sleep(0.001)
-    assert run.poll() is None, "the run ended before it could be killed"
+    run = start(folder, jobs, **options)
+    wait_until(moment, alive=lambda: run.poll() is None)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
 
@@ -198,14 +220,21 @@ def processes(session):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_and_resumed_to_the_same_bits(undisturbed, tmp_path, jobs):
-    """Between two checkpoints; in one process also before the first, and while one is being written."""
-    began = time.time()
+    """Between two checkpoints; in one process also while the first, and while another is being written."""
+
+    def writing():
+        return any(tmp_path.glob(".*.tmp"))
+
     if jobs == 1:
-        killed_when(lambda: time.time() - began > 2.0, tmp_path, jobs)  # starting, or in its first epoch
+        killed_when(writing, tmp_path, jobs, writes=1)
+        assert epochs_on_disk(tmp_path) == 0
     killed_when(lambda: epochs_on_disk(tmp_path) >= 3, tmp_path, jobs)
     assert 3 <= epochs_on_disk(tmp_path) < 16
     if jobs == 1:
-        killed_when(lambda: epochs_on_disk(tmp_path) >= 5 and any(tmp_path.glob(".*.tmp")), tmp_path, jobs)
+        before = epochs_on_disk(tmp_path)
+        clear(tmp_path)
+        killed_when(lambda: epochs_on_disk(tmp_path) > before and writing(), tmp_path, jobs, writes=2)
+        assert epochs_on_disk(tmp_path) == before + 1
     assert epochs_on_disk(tmp_path) < 16
     assert start(tmp_path, jobs).wait() == 0
     for resumed, whole in zip(final(tmp_path), undisturbed, strict=True):
@@ -216,16 +245,10 @@ def test_killed_and_resumed_to_the_same_bits(undisturbed, tmp_path, jobs):
 
 def test_workers_do_not_outlive_a_killed_run(tmp_path):
     run = start(tmp_path, 2)
-    while not epochs_on_disk(tmp_path) >= 2:
-        assert run.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: epochs_on_disk(tmp_path) >= 2, alive=lambda: run.poll() is None)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    deadline = time.time() + 30
-    while processes(run.pid) and time.time() < deadline:
-        time.sleep(0.1)
-    left = processes(run.pid)
-    assert not left, f"still running: {left}"
+    wait_until(lambda: not processes(run.pid))
     assert epochs_on_disk(tmp_path) < 16
 
 

@@ -149,9 +149,8 @@ def test_switching_features_moves_three_similarities(tab, static_page, switch):
     for feature in range(4):
         boxes.nth(feature).uncheck()
     switch.on = [False] * 4 + [True, False]
-    tab.wait_for_timeout(50)
-    np.testing.assert_allclose(shown(), expected(), atol=0.0051)  # one feature: no Pearson, a cosine of 1
     tab.get_by_text("Most alike by Pearson: undefined; by cosine: all equally.").wait_for()
+    np.testing.assert_allclose(shown(), expected(), atol=0.0051)  # one feature: no Pearson, a cosine of 1
     boxes.nth(4).uncheck()
     tab.get_by_text("Most alike, by either measure: undefined.").wait_for()
 

@@ -29,6 +29,7 @@ from rarefire.errors import DataError, RarefireError
 __all__ = ["BuildError", "build", "chapters"]
 
 _MOST_WORKERS = 4  # chapters at once: each is a kernel of a gigabyte
+_PATIENCE = 600  # seconds that a kernel may take to start, and to send what a cell printed
 
 
 class BuildError(RarefireError):
@@ -176,6 +177,8 @@ def _execute(chapter: _Chapter, *, verbose: bool) -> None:
             progress_bar=False,
             stderr_file=sys.stderr if verbose else None,
             kernel_name="python3",
+            start_timeout=_PATIENCE,
+            iopub_timeout=_PATIENCE,
             extra_arguments=["--IPKernelApp.log_level=40"],  # errors; not how the kernel is reached
         )
     except papermill.PapermillExecutionError as error:

@@ -20,7 +20,7 @@ import pandas as pd
 from rarefire import store
 from rarefire.errors import DataError, unknown
 
-__all__ = ["VERDICTS", "Claim", "check_recorded", "claims", "verdict"]
+__all__ = ["EDGE", "VERDICTS", "Claim", "check_recorded", "claims", "verdict"]
 
 REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"
@@ -33,6 +33,9 @@ VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED, UNDECIDED, UNDEFINED, UNTESTE
 
 
 _STATISTICS = ("median", "largest", "positive")
+
+#: A value that is outside of a range by less lies on its edge: recorded ones are in single precision.
+EDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,9 @@ def verdict(claim: Claim, measured: float) -> str:
     """The verdict on `claim` for a measured value; NaN means that it could not be tested."""
     if math.isnan(measured):
         return UNTESTED
-    if claim.low <= measured <= claim.high:
+    if claim.low - EDGE <= measured <= claim.high + EDGE:
         return REPRODUCED
-    if claim.direction_low <= measured <= claim.direction_high:
+    if claim.direction_low - EDGE <= measured <= claim.direction_high + EDGE:
         return DIRECTION
     return NOT_REPRODUCED
 
@@ -152,5 +155,5 @@ def check_recorded(values: Mapping[str, float], *, path: str | Path | None = Non
         raise unknown("recorded number", absent[0], list(table.index))
     rows = table.loc[list(values), ["recorded", "tolerance"]]
     rows.insert(0, "now", list(values.values()))
-    rows["same"] = (rows["now"] - rows["recorded"]).abs() <= rows["tolerance"]
+    rows["same"] = (rows["now"] - rows["recorded"]).abs() <= rows["tolerance"] + EDGE
     return rows

@@ -18,6 +18,7 @@ from rarefire.errors import InputError
 from rarefire.judgments import Judgments
 from rarefire.predictions import KINDS, SHARES, partial
 from rarefire.rdm import class_means, similarities, square
+from rarefire.rounding import SAME
 
 __all__ = ["ClassLevel", "collect", "curves", "find", "ship"]
 
@@ -79,6 +80,7 @@ class ClassLevel(store.Ensemble):
         k = count(share, self.n_features)
         r = self[kind].astype(np.float64)
         d, draws = r[:, k - 1] - r[:, -1], without[:, :, SHARES.index(share)] - without[:, :, -1]
+        d, draws = (np.where(np.abs(v) < SAME, 0, v) for v in (d, draws))
         known = np.isfinite(d) & np.isfinite(draws).all(axis=1)
         if 2 * np.count_nonzero(known) <= len(d):
             raise InputError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["geometry_curve"]
 
 _FAN_IN = 8  # sums that are added in one task
+_ANSWER = 60.0  # seconds that a scheduler may take to answer, on a busy machine
 
 
 def geometry_curve(
@@ -167,7 +168,7 @@ def _client(scheduler: Client | str | None) -> Iterator[Client]:
         return
     if isinstance(scheduler, str):
         try:
-            client = Client(scheduler, timeout=10)
+            client = Client(scheduler, timeout=_ANSWER)
         except (OSError, ValueError) as error:
             raise DataError(f"no Dask scheduler answers at {scheduler}: {error}") from error
         with client:

@@ -25,6 +25,7 @@ from scipy import linalg, sparse, special, stats
 from rarefire import blocks, poz
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.grams import ROUNDING
+from rarefire.rounding import SAME, levels, upright
 
 __all__ = ["MOST", "Chance", "Components", "Ghosts", "components", "explained_by", "find"]
 
@@ -249,7 +250,8 @@ class Components:
     ----------
     scores
         ``(n_images, n_components)``. Their sign is the one in which the place where all these features are
-        0, that of the category, lies below the gallery's mean: a high score is unlike the category.
+        0, that of the category, lies below the gallery's mean: a high score is unlike the category. Where
+        it lies at the mean, the score that is largest in size is positive.
     explained
         ``(n_components,)``, share of the variance of the features.
     features
@@ -261,10 +263,11 @@ class Components:
     features: NDArray[np.intp]
 
     def top(self, count: int = 8) -> NDArray[np.intp]:
-        """``(n_components, count)``: the images that score highest, the highest first."""
+        """``(n_components, count)``: the images that score highest, highest first, of equals the first."""
         if not isinstance(count, int | np.integer) or not 1 <= count <= len(self.scores):
             raise InputError(f"count is a whole number from 1 to the {len(self.scores)} images; got {count}.")
-        return np.argsort(-self.scores, axis=0, kind="stable")[:count].T
+        falling = [np.argsort(levels(-scores), kind="stable")[:count] for scores in self.scores.T]
+        return np.array(falling, dtype=np.intp).reshape(-1, count)
 
 
 def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
@@ -335,7 +338,9 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
     else:
         scores = np.concatenate([(read(rows) - mean) @ vectors for rows in spans])
         origin = -mean[None] @ vectors
-    return Components(scores * np.where(origin > 0, -1, 1), values / (total or 1), chosen)
+    at_mean = np.abs(origin[0]) <= SAME * np.abs(scores).max(axis=0)
+    sign = np.where(at_mean, upright(scores), np.where(origin[0] > 0, -1, 1))
+    return Components(scores * sign, values / (total or 1), chosen)
 
 
 def explained_by(scores: ArrayLike, others: ArrayLike, *, adjusted: bool = False) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
 from rarefire.rdm import Metric, check_rdm, judged_images
 from rarefire.resampling import check_rng, draw, drawn, resample, without_each
+from rarefire.rounding import SAME, first_largest
 
 __all__ = [
     "Estimate",
@@ -53,7 +54,6 @@ Quantity = Literal["r", "r2", "difference"]
 Method = Literal["jackknife", "bootstrap", "subjects-and-images", "maximum"]
 _METHODS = ("jackknife", "bootstrap", "subjects-and-images", "maximum")
 
-_SAME = 1e-12  # differences between correlations below this are rounding
 _PAIRS = 2**21  # up to that many pairs, resampling goes through pairs; above, through sums over images
 
 
@@ -262,7 +262,7 @@ class Replicates:
         else:
             quantile = _quantile(level, self.df)
             z, z_se = _fisher(self.r), self._spread(_fisher(self.draws))
-            exact = np.abs(self.r) > 1 - _SAME  # a curve's end, where it is compared with itself
+            exact = np.abs(self.r) > 1 - SAME  # a curve's end, where it is compared with itself
             with np.errstate(invalid="ignore"):
                 low, high = (np.where(exact, self.r, np.tanh(z + s * quantile * z_se)) for s in (-1, 1))
             p = np.where(exact, 0.0, _p(z, z_se, self.df))
@@ -305,7 +305,7 @@ class Replicates:
         largest = (np.abs(draws[:, use] - value[use]) / se[use]).max(axis=1)
         largest = largest[np.isfinite(largest)]  # of the samples that are defined at every k
         largest = _widen(largest, float(self.df[use].min()), self.n_images[use].min())
-        exceed = (largest[:, None] >= t[None, use]).sum(axis=0)
+        exceed = (largest[:, None] >= t[None, use] - SAME).sum(axis=0)
         p_at = np.full(len(value), np.nan)
         p_at[use] = (1 + exceed) / (1 + len(largest))
         critical = float(np.quantile(largest, level, method="higher"))
@@ -313,7 +313,7 @@ class Replicates:
         if quantity == "r":
             low, high = np.tanh(low), np.tanh(high)
         method = f"largest |t| over {use.sum()} numbers of features, {self.method}"
-        best = int(self.k[np.nanargmax(t)])
+        best = int(self.k[first_largest(t)])
         return Maximum(self.k, float(np.nanmin(p_at)), p_at, low, high, best, level, method)
 
     def _difference(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -322,7 +322,7 @@ class Replicates:
                 "the reference is the embedding itself, which all features reproduce: no difference."
             )
         d = self.r - self.r_all, self.draws - self.draws_all
-        return np.where(np.abs(d[0]) < _SAME, 0, d[0]), np.where(np.abs(d[1]) < _SAME, 0, d[1])
+        return np.where(np.abs(d[0]) < SAME, 0, d[0]), np.where(np.abs(d[1]) < SAME, 0, d[1])
 
     def _spread(self, draws: NDArray[np.float64]) -> NDArray[np.float64]:
         """Standard error from the replicates of a quantity."""
@@ -365,21 +365,21 @@ class RandomOrders:
     def p(self) -> NDArray[np.float64]:
         """``(n_steps,)``, two-sided p that the order is one of the random ones."""
         n = np.isfinite(self.null).sum(axis=0)
-        above = (self.null >= self.r - _SAME).sum(axis=0)
-        below = (self.null <= self.r + _SAME).sum(axis=0)
+        above = (self.null >= self.r - SAME).sum(axis=0)
+        below = (self.null <= self.r + SAME).sum(axis=0)
         p = np.minimum(1, 2 * (1 + np.minimum(above, below)) / (1 + n))
         return np.where(np.isfinite(self.r) & (n > 0), p, np.nan)
 
     def maximum(self) -> float:
         """P over all k at once: the largest deviation from the random orders, studentised."""
         every = np.vstack([self.r, self.null])
-        use = np.isfinite(every).all(axis=0) & (np.ptp(every, axis=0) > _SAME)
+        use = np.isfinite(every).all(axis=0) & (np.ptp(every, axis=0) > SAME)
         if not use.any():
             raise InputError("there is no k at which all orders are defined and differ.")
         # The order in question is one of them under the null, so it counts in mean and spread too.
         scores = np.abs(every[:, use] - every[:, use].mean(axis=0)) / every[:, use].std(axis=0)
         largest = scores.max(axis=1)
-        return float(np.mean(largest >= largest[0]))
+        return float(np.mean(largest >= largest[0] - SAME))
 
 
 @dataclass(frozen=True)
@@ -880,7 +880,7 @@ def _widen(largest: NDArray[np.float64], df: float, n: int) -> NDArray[np.float6
 
 def _fisher(r: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fisher's z; NaN for a correlation that is exactly 1 and so has no spread."""
-    return np.arctanh(np.where(np.abs(r) <= 1 - _SAME, r, np.nan))
+    return np.arctanh(np.where(np.abs(r) <= 1 - SAME, r, np.nan))
 
 
 def _quantile(level: float, df: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire import rdm, stimuli, store
 from rarefire.errors import DataError, InputError, unknown
+from rarefire.rounding import levels
 from rarefire.stimuli import Stimuli
 
 if TYPE_CHECKING:
@@ -740,7 +741,7 @@ def cifar10h_images(*, per_class: int = 20, size: int | None = None) -> Judgment
             f"people's labels agree with theirs for {agree:.0%} of them, 99% in the original."
         )
     entropy = -(given * np.log(np.where(given > 0, given, 1))).sum(axis=1)
-    by_entropy = np.argsort(-entropy, kind="stable")
+    by_entropy = np.argsort(levels(-entropy), kind="stable")
     rows = np.concatenate([by_entropy[test.labels[by_entropy] == c][:per_class] for c in range(10)])
     chosen = test.subset(rows, split=f"test, {per_class} least agreed-upon images of each class")
     answers = counts[rows]

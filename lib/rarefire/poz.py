@@ -17,6 +17,7 @@ from scipy import stats
 
 from rarefire import blocks
 from rarefire.errors import InputError, unknown
+from rarefire.rounding import levels
 
 __all__ = [
     "KINDS",
@@ -142,8 +143,9 @@ def order(
     first
         ``"low"``: the most active feature comes first (low→high PoZ); ``"high"``: the rarest.
     rng
-        Equal PoZ goes by feature index, in both directions. With a generator, by chance instead:
-        the control that shows that the tie rule does not matter.
+        Equal PoZ goes by feature index, in both directions; so do other numbers that differ by rounding
+        alone. With a generator, by chance instead: the control that shows that the tie rule does not
+        matter.
 
     Returns
     -------
@@ -155,7 +157,7 @@ def order(
         raise InputError(f"poz must be one finite number per feature; got shape {values.shape}.")
     if first not in ("low", "high"):
         raise InputError(f"first is 'low' or 'high'; got {first!r}.")
-    keys = values if first == "low" else -values
+    keys = levels(values if first == "low" else -values)
     if rng is None:
         return np.argsort(keys, kind="stable")
     return np.lexsort((rng.permutation(len(keys)), keys))
@@ -195,8 +197,10 @@ def statistic(embedding: ArrayLike, by: str, *, bins: int = 20) -> NDArray[np.fl
     activations = check_activations(embedding, dimensions=2).astype(np.float64)
     if not len(activations):
         raise InputError("a statistic needs at least one image; got none.")
-    if by != "entropy":
-        return np.asarray(activations.mean(axis=0) if by == "mean" else activations.std(axis=0))
+    if by == "mean":
+        return np.asarray(activations.mean(axis=0))
+    if by == "sd":  # exactly 0 without variation, though the mean may be rounded
+        return np.where(np.ptp(activations, axis=0) > 0, activations.std(axis=0), 0.0)
     if not isinstance(bins, (int, np.integer)) or bins < 2:
         raise InputError(f"bins must be at least 2, a whole number; got {bins}.")
     largest = activations.max(axis=0)

@@ -24,6 +24,7 @@ from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
 from rarefire.rdm import Metric, check_embedding, similarities
 from rarefire.reweighting import LEAST_IMAGES, reweighted
+from rarefire.rounding import SAME
 from rarefire.simulations import Sample, differences_over_folds, paired_t_over_folds
 
 __all__ = [
@@ -614,11 +615,11 @@ def partial(
     """
     use = np.isfinite(network) & np.isfinite(human) & np.isfinite(np.asarray(control, dtype=np.float64))
     three = [values[use].astype(np.float64) for values in (network, human, control)]
-    if any(len(v) < 4 or np.ptp(v) == 0 for v in three):
+    if any(len(v) < 4 or np.ptp(v) <= SAME * np.abs(v).max() for v in three):
         return np.nan, np.nan
     (_, a, b), (_, _, c), _ = np.asarray(np.corrcoef(three)).tolist()
     left = (1 - b**2) * (1 - c**2)
-    return c, (a - b * c) / np.sqrt(left) if left > 1e-12 else np.nan
+    return c, (a - b * c) / np.sqrt(left) if left > SAME else np.nan
 
 
 def _naive(

@@ -18,6 +18,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from rarefire import store
 from rarefire.errors import DataError, InputError, RarefireWarning
+from rarefire.rounding import SAME, upright
 
 __all__ = [
     "check_rdm",
@@ -168,9 +169,9 @@ def compare(first: ArrayLike, second: ArrayLike, *, method: Comparator = "r2") -
     a, b = a[both], b[both]
     if len(a) < 3:
         raise InputError(f"only {len(a)} pairs are defined in both RDMs; three are needed.")
-    if a.min() == a.max() or b.min() == b.max():
-        which = "first" if a.min() == a.max() else "second"
-        raise InputError(f"all values of the {which} RDM are equal: there is no correlation.")
+    for which, values in (("first", a), ("second", b)):
+        if np.ptp(values) <= SAME * np.abs(values).max():
+            raise InputError(f"all values of the {which} RDM are equal: there is no correlation.")
     if method == "spearman":
         from scipy.stats import rankdata  # slow to import, and rarely needed
 
@@ -394,8 +395,8 @@ def mds(rdm: ArrayLike, *, dimensions: int = 2) -> NDArray[np.float64]:
     -------
     ndarray
         ``(n_images, dimensions)`` float64, centred, the dimension along which images differ most first.
-        In each, the coordinate that is largest in size is positive. Where the dissimilarities hold
-        fewer dimensions, the others are 0.
+        In each, the coordinate that is largest in size (of equals, the first) is positive. Where the
+        dissimilarities hold fewer dimensions, the others are 0.
 
     Raises
     ------
@@ -424,8 +425,8 @@ def mds(rdm: ArrayLike, *, dimensions: int = 2) -> NDArray[np.float64]:
     products -= products.mean(axis=1, keepdims=True)
     spread, axes = np.linalg.eigh(products)
     spread, axes = spread[::-1][:dimensions], axes[:, ::-1][:, :dimensions]
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(dimensions)]
-    return np.asarray(axes * np.sqrt(np.maximum(spread, 0)) * np.sign(largest))
+    real = spread > SAME * np.abs(spread[0])
+    return np.asarray(axes * np.sqrt(np.where(real, spread, 0)) * upright(axes))
 
 
 def class_means(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:

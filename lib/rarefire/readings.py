@@ -34,6 +34,7 @@ from rarefire import (
 from rarefire.errors import InputError
 from rarefire.judgments import Judgments
 from rarefire.retrieval import QUERIES
+from rarefire.rounding import SAME, levels
 from rarefire.stimuli import Gallery
 
 __all__ = [
@@ -154,9 +155,9 @@ def read(
             count = min(TOP, len(own.scores))
             found["top"][i, :k, :count] = own.top(count)
             if seen is not None:
-                ranked = stats.rankdata(np.hstack([own.scores, seen]), axis=0)
+                ranked = np.array([stats.rankdata(levels(column)) for column in (*own.scores.T, *seen.T)])
                 with np.errstate(invalid="ignore"):  # a look that does not vary
-                    found["looks"][i, :k] = np.corrcoef(ranked.T)[:k, k:]
+                    found["looks"][i, :k] = np.corrcoef(ranked)[:k, k:]
             if draws and k:
                 pool = rng.permutation(np.setdiff1d(alive, features))
                 count = min(len(features), len(pool))
@@ -191,7 +192,7 @@ def looks(images: NDArray[np.floating]) -> NDArray[np.float64]:
     """
     weights = np.array([0.299, 0.587, 0.114]) if images.shape[1] == 3 else np.ones(1)
     luminance = np.einsum("nchw,c->nhw", images, weights)
-    down, across = np.gradient(luminance, axis=(1, 2))
+    down, across = (np.where(np.abs(slope) > SAME, slope, 0) for slope in np.gradient(luminance, axis=(1, 2)))
     length = np.hypot(down, across)
     detail = length.mean(axis=(1, 2))
     edge = [max(1, side // 5) for side in luminance.shape[1:]]
@@ -443,9 +444,11 @@ def _reading(
         both = np.full((2, *values.shape[1:]), np.nan)
         both[2 - len(values) :] = values
         found[name] = both
-    mean = category.mean(axis=0)
-    likeness = category @ mean / np.maximum(np.linalg.norm(category, axis=1), np.finfo(np.float32).tiny)
-    for name, chosen in zip(_IMAGES, (order, order[np.argsort(-likeness, kind="stable")]), strict=True):
+    exact = category.astype(np.float64)
+    likeness = exact @ exact.mean(axis=0) / np.maximum(np.linalg.norm(exact, axis=1), np.finfo(float).tiny)
+    for name, chosen in zip(
+        _IMAGES, (order, order[np.argsort(levels(-likeness), kind="stable")]), strict=True
+    ):
         found[name] = np.pad(chosen[:TOP], (0, max(0, TOP - len(chosen))), constant_values=-1)
     found["n_features"] = np.asarray(category.shape[1])
     return found

@@ -18,6 +18,7 @@ from scipy import stats
 
 from rarefire import blocks, poz
 from rarefire.errors import InputError
+from rarefire.rounding import levels
 
 __all__ = ["QUERIES", "Auc", "Query", "auc", "auc_difference", "queries", "unlikeness"]
 
@@ -85,7 +86,7 @@ def queries(
     ghost = usable & (fires == 0)
     count, candidates = int(ghost.sum()), np.flatnonzero(usable)
     drawn = _chosen(rng.choice(candidates, count, replace=False), n_features)
-    by_firing = candidates[np.lexsort((-mean[candidates], -fires[candidates]))]
+    by_firing = candidates[np.lexsort((levels(-mean[candidates]), -fires[candidates]))]
     active = _chosen(by_firing[:count], n_features)
     every = usable.astype(np.float64)
     return {
@@ -155,7 +156,8 @@ def auc(inside: ArrayLike, outside: ArrayLike) -> Auc:
     Parameters
     ----------
     inside, outside
-        ``(n,)`` and ``(m,)``, scores of images of the category and of others.
+        ``(n,)`` and ``(m,)``, scores of images of the category and of others. Those that differ by rounding
+        alone tie.
     """
     own, others = (np.asarray(v, dtype=np.float64) for v in (inside, outside))
     if own.ndim != 1 or others.ndim != 1 or not own.size or not others.size:
@@ -164,9 +166,10 @@ def auc(inside: ArrayLike, outside: ArrayLike) -> Auc:
         )
     if not (np.isfinite(own).all() and np.isfinite(others).all()):
         raise InputError("scores are NaN or infinite.")
-    ranks = stats.rankdata(np.concatenate([own, others]))
-    above = 1 - (ranks[: len(own)] - stats.rankdata(own)) / len(others)
-    below = (ranks[len(own) :] - stats.rankdata(others)) / len(own)
+    scores = levels(np.concatenate([own, others]))
+    ranks = stats.rankdata(scores)
+    above = 1 - (ranks[: len(own)] - stats.rankdata(scores[: len(own)])) / len(others)
+    below = (ranks[len(own) :] - stats.rankdata(scores[len(own) :])) / len(own)
     return Auc(float(below.mean()), above, below)
 
 

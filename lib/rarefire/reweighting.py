@@ -23,6 +23,7 @@ from rarefire.errors import InputError
 from rarefire.inference import Estimate, t_interval
 from rarefire.rdm import Metric, check_embedding, check_rdm, standardised, unit_vectors
 from rarefire.resampling import check_rng
+from rarefire.rounding import SAME, first_largest
 from rarefire.selection import over_partitions
 
 __all__ = ["ALPHAS", "LEAST_IMAGES", "Reweighted", "reweighted"]
@@ -34,7 +35,6 @@ LEAST_IMAGES = 24
 _INNER = 3  # parts of the training images among which the penalty is chosen
 _DUAL = 4  # about a fourth of all pairs are fitted to; with more features, a matrix of pairs is smaller
 _CHUNK = 2**26  # numbers in a working array
-_SAME = 1e-12  # differences below this are rounding
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def reweighted(
                 if np.isfinite(score).all() and score:
                     scores.append(score)
             held = inside(test)
-            alpha = alphas[int(np.argmax(np.mean(scores, axis=0)))] if scores else np.nan
+            alpha = alphas[first_largest(np.mean(scores, axis=0))] if scores else np.nan
             predicted = _predicted(given, target, inside(train), held, [alpha], dual=dual) if scores else []
             weighted = predicted[0] if predicted else np.full(len(held), np.nan)
             pairs = rows[held], columns[held]
@@ -261,7 +261,7 @@ def _predicted(
         system, right, held = (own - mean).T @ (own - mean), (own - mean).T @ centred, given[test] - mean
         whole = float((own**2).sum())
     size = np.trace(system) / len(train)
-    if size <= _SAME * whole / len(train):  # the products of all pairs are the same
+    if size <= SAME * whole / len(train):  # the products of all pairs are the same
         return []
     penalty = size * np.eye(len(system))
     return [

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rarefire import claims, predictions, rdm, readings, retrieval, store
+from rarefire.claims import EDGE
 from rarefire.class_level import ClassLevel
 from rarefire.curves import count
 from rarefire.errors import InputError, unknown
@@ -270,7 +271,7 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
                 "to": end,
                 "instances": len(values),
                 "undefined": len(values) - len(finite),
-                "within": int(((finite >= claim.low) & (finite <= claim.high)).sum()),
+                "within": int(((finite >= claim.low - EDGE) & (finite <= claim.high + EDGE)).sum()),
                 "beyond": not claim.is_about(finding.images),
                 "verdict": verdict,
                 "firm": not selected and _is_firm(claim, ours, low, high),
@@ -283,9 +284,9 @@ def _verdict(claim: claims.Claim, ours: float, low: float, high: float) -> str:
     """That of the value, or, where the claim is that something is positive, of its interval."""
     if claim.statistic != "positive" or math.isnan(ours):
         return claims.verdict(claim, ours)
-    if low > 0:
+    if low > EDGE:
         return claims.REPRODUCED
-    return claims.NOT_REPRODUCED if high <= 0 else claims.UNDECIDED
+    return claims.NOT_REPRODUCED if high <= EDGE else claims.UNDECIDED
 
 
 def _is_firm(claim: claims.Claim, ours: float, low: float, high: float) -> bool:
@@ -297,7 +298,8 @@ def _is_firm(claim: claims.Claim, ours: float, low: float, high: float) -> bool:
     ends = (claim.direction_low, claim.low, claim.high, claim.direction_high)
     # The ranges cut the line into pieces; the interval must not leave the one that it starts in.
     places = {
-        sum(value >= end for end in ends[:2]) + sum(value > end for end in ends[2:]) for value in (low, high)
+        sum(value >= end - EDGE for end in ends[:2]) + sum(value > end + EDGE for end in ends[2:])
+        for value in (low, high)
     }
     return len(places) == 1
 

@@ -20,10 +20,9 @@ from rarefire.errors import InputError
 from rarefire.inference import mean_rdm, t_interval
 from rarefire.rdm import Metric, check_embedding, judged_images
 from rarefire.resampling import check_rng, resample, without_each
+from rarefire.rounding import SAME, first_largest
 
 __all__ = ["CrossFitted", "best", "cross_fitted", "over_partitions"]
-
-_SAME = 1e-12  # differences between correlations below this are rounding
 
 
 def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
@@ -48,7 +47,7 @@ def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
         raise InputError(
             f"r is undefined at every k, or fewer than {least:.0%} of {n_images} images have one."
         )
-    return int(curve.k[np.argmax(np.where(use, curve.r, -np.inf))])
+    return int(curve.k[first_largest(np.where(use, curve.r, np.nan))])
 
 
 @dataclass(frozen=True)
@@ -271,7 +270,7 @@ def _change(
         return (*np.full((2, len(people)), np.nan), np.nan)
     steps = np.array([k])
     r, r_all, given = resample(features, order, steps, metric, pairs, without_each(n))
-    r_all = np.where(np.abs(r - r_all) < _SAME, r, r_all)
+    r_all = np.where(np.abs(r - r_all) < SAME, r, r_all)
     # An image without a similarity is no replicate, nor one that nobody judged.
     inside = (given.scale[0] > 0) & np.any([judged_images(p) for p in pairs], axis=0)
     draws = (r - r_all)[:, 1:, 0].mean(axis=0)[inside]
