@@ -260,6 +260,93 @@ def dask_2_workers() -> dict[str, object]:
     return row(times[2], memory, "the same on 1 worker", times[1], difference=difference)
 
 
+# --- training ------------------------------------------------------------------------------------
+
+
+def training_epochs() -> dict[str, object]:
+    """Three epochs of LeNet-5 by each recipe, on one thread; peer: the loop of PyTorch's MNIST example.
+
+    That loop takes one picture after the other from a data set of torchvision's kind, through
+    ``ToTensor`` and ``Normalize``. Then the same loop with all pictures ready as tensors. Ours writes a
+    checkpoint after every epoch; all measure accuracy on a tenth of the images.
+    """
+    import dataclasses
+
+    import torch
+    from PIL import Image
+    from torch import nn
+    from torch.utils.data import DataLoader, Dataset, TensorDataset
+    from torchvision import transforms
+
+    from rarefire import networks, stimuli, training
+
+    class Pictures(Dataset):  # type: ignore[misc]
+        """As ``torchvision.datasets.MNIST`` and ``CIFAR10`` hand out theirs."""
+
+        def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable[..., Any]) -> None:
+            self.images, self.labels, self.transform = images, labels, transform
+
+        def __len__(self) -> int:
+            return len(self.images)
+
+        def __getitem__(self, i: int) -> tuple[Any, int]:
+            return self.transform(Image.fromarray(self.images[i])), int(self.labels[i])
+
+    def tutorial(train: Any, test: Any, network: nn.Module, batch_size: int) -> None:
+        loader = DataLoader(train, batch_size=batch_size, shuffle=True)
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+        loss_of = nn.CrossEntropyLoss()
+        for _ in range(3):
+            network.train()
+            for images, labels in loader:
+                optimizer.zero_grad()
+                loss = loss_of(network(images), labels)
+                loss.backward()
+                optimizer.step()
+            network.eval()
+            with torch.no_grad():
+                for images, labels in DataLoader(test, batch_size=1000):
+                    (network(images).argmax(1) == labels).sum().item()
+
+    torch.set_num_threads(1)
+    lines: dict[str, dict[str, object]] = {}
+    for name, n, shape in (
+        ("digits", 1297, (32, 32)),
+        ("mnist", 8000, (28, 28)),
+        ("cifar10", 8000, (32, 32, 3)),
+    ):
+        pixels = np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
+        images = (pixels[:, None] if len(shape) == 2 else pixels.transpose(0, 3, 1, 2)) / np.float32(255)
+        labels, (mean, std) = np.arange(n) % 10, stimuli.normalisation(name)
+        data = stimuli.Stimuli(name, "train", images, labels, tuple("0123456789"), "made")
+        recipe = dataclasses.replace(training.recipe_for(name), max_epochs=3, patience=3, typical=0)
+        held = stimuli.stratified_mask(labels, recipe.validation, seed=0)
+        transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+        ready = torch.from_numpy(
+            (images - np.reshape(mean, (-1, 1, 1))) / np.reshape(std, (-1, 1, 1))
+        ).float()
+        kinds = {
+            f"training-{name}": [Pictures(pixels[use], labels[use], transform) for use in (~held, held)],
+            f"training-{name}-tensors": [
+                TensorDataset(ready[use], torch.from_numpy(labels[use])) for use in (~held, held)
+            ],
+        }
+
+        def ours() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                training.train(data, seeds=[0], recipe=recipe, jobs=1, folder=folder, progress=False)  # noqa: B023
+
+        mine, memory = seconds(ours, runs=3), peak_mb()
+        for line, (train, test) in kinds.items():
+
+            def theirs() -> None:
+                tutorial(train, test, networks.lenet5(data.input_shape, 10), recipe.batch_size)  # noqa: B023
+
+            peer = "tensors in memory" if line.endswith("tensors") else "pictures, torchvision's transforms"
+            lines[line] = row(mine, memory, f"a tutorial's loop: {peer}", seconds(theirs, runs=3))
+    return {"also": lines}
+
+
 # --- in the page ---------------------------------------------------------------------------------
 
 
@@ -423,6 +510,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "million-images": million_images,
     "bootstrap-1000": bootstrap_1000,
     "dask-2-workers": dask_2_workers,
+    "training": training_epochs,
     "explorer-step": explorer_step,
     "ghost-gallery": ghost_gallery,
     "growth": growth,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shutil
+import signal
+import socket
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +44,43 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("RAREFIRE_MIRROR", "")
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """What waits for ever fails, and does not hold up the other tests."""
+
+    def stop(*_: Any) -> None:
+        pytest.fail("it waits for something that does not come")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def no_file() -> Iterator[Callable[[Path, str], Any]]:
+    """Makes a folder, pipe, socket or device of one's own; of a device it returns the other end."""
+    with contextlib.ExitStack() as opened:
+
+        def make(path: Path, kind: str) -> Any:
+            if kind == "folder":
+                path.mkdir()
+            elif kind == "pipe":
+                os.mkfifo(path)
+            elif kind == "socket":
+                with contextlib.chdir(path.parent):  # the whole name may be too long for a socket
+                    opened.enter_context(socket.socket(socket.AF_UNIX)).bind(path.name)
+            else:  # a terminal is a device that needs no rights to make
+                master, slave = (opened.enter_context(os.fdopen(end, "rb", 0)) for end in pty.openpty())
+                tty.setraw(slave)
+                path.symlink_to(os.ttyname(slave.fileno()))
+                return master
+            return None
+
+        yield make
 
 
 @pytest.fixture

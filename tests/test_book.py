@@ -4,6 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -163,6 +167,76 @@ def test_a_chapter_is_executed_again_when_the_widgets_change(small, monkeypatch)
             file.write("\n")
         stamps.append(book._chapter_stamp(small, small / "index.ipynb", {}))
     assert len(set(stamps)) == 4
+
+
+MEET = """
+import pathlib, time
+pathlib.Path("{mine}").touch()
+while not pathlib.Path("{other}").exists():
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def three(small, monkeypatch):
+    """A landing page and two chapters, on a machine of two cores."""
+    (small / "_toc.yml").write_text(
+        "format: jb-book\nroot: index\nchapters:\n- file: notebooks/one\n- file: notebooks/two\n"
+    )
+    monkeypatch.setattr(book.blocks, "cores", lambda: 2)
+    return small
+
+
+def test_chapters_are_executed_side_by_side(three):
+    """Each of the two waits for the other: one after the other they would never end."""
+    for mine, other in (("one", "two"), ("two", "one")):
+        meet = MEET.format(mine=mine, other=other)
+        write(three / "notebooks" / f"{mine}.ipynb", f"md:# {mine}", "y = 2", meet, "print('y is', y)")
+    html = book.build(three, verbose=False).parent / "notebooks"
+    assert "y is 2" in text(html / "one.html")
+    assert "y is 2" in text(html / "two.html")
+
+
+def test_a_chapter_that_measures_time_is_executed_alone(three):
+    """It says so in its metadata; and the landing page comes when all others are there."""
+    for name in ("one", "two"):
+        write(three / "notebooks" / f"{name}.ipynb", f"md:# {name}", "y = 2", "y")
+    assert not book._chapter(three, three / "s", "notebooks/one", {}).alone
+    timed = json.loads((three / "notebooks" / "two.ipynb").read_text())
+    timed["metadata"]["rarefire"] = {"alone": True}
+    (three / "notebooks" / "two.ipynb").write_text(json.dumps(timed))
+    assert book._chapter(three, three / "s", "notebooks/two", {}).alone
+    assert book._chapter(three, three / "s", "index", {}).alone
+
+
+def test_a_chapter_that_fails_beside_another(three):
+    write(three / "notebooks" / "one.ipynb", "md:# One", "y = 2", "y / 0")
+    write(three / "notebooks" / "two.ipynb", "md:# Two", "y = 2", "y")
+    with pytest.raises(book.BuildError, match=r"(?s)notebooks/one: cell 3 failed.*ZeroDivisionError"):
+        book.build(three, verbose=False)
+    assert not (three / "_build" / "html").exists()
+    assert not (three / "_build" / "book" / "notebooks" / "one.ipynb").exists()
+
+
+def test_an_interrupted_build_leaves_nothing_running(three):
+    for name in ("one", "two"):
+        waits = (
+            f"import os, pathlib, time\npathlib.Path('{name}').write_text(str(os.getpid()))\ntime.sleep(1e5)"
+        )
+        write(three / "notebooks" / f"{name}.ipynb", f"md:# {name}", "y = 2", waits)
+    command = "from rarefire import blocks, book; blocks.cores = lambda: 2; book.build()"
+    build = subprocess.Popen(
+        [sys.executable, "-c", f"if __name__ == '__main__': {command}"], cwd=three, stderr=subprocess.DEVNULL
+    )
+    pids = [three / "notebooks" / name for name in ("one", "two")]
+    while not all(path.exists() and path.read_text() for path in pids):
+        assert build.poll() is None
+        time.sleep(0.01)
+    build.send_signal(signal.SIGINT)
+    assert build.wait() != 0
+    while any(Path(f"/proc/{path.read_text()}").exists() for path in pids):
+        time.sleep(0.01)
+    assert not (three / "_build" / "html").exists()
 
 
 def test_errors(tmp_path):

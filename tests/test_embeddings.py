@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def network(*, inplace):
 def test_in_place_relu_changes_nothing_that_was_recorded(images, layer):
     safe = embeddings.extract(network(inplace=False), images, layer=layer)
     risky = embeddings.extract(network(inplace=True), images, layer=layer)
-    np.testing.assert_array_equal(safe, risky)
+    np.testing.assert_allclose(safe, risky, atol=1e-6)
     if layer in ("0", "3"):
         assert safe.min() < 0  # before the ReLU
 
@@ -95,7 +95,8 @@ def test_positions_flattened_averaged_or_kept(images):
     model = network(inplace=True)
     kept = embeddings.extract(model, images, layer="1", spatial="keep")
     assert kept.shape == (11, 3, 2, 2)
-    np.testing.assert_array_equal(embeddings.extract(model, images, layer="1"), kept.reshape(11, 12))
+    flat = embeddings.extract(model, images, layer="1")
+    np.testing.assert_allclose(flat, kept.reshape(11, 12), atol=1e-6)
     mean = embeddings.extract(model, images, layer="1", spatial="mean")
     np.testing.assert_allclose(mean, kept.mean(axis=(2, 3)), atol=1e-6)
 
@@ -111,7 +112,8 @@ def test_the_network_is_left_as_it_was(images):
 
 def test_dropout_is_off(images):
     model = network(inplace=True).train()
-    np.testing.assert_array_equal(embeddings.extract(model, images), embeddings.extract(model, images))
+    first, second = (embeddings.extract(model, images) for _ in range(2))
+    np.testing.assert_allclose(first, second, atol=1e-6)
 
 
 def test_read_only_images_and_stimuli(images):
@@ -220,7 +222,7 @@ def test_a_saved_embedding_is_what_extract_gives(images, gallery, tmp_path, kind
     whole = source[:] if kind == "gallery" else images
     expected = embeddings.extract(model, whole, batch_size=4, **options)
     assert saved.dtype == np.float32
-    np.testing.assert_array_equal(saved, expected)
+    np.testing.assert_allclose(saved, expected, atol=1e-6)
     assert [p.name for p in path.parent.iterdir()] == ["e.npy"]
 
 
@@ -263,7 +265,7 @@ def test_a_picture_that_is_away_is_waited_for(gallery, tmp_path):
     again = stimuli.gallery(gallery.root, size=4)
     saved = embeddings.save(tmp_path / "e.npy", model, again, layer="1", batch_size=4)
     assert seen == [3]
-    np.testing.assert_array_equal(saved, expected)
+    np.testing.assert_allclose(saved, expected, atol=1e-6)
 
 
 def stopped(path, model, images):
@@ -329,11 +331,11 @@ def test_only_the_same_question_goes_on(images, tmp_path, changed):
         others = images + np.float32(0.1)
     other_options = {**options, **{"layer": {"layer": "4"}, "spatial": {"spatial": "mean"}}.get(changed, {})}
     saved = embeddings.save(tmp_path / "e.npy", other, others, **other_options)
-    np.testing.assert_array_equal(saved, embeddings.extract(other, others, **other_options))
+    np.testing.assert_allclose(saved, embeddings.extract(other, others, **other_options), atol=1e-6)
     seen = calls(model)
     again = embeddings.save(tmp_path / "e.npy", model, images, **options)  # still goes on
     assert seen == [3]
-    np.testing.assert_array_equal(again, expected)
+    np.testing.assert_allclose(again, expected, atol=1e-6)
 
 
 def test_what_is_there_stays_until_all_is_done(images, tmp_path):
@@ -359,22 +361,31 @@ def test_progress_counts_the_images_that_are_there(images, tmp_path, capsys):
     assert re.search(r"e: 4: 100%.* 11/11", shown)
 
 
-# Of 200 images, a convolution's 4,704 numbers each, four at a time.
+# Of 200 images, a convolution's 4,704 numbers each, four at a time. It copies pixels, whatever the kernel.
 MADE = """
-import sys, time
+import sys
 import numpy as np
 import torch
 from rarefire import embeddings
 from rarefire.errors import DataError
-with torch.random.fork_rng(devices=[]):
-    torch.manual_seed(2)
-    network = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 5), torch.nn.ReLU())
+network = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 5, bias=False), torch.nn.ReLU())
+torch.nn.init.zeros_(network[0].weight)
+with torch.no_grad():
+    for i in range(6):
+        network[0].weight[i, 0, i % 5, i // 5] = 1
 images = np.random.default_rng(0).random((200, 1, 32, 32), dtype=np.float32)
 def save(path):
     return embeddings.save(path, network, images, layer="1", batch_size=4)
 """
 RUN = """
-network.register_forward_hook(lambda *_: time.sleep(0.02))
+batches = 0
+def count(*_):
+    global batches
+    batches += 1
+    print(batches, flush=True)
+    if batches == 40:  # it does not come to its end
+        sys.stdin.readline()
+network.register_forward_hook(count)
 try:
     save(sys.argv[1])
 except DataError as error:
@@ -397,7 +408,7 @@ def made(tmp_path_factory):
 def goes_on(path, made):
     """Save once more, after another process: the same file, and only what was not there is computed."""
     model, save, content = made
-    (part,) = path.parent.glob(".*")
+    (part,) = path.parent.glob(".*.part")
     done = (part.stat().st_size - 128) // ROW
     assert 0 < done < 200
     assert not path.exists()
@@ -412,16 +423,14 @@ def goes_on(path, made):
 
 
 def test_killed_and_resumed_to_the_same_bytes(made, tmp_path):
+    """At whatever it does after the fifth batch."""
     path = tmp_path / "e.npy"
-    run = subprocess.Popen([sys.executable, "-c", MADE + RUN, str(path)], start_new_session=True)
-    deadline = time.time() + 120
-    while time.time() < deadline and run.poll() is None:
-        if sum(part.stat().st_size for part in tmp_path.glob(".*")) > 10 * ROW:
-            break
-        time.sleep(0.001)
-    assert run.poll() is None, "the run ended before it could be killed"
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    command, pipe = [sys.executable, "-c", MADE + RUN, str(path)], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as run:
+        for batch in range(1, 6):
+            assert run.stdout.readline() == f"{batch}\n"
+        run.kill()
+    assert run.returncode == -signal.SIGKILL
     assert goes_on(path, made) >= 10
 
 
@@ -430,10 +439,14 @@ def test_a_full_disk_is_one_clear_message_and_what_is_there_goes_on(made, tmp_pa
     limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     path = tmp_path / "e.npy"
     done = subprocess.run(
-        [sys.executable, "-c", MADE + RUN, str(path)], preexec_fn=limit, capture_output=True, text=True
+        [sys.executable, "-c", MADE + RUN, str(path)],
+        preexec_fn=limit,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     message = r"could not write .*e\.npy: File too large\. What is there goes on from where it is when there"
-    assert re.match(message, done.stdout), done
+    assert re.match(message, done.stdout.splitlines()[-1]), done
     assert goes_on(path, made) == (1_000_000 - 128) // ROW
 
 
@@ -468,19 +481,242 @@ def test_a_part_of_a_network_that_sees_images_otherwise_is_not_continued(rng, tm
     np.testing.assert_allclose(saved, embeddings.extract(other, wider), atol=1e-6)
 
 
-def test_two_runs_do_not_write_one_file(images, tmp_path):
-    fcntl = pytest.importorskip("fcntl")
+# --- two runs ------------------------------------------------------------------------------------
+
+# A run that says where it is and waits to be let on: before each batch, and around each new name.
+GATED = """
+import sys
+import torch
+from rarefire import embeddings, stimuli, store
+def reach(stage):
+    print(stage, flush=True)
+    sys.stdin.readline()
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), torch.nn.ReLU())
+torch.nn.init.dirac_(network[0].weight)
+torch.nn.init.constant_(network[0].bias, -0.5)
+network.register_forward_hook(lambda _, args, __: reach(f"{len(args[0])} images"))
+replace = store.replace
+def gated(fresh, place):
+    reach(f"before {place.name}")
+    replace(fresh, place)
+    reach(f"after {place.name}")
+store.replace = gated
+images = stimuli.gallery(sys.argv[1], size=40)
+embeddings.save("e.npy", network, images, layer="1", batch_size=4, names="names.txt")
+"""
+STAGES = ["4 images", "4 images", "3 images", "before e.npy", "after e.npy", "before names.txt"]
+STAGES += ["after names.txt"]
+
+
+def large_network():
+    """That of the gated run: pixels that are brighter than half, the same to the bit everywhere."""
+    made = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU())
+    nn.init.dirac_(made[0].weight)
+    nn.init.constant_(made[0].bias, -0.5)
+    return made
+
+
+@pytest.fixture
+def both(gallery, tmp_path, monkeypatch):
+    """What a run writes; and a folder with two files of an earlier one, of other pictures."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    larger = stimuli.gallery(gallery.root, size=40)
+    embeddings.save("../e.npy", large_network(), larger, layer="1", batch_size=4, names="../names.txt")
+    new = {name: (tmp_path / name).read_bytes() for name in ("e.npy", "names.txt")}
+    old = {"e.npy": b"earlier rows", "names.txt": b"earlier names"}
+    for name, content in old.items():
+        (folder / name).write_bytes(content)
+    return larger, old, new
+
+
+def gated_run(images):
+    return subprocess.Popen(
+        [sys.executable, "-c", GATED, str(images.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+
+
+def contents():
+    return {path.name: path.read_bytes() for path in Path().iterdir()}
+
+
+def visible():
+    return {name: content for name, content in contents().items() if not name.startswith(".")}
+
+
+def test_while_one_run_writes_another_says_so_and_changes_nothing(both):
+    """At every stage of a real run; with the same question, and with another one, to the same file."""
+    images, old, new = both
+    model = large_network()
+    seen = calls(model)
+    with gated_run(images) as run:
+        for stage in STAGES:
+            assert run.stdout.readline() == f"{stage}\n"
+            before = contents()
+            for options in ({"layer": "1"}, {"layer": "0"}, {"layer": "1", "spatial": "mean"}):
+                with pytest.raises(
+                    DataError, match=r"another run is writing .*e\.npy\. Wait for it, or stop"
+                ):
+                    embeddings.save("e.npy", model, images, names="names.txt", **options)
+            assert contents() == before
+            assert visible() in (old, {"e.npy": old["e.npy"]}, {"e.npy": new["e.npy"]}, new)
+            run.stdin.write("\n")
+        run.stdin.close()
+        assert run.wait() == 0
+    assert seen == []
+    assert contents() == new
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "again"),
+    [
+        (0, [4, 4, 3]),  # it has the lock, and has written nothing
+        (2, [3]),
+        (3, []),  # whole, but for its name
+        (5, [4, 4, 3]),  # the rows are in place, and no names are there yet
+        (6, [4, 4, 3]),  # both are
+    ],
+)
+def test_after_a_killed_run_another_one_ends_well(both, killed_at, again):
+    """And at no time do rows lie beside the names of other pictures."""
+    images, old, new = both
+    with gated_run(images) as run:
+        for stage in STAGES[:killed_at]:
+            assert run.stdout.readline() == f"{stage}\n"
+            run.stdin.write("\n")
+        assert run.stdout.readline() == f"{STAGES[killed_at]}\n"
+        run.kill()
+    assert run.returncode == -signal.SIGKILL
+    left = [old, old, old, {"e.npy": old["e.npy"]}, {"e.npy": new["e.npy"]}, {"e.npy": new["e.npy"]}, new]
+    assert visible() == left[killed_at]
+    model = large_network()
+    seen = calls(model)
+    embeddings.save("e.npy", model, images, layer="1", batch_size=4, names="names.txt")
+    assert seen == again
+    assert visible() == new
+    assert not list(Path().glob(".*.lock")) + list(Path().glob(".*.part"))
+
+
+def test_of_two_runs_that_start_together_one_writes(both):
+    """Step by step in turn: whichever is first, the other one ends."""
+    images, _, new = both
+    with gated_run(images) as first, gated_run(images) as second:
+        said = {first: [], second: []}
+        for _ in STAGES:
+            for run in (first, second):
+                if stage := run.stdout.readline().strip():
+                    said[run].append(stage)
+                    run.stdin.write("\n")
+    assert sorted((run.returncode, stages) for run, stages in said.items()) == [(0, STAGES), (1, [])]
+    assert contents() == new
+
+
+def test_another_question_takes_the_file_over_when_it_is_free(both):
+    """Its rows come with its names, and the first question goes on where it was."""
+    images, _, new = both
+    with gated_run(images) as run:
+        for _ in range(2):
+            run.stdout.readline()
+            run.stdin.write("\n")
+        assert run.stdout.readline() == "3 images\n"
+        run.kill()
+    (images.root / "class 0" / "0.png").rename(images.root / "class 0" / "00.png")
+    others = stimuli.gallery(images.root, size=40)
+    embeddings.save("e.npy", large_network(), others, layer="0", names="names.txt")
+    assert np.load("e.npy").min() < 0  # before the ReLU
+    assert Path("names.txt").read_text().splitlines()[0] == "class 0/00.png"
+    (images.root / "class 0" / "00.png").rename(images.root / "class 0" / "0.png")
+    model = large_network()
+    seen = calls(model)
+    again = stimuli.gallery(images.root, size=40)
+    embeddings.save("e.npy", model, again, layer="1", batch_size=4, names="names.txt")
+    assert seen == [3]
+    assert visible() == new
+
+
+def test_names_that_cannot_be_written_leave_the_rows_waiting(both):
+    images, old, new = both
+    Path("folder").mkdir()
+    model = large_network()
+    with pytest.raises(DataError, match="could not write folder: it is a folder; name a file"):
+        embeddings.save("e.npy", model, images, layer="1", batch_size=4, names="folder")
+    Path("folder").rmdir()
+    assert visible() == old
+    seen = calls(model)
+    embeddings.save("e.npy", model, images, layer="1", batch_size=4, names="names.txt")
+    assert seen == []
+    assert contents() == new
+
+
+@pytest.mark.parametrize("size", [0, 200, 10**7])
+def test_a_part_that_something_else_has_changed_does_not_get_the_name(both, size):
+    """By something that knows of no lock: its rows are not trusted, now and later."""
+    images, old, new = both
+    model = large_network()
+
+    def spoil(_, args, __):
+        if len(args[0]) == 3:
+            (part,) = Path().glob(".*.part")
+            os.truncate(part, size)
+
+    handle = model.register_forward_hook(spoil)
+    with pytest.raises(DataError, match=r"\.part was changed meanwhile by something else, and is given up"):
+        embeddings.save("e.npy", model, images, layer="1", batch_size=4, names="names.txt")
+    assert contents() == old
+    handle.remove()
+    embeddings.save("e.npy", model, images, layer="1", batch_size=4, names="names.txt")
+    assert contents() == new
+
+
+def test_names_go_into_a_pipe_and_onto_what_a_link_leads_to(both, in_time):
+    images, _, new = both
+    os.mkfifo("pipe")
+    reading = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    embeddings.save("e.npy", large_network(), images, layer="1", batch_size=4, names="pipe")
+    assert os.read(reading, 10_000) == new["names.txt"]
+    os.close(reading)
+    Path("link").symlink_to("names.txt")
+    embeddings.save("e.npy", large_network(), images, layer="1", batch_size=4, names="link")
+    assert Path("link").is_symlink()
+    assert Path("names.txt").read_bytes() == new["names.txt"]
+
+
+def test_a_link_stays_and_a_file_keeps_its_permissions(images, tmp_path):
     model = network(inplace=True)
-    interrupt(model, 4)
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / "real.npy", tmp_path / "e.npy"
+    real.write_bytes(b"old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    part = stopped(real, model, images)
+    interrupt(model, 1)
     with pytest.raises(KeyboardInterrupt):
-        embeddings.save(tmp_path / "e.npy", model, images, batch_size=2)
-    (part,) = tmp_path.iterdir()
-    with part.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        before = part.read_bytes()
-        with pytest.raises(DataError, match=r"could not write .*e\.npy"):
-            embeddings.save(tmp_path / "e.npy", model, images, batch_size=2)
-        assert part.read_bytes() == before
+        embeddings.save(link, model, images, layer="4", batch_size=4)
+    assert part.exists()  # the same file, and what was written of it
+    saved = embeddings.save(link, model, images, layer="4", batch_size=4)
+    np.testing.assert_allclose(saved, embeddings.extract(model, images, layer="4"), atol=1e-6)
+    assert np.load(real).shape == saved.shape
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert os.readlink(link) == str(real)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.npy", "elsewhere"]
+    assert [p.name for p in real.parent.iterdir()] == ["real.npy"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_rows_are_saved_to_a_file_alone(images, tmp_path, in_time, no_file, kind):
+    """They are mapped, and gone on with."""
+    path = tmp_path / "e.npy"
+    no_file(path, kind)
+    before = path.lstat()
+    with pytest.raises(DataError, match=rf"could not write .*e\.npy: it is a {kind}; name a file"):
+        embeddings.save(path, network(inplace=True), images)
+    assert os.path.samestat(path.lstat(), before)
+    assert [p.name for p in tmp_path.iterdir()] == ["e.npy"]
 
 
 def test_more_errors_of_saving(images, tmp_path):
@@ -488,6 +724,11 @@ def test_more_errors_of_saving(images, tmp_path):
     for given, options, message in (
         (images, {"spatial": "keep"}, "spatial is 'flatten' or 'mean'; got 'keep'"),
         (images[:0], {}, "there are no images: got none to embed"),
+        (
+            images,
+            {"names": tmp_path / "n.txt"},
+            "names are those of a gallery's pictures; got images as ndarray",
+        ),
         (images[0], {}, r"images must be \(n, c, h, w\); got"),
     ):
         with pytest.raises(InputError, match=message):

@@ -211,6 +211,8 @@ def test_a_network_normalises_its_input():
     images = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(network(images), plain((images - 0.3) / 2.0))
+        torch.testing.assert_close(plain(networks.normalised(network, images)), network(images))
+    assert networks.normalised(plain, images) is images
 
 
 def test_weights_come_from_the_seed_alone():

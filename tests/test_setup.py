@@ -1,16 +1,30 @@
-"""The files around the package: pins, lock, notebooks, rules of the repository."""
+"""The files around the package: pins, lock, the wheel, notebooks, rules of the repository."""
 
 import importlib
+import importlib.metadata
 import json
+import os
 import re
 import subprocess
+import sys
+import sysconfig
+import tarfile
 import tomllib
+import venv
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+import zarr
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from PIL import Image
 
-from rarefire import book
+import rarefire
+from rarefire import book, class_level, networks, predictions, simulations, store
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -87,3 +101,196 @@ def test_repository_is_small_and_lib_is_tracked():
     files = [ROOT / f for f in listed.stdout.split("\0") if f]
     assert ROOT / "lib" / "rarefire" / "poz.py" in files
     assert sum(f.stat().st_size for f in files if f.exists()) < 20e6
+
+
+# --- the package without a clone -------------------------------------------------------------------
+
+
+def test_one_version():
+    assert rarefire.__version__ == PROJECT["version"] == importlib.metadata.version("rarefire")
+    assert f"version: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_in_a_clone_the_data_are_those_of_the_clone():
+    assert store.data_dir() == ROOT / "data"
+    assert Path(rarefire.__file__).is_relative_to(ROOT / "lib")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from the source distribution, without the network and without what is beside it."""
+    folder = tmp_path_factory.mktemp("built")
+
+    def build(what, root):
+        command = [sys.executable, "-m", "hatchling", "build", "-t", what, "-d", str(folder)]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    build("sdist", ROOT)
+    (source,) = folder.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        archive.extractall(folder, filter="data")
+    build("wheel", folder / source.name.removesuffix(".tar.gz"))
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_and_the_recorded_results_alone(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    info = f"rarefire-{PROJECT['version']}.dist-info"
+    expected = {
+        f"rarefire/{file.relative_to(root).as_posix()}"
+        for root, kept in ((ROOT / "lib" / "rarefire", ""), (ROOT, "data"))
+        for file in (root / kept).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts and file.name != "landing.png"
+    }
+    assert {name for name in held if not name.startswith(info)} == expected
+    assert f"{info}/licenses/LICENSE" in held
+    assert wheel.stat().st_size < 5e6
+
+
+@pytest.fixture(scope="module")
+def program(wheel, tmp_path_factory):
+    """`rarefire`, installed from the wheel beside the libraries that are here, not beside the clone."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    install = [sys.executable, "-m", "uv", "pip", "install", "-q", "--offline", "--no-deps"]
+    done = subprocess.run([*install, "--python", str(python), str(wheel)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (site,) = folder.glob("lib/python*/site-packages")
+    here = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    (site / "beside.pth").write_text("".join(f"{path}\n" for path in here))
+    return folder / "bin" / "rarefire"
+
+
+def lacking():
+    """Modules here that nothing which the package itself depends on needs."""
+    known, left = set(), ["rarefire"]
+    while left:
+        name = canonicalize_name(left.pop())
+        if name in known:
+            continue
+        known.add(name)
+        try:
+            given = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:  # of another system
+            continue
+        wanted = [Requirement(text) for text in given]
+        wanted = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+        left += [r.name for r in wanted] + [
+            f for r in wanted for part in r.extras for f in extra(r.name, part)
+        ]
+    modules = importlib.metadata.packages_distributions()
+    return sorted(m for m, of in modules.items() if not known & {canonicalize_name(d) for d in of})
+
+
+def extra(name, part):
+    """What an optional part of a library depends on."""
+    wanted = [Requirement(text) for text in importlib.metadata.requires(name) or []]
+    return [r.name for r in wanted if r.marker is not None and r.marker.evaluate({"extra": part})]
+
+
+# Commands one after the other, without some modules; prints what each says, and where the package is from.
+COMMANDS = """
+import contextlib, io, json, sys
+from importlib.machinery import PathFinder
+lacking, commands = json.load(sys.stdin)
+class Installed(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in lacking else super().find_spec(name, path, target)
+sys.meta_path[sys.meta_path.index(PathFinder)] = Installed
+import rarefire
+from rarefire import cli, store
+found = {"from": [rarefire.__file__, str(store.data_dir())], "said": []}
+for arguments in commands:
+    sys.argv = ["rarefire", *arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.run()
+        except SystemExit as ended:
+            found["said"].append([ended.code, out.getvalue(), err.getvalue()])
+json.dump(found, sys.stdout)
+"""
+
+
+def test_from_the_wheel_every_command_for_own_data_works_without_a_clone(program, tmp_path, rng):
+    """With what the package itself depends on and no more; recorded results come from inside it."""
+    embedding = np.maximum(rng.normal(size=(20, 9)) - 0.5, 0)
+    embedding[:4, :5] = 0
+    np.save(tmp_path / "E.npy", embedding)
+    zarr.create_array(str(tmp_path / "E.zarr"), data=embedding)
+    (tmp_path / "rows.txt").write_text("0\n1\n2\n3\n")
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        tile = rng.integers(0, 256, size=(64, 64, 3), dtype=np.uint8)
+        Image.fromarray(tile).save(tmp_path / "images" / f"{i}.png")
+    network = networks.build("squeezenet1_0", input_shape=(3, 64, 64))
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "_toc.yml").write_text("root: index\n")
+    squeezenet = "--network squeezenet1_0 --weights w.pth --size 64 --layer features"
+    works = [
+        "--version",
+        "poz E.npy --out poz.csv",
+        "curve E.npy --out curve.csv --plot curve.svg",
+        "ghosts E.npy --category rows.txt --out ghosts.csv --read read.csv",
+        "explore E.npy --out page.html",
+        f"embed images --out F.npy --names names.txt {squeezenet}",
+        "error-rates",
+        "people cifar10h",
+    ]
+    fails = {
+        "book": "holds no _toc.yml: run this in a clone of the book",
+        "book book": "this needs yaml, which is not installed: pip install 'rarefire[book]'",
+        "poz E.zarr --out z.csv": "to read zarr stores: pip install 'rarefire[scale]'",
+        "curve E.npy --scheduler local --out z.csv": "a cluster needs Dask: pip install 'rarefire[scale]'",
+    }
+    absent = lacking()
+    assert {"yaml", "dask", "distributed", "zarr", "papermill", "nbformat", "pytest", "jupyterlab"} <= set(
+        absent
+    )
+    assert not {"rarefire", "torch", "numpy", "pandas", "filelock", "IPython", "typer"} & set(absent)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment |= {"RAREFIRE_CACHE": str(tmp_path / "cache"), "RAREFIRE_MIRROR": ""}
+    done = subprocess.run(
+        [program.with_name("python"), "-c", COMMANDS],
+        input=json.dumps([absent, [command.split() for command in [*works, *fails]]]),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    inside = program.parents[1].resolve()
+    assert all(Path(path).is_relative_to(inside) for path in found["from"]), found["from"]
+    said = dict(zip([*works, *fails], found["said"], strict=True))
+    for command in works:
+        assert (said[command][0], said[command][2]) == (0, ""), (command, said[command])
+    for command, message in fails.items():
+        code, out, err = said[command]
+        assert (code, out) == (1, "")
+        assert message in err
+        assert err.count("\n") == 1
+
+    assert said["--version"][1] == f"rarefire {PROJECT['version']}\n"
+    assert (tmp_path / "names.txt").read_text() == "0.png\n1.png\n2.png\n"
+    assert np.load(tmp_path / "F.npy").shape == (3, 512 * 3 * 3)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert {"poz.csv", "curve.csv", "curve.svg", "ghosts.csv", "page.html"} <= made
+    # What is recorded is shown at once: nothing is computed, and nothing put into the cache.
+    rates = simulations.error_rates().to_string(index=False, float_format="%.3f")
+    assert said["error-rates"][1] == f"{rates}\n"
+    recorded = class_level.find("cifar10h", images="cifar10-jpg")
+    changes = [f"low→high PoZ: {recorded.change('low', share)}\n" for share in predictions.SHARES[1:]]
+    assert said["people cifar10h"][1] == "".join(changes)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_installed_program_runs(program, tmp_path):
+    done = subprocess.run([program, "--version"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"rarefire {PROJECT['version']}\n"), done.stderr

@@ -8,3 +8,7 @@ what the book records with them: :mod:`~rarefire.studies`, :mod:`~rarefire.varia
 :mod:`~rarefire.claims`, :mod:`~rarefire.scorecard`, :mod:`~rarefire.figures`, :mod:`~rarefire.explorer`,
 :mod:`~rarefire.reader`, :mod:`~rarefire.book`.
 """
+
+from importlib.metadata import version
+
+__version__ = version("rarefire")

@@ -21,6 +21,7 @@ import threadpoolctl
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from rarefire import store
 from rarefire.errors import DataError, InputError
 
 __all__ = ["Rows", "check_source", "cores", "open_embedding", "read", "spans", "spread", "threads"]
@@ -44,8 +45,6 @@ def open_embedding(path: str | Path) -> Any:
         is executed.
     """
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"there is no file {path}.")
     if path.is_dir():
         try:
             import zarr
@@ -60,6 +59,7 @@ def open_embedding(path: str | Path) -> Any:
         if not hasattr(array, "shape"):
             raise DataError(f"{path} is a zarr group; name the array inside it.")
         return array
+    store.check_file(path)
     try:
         with path.open("rb") as file:
             start = file.read(6)

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rarefire import store
+from rarefire import blocks, store
 from rarefire.errors import DataError, RarefireError
 
 __all__ = ["BuildError", "build", "chapters"]
+
+_MOST_WORKERS = 4  # chapters at once: each is a kernel of a gigabyte
 
 
 _PATIENCE = 600  # seconds that a kernel may take to start, and to send what a cell printed
@@ -78,21 +83,38 @@ def build(
     staging = root / "_build" / "book"
     pages = chapters(root)
     with _locked(root / "_build"):
+        given = dict(parameters or {})
         # The landing page comes last: it shows what the chapters computed.
-        executed = [
-            _execute(root, staging, page, dict(parameters or {}), verbose=verbose)
-            for page in [*pages[1:], pages[0]]
-        ]
+        changed = [c for c in (_chapter(root, staging, p, given) for p in [*pages[1:], pages[0]]) if c]
+        together = [c for c in changed if not c.alone]
+        _side_by_side(together, verbose=verbose)
+        for chapter in changed:
+            if chapter not in together:
+                _execute(chapter, verbose=verbose)
         html = root / "_build" / "html"
-        if not any(executed) and _page_stamp(root, pages, staging) == _read_stamp(html):
+        if not changed and _page_stamp(root, pages, staging) == _read_stamp(html):
             _say(verbose, "nothing changed; the book is up to date")
             return html / "index.html"
         return _make_pages(root, staging, pages, html, verbose=verbose)
 
 
-def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *, verbose: bool) -> bool:
-    """Execute one chapter into the staging folder; False where that was done before, unchanged."""
-    import nbformat
+@dataclass(frozen=True)
+class _Chapter:
+    """A chapter to execute: its name, the file, where the copy goes, its parameters and what it depends on.
+
+    `alone`: not beside others, because it comes last or measures time.
+    """
+
+    page: str
+    source: Path
+    target: Path
+    given: dict[str, Any]
+    stamp: str
+    alone: bool
+
+
+def _chapter(root: Path, staging: Path, page: str, parameters: Mapping[str, Any]) -> _Chapter | None:
+    """A chapter that must be executed; None where that was done before, unchanged."""
     import papermill
 
     source, target = root / f"{page}.ipynb", staging / f"{page}.ipynb"
@@ -101,17 +123,59 @@ def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *
     own = papermill.inspect_notebook(str(source))
     given = {name: value for name, value in parameters.items() if name in own}
     stamp = _chapter_stamp(root, source, given)
-    if target.is_file() and _notebook_stamp(target) == stamp:
-        return False
-    _say(verbose, f"executing {page}")
+    if target.is_file() and _metadata(target).get("stamp") == stamp:
+        return None
+    alone = page == chapters(root)[0] or bool(_metadata(source).get("alone"))
+    return _Chapter(page, source, target, given, stamp, alone)
+
+
+def _side_by_side(changed: list[_Chapter], *, verbose: bool) -> None:
+    """Execute chapters in as many processes as there are cores; the first that fails stops the rest.
+
+    What several of them need is computed by one, for which the others wait (:func:`rarefire.store.alone`).
+    """
+    workers = min(len(changed), blocks.cores(), _MOST_WORKERS)
+    if workers < 2:
+        for chapter in changed:
+            _execute(chapter, verbose=verbose)
+        return
+    processes = multiprocessing.get_context("spawn")
+    threads = max(1, blocks.cores() // workers)
+    with ProcessPoolExecutor(workers, processes, initializer=_share, initargs=(threads,)) as pool:
+        running = [pool.submit(_execute, chapter, verbose=verbose) for chapter in changed]
+        try:
+            for done in as_completed(running):
+                done.result()
+        except BuildError:
+            pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException:  # interrupted: a kernel ends when its parent does
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _share(threads: int) -> None:
+    """Have the kernels that this process starts use so many threads each."""
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
+
+
+def _execute(chapter: _Chapter, *, verbose: bool) -> None:
+    """Execute one chapter into the staging folder."""
+    import nbformat
+    import papermill
+
+    _say(verbose, f"executing {chapter.page}")
+    target = chapter.target
     target.parent.mkdir(parents=True, exist_ok=True)
     running = target.with_suffix(".running.ipynb")
     try:
         papermill.execute_notebook(
-            str(source),
+            str(chapter.source),
             str(running),
-            parameters=given,
-            cwd=str(source.parent),
+            parameters=chapter.given,
+            cwd=str(chapter.source.parent),
             progress_bar=False,
             stderr_file=sys.stderr if verbose else None,
             kernel_name="python3",
@@ -121,7 +185,7 @@ def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *
         )
     except papermill.PapermillExecutionError as error:
         raise BuildError(
-            f"{page}: cell {error.cell_index + 1} failed\n\n{_indent(error.source)}\n\n"
+            f"{chapter.page}: cell {error.cell_index + 1} failed\n\n{_indent(error.source)}\n\n"
             f"{error.ename}: {error.evalue}\n\nThe executed copy so far: {running}"
         ) from error
     notebook = nbformat.reads(_stable_ids(running.read_text(encoding="utf-8")), as_version=4)
@@ -130,11 +194,10 @@ def _execute(root: Path, staging: Path, page: str, parameters: dict[str, Any], *
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
     notebook.metadata.pop("papermill", None)
-    notebook.metadata["rarefire"] = {"stamp": stamp}
+    notebook.metadata["rarefire"] = {"stamp": chapter.stamp}
     with store.atomic_write(target) as file:
         file.write(nbformat.writes(notebook).encode())
     running.unlink()
-    return True
 
 
 def _stable_ids(text: str) -> str:
@@ -206,12 +269,12 @@ def _page_stamp(root: Path, pages: list[str], staging: Path) -> str:
     return store.key(files=[store.file_digest(file) for file in files])
 
 
-def _notebook_stamp(path: Path) -> str | None:
+def _metadata(path: Path) -> dict[str, Any]:
+    """What a notebook says about itself to this module; nothing, where it is damaged."""
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
-        return str(metadata["rarefire"]["stamp"])
+        return dict(json.loads(path.read_text(encoding="utf-8"))["metadata"].get("rarefire", {}))
     except (ValueError, KeyError):
-        return None
+        return {}
 
 
 def _read_stamp(html: Path) -> str | None:

@@ -148,7 +148,7 @@ def check_recorded(values: Mapping[str, float], *, path: str | Path | None = Non
     DataFrame
         One row each: ``now``, ``recorded``, ``tolerance``, ``same`` (bool).
     """
-    path = Path(path) if path else store.data_dir() / "recorded.csv"
+    path = store.check_file(path or store.data_dir() / "recorded.csv")
     table = pd.read_csv(path, index_col="name")
     absent = [name for name in values if name not in table.index]
     if absent:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.exceptions import TyperException
 
-from rarefire.errors import InputError, RarefireError, RarefireWarning, unknown
+import rarefire
+from rarefire.errors import DataError, InputError, RarefireError, RarefireWarning, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,12 @@ Embedding = Annotated[Path, typer.Argument(help="E.npy or a zarr store: (n_image
 Weights = Annotated[
     str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
 ]
+
+#: Modules that an optional part of the package brings, and what that is called.
+_OPTIONAL = {
+    **dict.fromkeys(("yaml", "nbformat", "papermill", "jupyter_book", "latex2mathml"), "book"),
+    **dict.fromkeys(("dask", "distributed", "zarr"), "scale"),
+}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -50,15 +57,15 @@ def _readable(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with _standard_output_left_to_files(kwargs.values()):
+                command(*args, **kwargs)
         except RarefireError as error:
             print(f"rarefire: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
         except Exception as error:
             if os.environ.get("RAREFIRE_DEBUG"):
                 raise
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"rarefire: {text} (RAREFIRE_DEBUG=1 shows where)", file=sys.stderr)
+            print(f"rarefire: {_in_words(error)}", file=sys.stderr)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print(
@@ -69,8 +76,38 @@ def _readable(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _in_words(error: Exception) -> str:
+    """An error that is none of ours, in one line."""
+    lacking = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
+    if lacking in _OPTIONAL:
+        return f"this needs {lacking}, which is not installed: pip install 'rarefire[{_OPTIONAL[lacking]}]'."
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{text} (RAREFIRE_DEBUG=1 shows where)"
+
+
+@contextmanager
+def _standard_output_left_to_files(arguments: Iterable[object]) -> Iterator[None]:
+    """Where a file to write is standard output, what is said goes to standard error."""
+    from rarefire import store
+
+    with ExitStack() as stack:
+        if any(isinstance(given, Path) and store.descriptor(given) == 1 for given in arguments):
+            stack.enter_context(redirect_stdout(sys.stderr))
+        yield
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"rarefire {rarefire.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="say which, and leave", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
     """What rarely firing features do in a vision network: PoZ, nested RSA curves, and the book on them."""
 
 
@@ -179,7 +216,7 @@ def explore(
 
     import numpy as np
 
-    from rarefire import blocks, poz, rdm
+    from rarefire import blocks, poz, rdm, store
     from rarefire.explorer import Explorer, Scene
     from rarefire.widgets import save
 
@@ -188,7 +225,7 @@ def explore(
         raise InputError("--similarity says how to read the RDM; name one with --human.")
     source = blocks.open_embedding(embedding)
     n = source.shape[0]
-    categories = [] if labels is None else labels.read_text(encoding="utf-8").splitlines()
+    categories = [] if labels is None else store.read_text(labels).splitlines()
     if labels is not None and len(categories) != n:
         raise InputError(f"{labels.name} has {len(categories):,} lines; {embedding.name} has {n:,} images.")
     rows = np.arange(n)
@@ -240,9 +277,8 @@ def people(
 
     beside = ship and ship.with_stem(f"{ship.stem}-sample")
     _apart(out, ship, beside, Path(judgments), Path(weights) if weights else None)
-    for written in (out, ship):
-        if written is not None and images is not None and images.resolve() in written.resolve().parents:
-            raise InputError(f"{written.name} would lie among the images that are read; write it elsewhere.")
+    if images is not None:
+        _outside(images, out, ship)
     own = judgments not in known.NAMES
     if not own and (images is not None or similarity):
         raise InputError(f"--images and --similarity are for a file of ratings; {judgments} has its own.")
@@ -344,20 +380,15 @@ def embed(
     size: Annotated[int, typer.Option(help="of the images, in pixels", min=16, max=2048)] = 224,
 ) -> None:
     """Write a network's features of a folder of images, for the other commands. Stopped, it goes on later."""
-    from rarefire import embeddings, stimuli, store
+    from rarefire import embeddings, stimuli
 
     _apart(out, names, Path(weights) if weights else None)
-    for written in (out, names):
-        if written is not None and folder.resolve() in written.resolve().parents:
-            raise InputError(f"{written.name} would lie among the images that are read; write it elsewhere.")
+    _outside(folder, out, names)
     images = stimuli.gallery(folder, size=size)
     model = _trained(network, weights, size)
-    saved = embeddings.save(
-        out, model, images, layer=layer, spatial="mean" if pooled else "flatten", progress=sys.stderr.isatty()
-    )
-    if names is not None:
-        with store.atomic_write(names) as file:
-            file.write("".join(f"{f.relative_to(images.root).as_posix()}\n" for f in images.files).encode())
+    spatial: Literal["flatten", "mean"] = "mean" if pooled else "flatten"
+    progress = sys.stderr.isatty()
+    saved = embeddings.save(out, model, images, layer=layer, spatial=spatial, progress=progress, names=names)
     print(f"{saved.shape[0]:,} images × {saved.shape[1]:,} features, {network}, {layer}. Written: {out}")
 
 
@@ -365,10 +396,9 @@ def _rows(path: Path, n: int) -> NDArray[np.int64]:
     """Row numbers below n from a text file, one a line."""
     import numpy as np
 
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from error
+    from rarefire import store
+
+    lines = store.read_text(path).split()
     bad = next((line for line in lines if not line.isdecimal()), None)
     if bad is not None:
         raise InputError(f"{path.name} holds row numbers from 0, one a line; got {bad[:40]!r}.")
@@ -411,10 +441,19 @@ def _insertion(rates: NDArray[np.float64], order: str, seed: int) -> NDArray[np.
 
 def _apart(*paths: Path | None) -> None:
     """No file that is written is one that is read, or another one that is written."""
-    named = [path.resolve() for path in paths if path is not None]
+    named = [os.path.realpath(path) for path in paths if path is not None]
     for path in named:
         if named.count(path) > 1:
-            raise InputError(f"{path.name} is named twice: what is written must not replace what is read.")
+            raise InputError(
+                f"{Path(path).name} is named twice: what is written must not replace what is read."
+            )
+
+
+def _outside(folder: Path, *paths: Path | None) -> None:
+    """No file that is written lies among the images that are read."""
+    for path in paths:
+        if path is not None and Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+            raise InputError(f"{path.name} would lie among the images that are read; write it elsewhere.")
 
 
 def _steps(text: str) -> list[int] | None:
@@ -585,12 +624,17 @@ def book(
     seed: Annotated[int | None, typer.Option(help="the network looked at closely", min=0)] = None,
 ) -> None:
     """Execute the chapters that changed and build the book into _build/html."""
-    from rarefire import book
-
     if seed is not None and seed >= (instances or 50):
         raise InputError(
             f"--seed names one of the {instances or 50} instances, 0 to {(instances or 50) - 1}; got {seed}."
         )
+    if not (root / "_toc.yml").is_file():
+        raise DataError(
+            f"{root.resolve()} holds no _toc.yml: run this in a clone of the book. Its chapters do not come "
+            "with the package."
+        )
+    from rarefire import book
+
     given = {"profile": profile, "instances": instances, "seed": seed}
     overridden = {name: v for name, v in given.items() if v not in (None, "default")}
     print(book.build(root, parameters=overridden))

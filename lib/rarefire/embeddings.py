@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -140,11 +140,12 @@ def save(
     spatial: Literal["flatten", "mean"] = "flatten",
     batch_size: int = 64,
     progress: bool = False,
+    names: str | Path | None = None,
 ) -> np.memmap[Any, np.dtype[np.float32]]:
     """As :func:`extract`, into a file: as many images as the disk holds, one batch of them in memory.
 
     An interrupted run goes on where it was when it is called again for the same network, layer and
-    images; until it is done, there is nothing at `path`.
+    images; until it is done, there is nothing at `path`. One run at a time writes there.
 
     Parameters
     ----------
@@ -155,6 +156,9 @@ def save(
     images
         :class:`~rarefire.stimuli.Stimuli`, :class:`~rarefire.stimuli.Gallery`, or an array
         ``(n, c, h, w)``.
+    names
+        Also write the name of each row's picture to this file, one a line; of a gallery only. At no
+        time do names lie beside rows of other pictures, wherever the run is stopped.
 
     Returns
     -------
@@ -164,7 +168,8 @@ def save(
     Raises
     ------
     DataError
-        If the disk refuses. What was written waits for the next call.
+        If another run is writing `path`, it leads to something that is no file, or the disk refuses.
+        What was written waits for the next call.
     """
     path = Path(path)
     if path.suffix != ".npy" or path.is_dir():
@@ -176,60 +181,92 @@ def save(
         raise InputError(f"images must be (n, c, h, w); got {source.shape}.")
     if not len(source):
         raise InputError("there are no images: got none to embed.")
-    content = store.array_digest(images) if isinstance(images, np.ndarray) else images.digest
-    network_facts = {"weights": networks.digest(network), "normalisation": networks.normalisation(network)}
-    key = store.key(images=content, layer=layer, spatial=spatial, **network_facts)
-    part, n = path.with_name(f".{path.stem}-{key}.part"), len(source)
+    if names is not None and not isinstance(images, Gallery):
+        raise InputError(f"names are those of a gallery's pictures; got images as {type(images).__name__}.")
+    place, n = store.target(path), len(source)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        done = _whole_rows(part, n)
-        batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
-        embedded = stream(network, batches, layer=layer, spatial=spatial)
-        bar = tqdm(total=n, initial=done, desc=f"{path.stem}: {layer}", disable=not progress)
-        with ExitStack() as opened_files, bar:
-            file = None
-            for rows in embedded:
-                file = file or _alone(opened_files.enter_context(part.open("ab")))
-                if not file.tell():
-                    facts = {"descr": "<f4", "fortran_order": False, "shape": (n, rows.shape[1])}
-                    np.lib.format.write_array_header_1_0(file, facts)
-                file.write(np.ascontiguousarray(rows, dtype="<f4").data)
-                bar.update(len(rows))
-        os.replace(part, path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Before anything of an earlier run is read or cut: another may be writing it.
+        with store.alone(place):
+            content = store.array_digest(images) if isinstance(images, np.ndarray) else images.digest
+            facts = {"weights": networks.digest(network), "normalisation": networks.normalisation(network)}
+            key = store.key(images=content, layer=layer, spatial=spatial, **facts)
+            part = place.with_name(f".{place.stem}-{key}.part")
+            done = _whole_rows(part)
+            batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
+            embedded = stream(network, batches, layer=layer, spatial=spatial)
+            with tqdm(total=n, initial=done, desc=f"{path.stem}: {layer}", disable=not progress) as bar:
+                _append(part, embedded, n, bar)
+            if not _is_whole(part, n):  # nor are its rows to be trusted
+                part.unlink()
+                raise DataError(
+                    f"{part} was changed meanwhile by something else, and is given up. Start again."
+                )
+            with ExitStack() as beside:
+                if isinstance(images, Gallery) and names is not None:
+                    listed = "".join(f"{f.relative_to(images.root).as_posix()}\n" for f in images.files)
+                    file = beside.enter_context(store.atomic_write(names))
+                    file.write(listed.encode())
+                    file.flush()
+                    # Stopped between the two files, there are rows without names, never with others.
+                    with suppress(DataError):  # a pipe, say, holds no earlier ones
+                        store.target(names).unlink(missing_ok=True)
+                store.replace(part, place)
+            opened: np.memmap[Any, np.dtype[np.float32]] = np.load(place, mmap_mode="r", allow_pickle=False)
+            return opened
     except OSError as error:
         raise DataError(
             f"could not write {path}: {error.strerror or error}. What is there goes on from where it is when "
             "there is space."
         ) from error
-    opened: np.memmap[Any, np.dtype[np.float32]] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return opened
 
 
-def _alone(file: IO[bytes]) -> IO[bytes]:
-    """`file`, which no other process writes to while it is open."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return file
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return file
+def _append(part: Path, embedded: Iterable[NDArray[np.float32]], n: int, bar: tqdm[Any]) -> None:
+    """Write rows behind those that are there; `n` there will be in all."""
+    with ExitStack() as opened:
+        file = None
+        for rows in embedded:
+            file = file or opened.enter_context(part.open("ab"))
+            if not file.tell():
+                facts = {"descr": "<f4", "fortran_order": False, "shape": (n, rows.shape[1])}
+                np.lib.format.write_array_header_1_0(file, facts)
+            file.write(np.ascontiguousarray(rows, dtype="<f4").data)
+            bar.update(len(rows))
+        if file is not None:
+            file.flush()
+            os.fsync(file.fileno())
 
 
-def _whole_rows(part: Path, n: int) -> int:
-    """How many of the `n` rows an interrupted run has written; half a row is cut off."""
+def _whole_rows(part: Path) -> int:
+    """How many rows an interrupted run has written; half a row is cut off."""
     if not part.exists():
         return 0
     with part.open("r+b") as file:
         try:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            start, width = _layout(file)
         except ValueError:  # stopped in the header
             file.truncate(0)
             return 0
-        start, width = file.tell(), shape[1] * dtype.itemsize
-        done = min(n, (part.stat().st_size - start) // width)
+        done = (part.stat().st_size - start) // width
         file.truncate(start + done * width)
     return done
+
+
+def _is_whole(part: Path, n: int) -> bool:
+    """Whether there are `n` rows, no more and no less."""
+    with part.open("rb") as file:
+        try:
+            start, width = _layout(file)
+        except ValueError:
+            return False
+    return part.stat().st_size == start + n * width
+
+
+def _layout(file: IO[bytes]) -> tuple[int, int]:
+    """Where the rows of a .npy file start, and how many bytes each has."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return file.tell(), shape[1] * dtype.itemsize
 
 
 def _hook(

@@ -38,6 +38,7 @@ __all__ = [
     "groups",
     "over_blocks",
     "residuals",
+    "scaled_residuals",
     "unit_scale",
 ]
 
@@ -100,6 +101,11 @@ def residuals(features: Any, *, metric: str) -> Any:
         Of the same shape, float64, each row scaled to a largest entry near 1: 0 as long as the prefix
         has no defined similarity (constant features, or all 0 for cosine), exactly.
     """
+    return scaled_residuals(features, metric=metric)[0]
+
+
+def scaled_residuals(features: Any, *, metric: str) -> tuple[Any, Any]:
+    """:func:`residuals`, and what each row was divided by, ``(n_images, 1)``."""
     if metric not in ("correlation", "cosine"):
         raise InputError(f"metric is one of correlation, cosine; got {metric!r}.")
     xp: Any = np
@@ -118,7 +124,8 @@ def residuals(features: Any, *, metric: str) -> Any:
         x[:, 1:] *= xp.sqrt(count / (count + 1))
     # Squares of tiny activations would vanish, those of huge ones overflow.
     largest = xp.amax(xp.abs(x), 1, keepdims=True)
-    return x / xp.where(largest > 0, largest, xp.ones_like(largest))
+    size = xp.where(largest > 0, largest, xp.ones_like(largest))
+    return x / size, size
 
 
 def unit_scale(rows: Any, steps: NDArray[np.intp]) -> Any:

@@ -20,7 +20,16 @@ from torch import Tensor, nn
 from rarefire import store
 from rarefire.errors import CheckpointError, DataError, InputError, unknown
 
-__all__ = ["build", "digest", "lenet5", "load_weights", "local_weights", "names", "normalisation"]
+__all__ = [
+    "build",
+    "digest",
+    "lenet5",
+    "load_weights",
+    "local_weights",
+    "names",
+    "normalisation",
+    "normalised",
+]
 
 # Forms of LeNet-5, and what makes them (:func:`lenet5`).
 _LENETS: dict[str, dict[str, Any]] = {
@@ -223,6 +232,8 @@ def load_weights(network: nn.Module, weights: str | Path | Mapping[str, Tensor])
         state, origin = dict(weights), "the state dict"
     else:
         origin = str(weights)
+        if Path(origin).exists():
+            store.check_file(origin)
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
@@ -255,14 +266,21 @@ def load_weights(network: nn.Module, weights: str | Path | Mapping[str, Tensor])
     return network
 
 
+def normalised(network: nn.Module, images: Tensor) -> Tensor:
+    """Images as the first layer gets them, ``(n, c, h, w)``: what :func:`build` has the network do itself."""
+    given = normalisation(network)
+    if given is None:
+        return images
+    mean, std = (torch.tensor(values, device=images.device).view(-1, 1, 1) for values in given)
+    return (images - mean) / std
+
+
 def _normalise_input(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     """Have `network` normalise the images it is called with; its layers keep their names."""
-    centre = torch.tensor(mean).view(-1, 1, 1)
-    scale = torch.tensor(std).view(-1, 1, 1)
 
-    def normalise(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def normalise(of: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         images, *rest = inputs
-        return (images - centre.to(images.device)) / scale.to(images.device), *rest
+        return normalised(of, images), *rest
 
     network.register_forward_pre_hook(normalise)
     network.rarefire_normalisation = [list(mean), list(std)]  # type: ignore[assignment]

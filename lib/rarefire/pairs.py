@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rarefire import blocks
-from rarefire.grams import PairSums, residuals, unit_scale
+from rarefire.grams import PairSums, scaled_residuals, unit_scale
 
 __all__ = ["Prefixes", "pair_sums", "prefixes", "similarities"]
 
@@ -45,6 +45,9 @@ class Prefixes:
         ``(n_images,)``, the first step at which the image is defined; n_steps where at none.
     full
         ``(n_images,)``, 1 / norm over all features; 0 where undefined.
+    apart
+        ``(n_steps, n_images)``, one more entry of each image's vector that is another one at each step;
+        or None.
     """
 
     values: NDArray[np.float64]
@@ -52,6 +55,7 @@ class Prefixes:
     step_of: NDArray[np.intp]
     first: NDArray[np.intp]
     full: NDArray[np.float64]
+    apart: NDArray[np.float64] | None = None
 
     @property
     def n_images(self) -> NDArray[np.intp]:
@@ -72,6 +76,7 @@ def prefixes(
     *,
     metric: str,
     keep: NDArray[np.bool_] | None = None,
+    silence: bool = False,
 ) -> Prefixes:
     """Prepare an embedding for running sums.
 
@@ -85,23 +90,38 @@ def prefixes(
         ``"correlation"`` or ``"cosine"``.
     keep
         ``(n_images,)``; images that are not kept count as undefined.
+    silence
+        Whether the features after the first k are there, and 0, rather than gone; for correlation.
+
+    Notes
+    -----
+    The co-moment of two vectors x, x' of F entries, of which those after the first k are 0, is
+    Σ x x' − ΣxΣx'/F = Σ h h' + ΣxΣx' (1/k − 1/F), with the residuals h of the first k: one more entry,
+    Σx √(1/k − 1/F).
     """
     n, n_features = source.shape
     values, scale, full = np.empty((n_features, n)), np.empty((len(steps), n)), np.empty(n)
+    apart = np.empty((len(steps), n)) if silence else None
     ends = np.append(steps, n_features)
 
     def some(spans: Iterable[slice]) -> None:
         for rows in spans:
-            h = residuals(blocks.read(source, rows)[:, order], metric=metric)
+            features = blocks.read(source, rows)[:, order]
+            h, size = scaled_residuals(features, metric=metric)
             norms = unit_scale(h, ends).T
             values[:, rows], scale[:, rows], full[rows] = h.T, norms[:-1], norms[-1]
+            if apart is not None:
+                sums = np.cumsum(features, axis=1, dtype=np.float64)[:, steps - 1] / size
+                apart[:, rows] = (sums * np.sqrt(1 / steps - 1 / n_features)).T
+                squares = np.cumsum(h * h, axis=1)[:, steps - 1].T + apart[:, rows] ** 2
+                scale[:, rows] = 1 / np.sqrt(np.where(squares > 0, squares, np.inf))
 
     blocks.spread(some, blocks.spans(source, elements=2**17))
     if keep is not None:
         scale[:, ~keep] = 0
     step_of = np.full(n_features, -1, dtype=np.intp)
     step_of[steps - 1] = np.arange(len(steps))
-    return Prefixes(values, scale, step_of, (scale == 0).sum(axis=0), full)
+    return Prefixes(values, scale, step_of, (scale == 0).sum(axis=0), full, apart)
 
 
 def pair_sums(
@@ -123,6 +143,7 @@ def pair_sums(
     """
     n_steps, n = given.scale.shape
     values = given.values[: np.flatnonzero(given.step_of >= 0)[-1] + 1]  # what follows is not asked for
+    prepared = values, given.scale, given.apart, given.step_of, given.first
 
     def some(tiles: Iterable[tuple[int, int]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         sums, born = np.zeros((n_steps, 3)), np.zeros((n_steps + 1, 3))
@@ -130,11 +151,9 @@ def pair_sums(
             tile = np.ascontiguousarray(reference(slice(i, i + _ROWS), slice(j, j + _COLUMNS)))
             use = np.isfinite(tile)
             if use.all():
-                _tile(values, given.scale, given.step_of, given.first, tile, None, i, j, sums, born)
+                _tile(*prepared, tile, None, i, j, sums, born)
             else:
-                tile = np.where(use, tile, 0)
-                mask = use.astype(np.float64)
-                _tile(values, given.scale, given.step_of, given.first, tile, mask, i, j, sums, born)
+                _tile(*prepared, np.where(use, tile, 0), use.astype(np.float64), i, j, sums, born)
         return sums, born
 
     tiles = [(i, j) for i in range(0, n, _ROWS) for j in range(i // _COLUMNS * _COLUMNS, n, _COLUMNS)]
@@ -179,7 +198,7 @@ def similarities(given: Prefixes, steps: slice, running: NDArray[np.float64]) ->
 
 
 @_compiled
-def _tile(values, scale, step_of, first, reference, mask, row, column, sums, born):  # type: ignore[no-untyped-def]
+def _tile(values, scale, apart, step_of, first, reference, mask, row, column, sums, born):  # type: ignore[no-untyped-def]
     rows, columns = reference.shape
     for r in range(rows):
         for c in range(max(0, row + r + 1 - column), columns):
@@ -191,27 +210,35 @@ def _tile(values, scale, step_of, first, reference, mask, row, column, sums, bor
             born[step, 1] += reference[r, c]
             born[step, 2] += reference[r, c] ** 2
     dots = np.zeros((rows, columns))
+    # Cut out beforehand, not indexed by sums: the innermost loops become vector instructions.
     for f in range(values.shape[0]):
         step = step_of[f]
+        left, right = values[f, row : row + rows], values[f, column : column + columns]
         if step < 0:
             for r in range(rows):
-                x = values[f, row + r]
-                for c in range(max(0, row + r + 1 - column), columns):
-                    dots[r, c] += x * values[f, column + c]
+                start = max(0, row + r + 1 - column)
+                x, y, dot = left[r], right[start:], dots[r, start:]
+                for c in range(len(dot)):
+                    dot[c] += x * y[c]
             continue
         a, aa, ab = 0.0, 0.0, 0.0
+        norms, others = scale[step, row : row + rows], scale[step, column : column + columns]
         for r in range(rows):
-            x, norm = values[f, row + r], scale[step, row + r]
+            start = max(0, row + r + 1 - column)
+            x, norm = left[r], norms[r]
             itself = 1.0 if norm > 0 else 0.0
-            for c in range(max(0, row + r + 1 - column), columns):
-                dots[r, c] += x * values[f, column + c]
-                other = scale[step, column + c]
-                similarity = dots[r, c] * norm * other - (itself if other > 0 else 0.0)
+            y, other, given, dot = right[start:], others[start:], reference[r, start:], dots[r, start:]
+            for c in range(len(dot)):
+                dot[c] += x * y[c]
+                product = dot[c]
+                if apart is not None:
+                    product += apart[step, row + r] * apart[step, column + start + c]
+                similarity = product * norm * other[c] - (itself if other[c] > 0 else 0.0)
                 if mask is not None:
-                    similarity *= mask[r, c]
+                    similarity *= mask[r, start + c]
                 a += similarity
                 aa += similarity * similarity
-                ab += similarity * reference[r, c]
+                ab += similarity * given[c]
         sums[step, 0] += a
         sums[step, 1] += aa
         sums[step, 2] += ab
@@ -220,14 +247,14 @@ def _tile(values, scale, step_of, first, reference, mask, row, column, sums, bor
 @_compiled
 def _row(values, scale, step_of, i, running, out):  # type: ignore[no-untyped-def]
     n = values.shape[1]
-    start = i * n - i * (i + 1) // 2 - i - 1  # of row i in a condensed RDM, less its first column
+    start = i * n - i * (i + 1) // 2  # of row i in a condensed RDM
+    dots = running[start : start + n - i - 1]
     for f in range(values.shape[0]):
-        x, step = values[f, i], step_of[f]
-        for j in range(i + 1, n):
-            running[start + j] += x * values[f, j]
+        x, y, step = values[f, i], values[f, i + 1 :], step_of[f]
+        for j in range(len(dots)):
+            dots[j] += x * y[j]
         if step >= 0:
-            norm = scale[step, i]
+            norm, others, found = scale[step, i], scale[step, i + 1 :], out[step, start : start + n - i - 1]
             itself = 1.0 if norm > 0 else 0.0
-            for j in range(i + 1, n):
-                other = scale[step, j]
-                out[step, start + j] = running[start + j] * norm * other - (itself if other > 0 else 0.0)
+            for j in range(len(dots)):
+                found[j] = dots[j] * norm * others[j] - (itself if others[j] > 0 else 0.0)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire import rdm, stimuli
+from rarefire import rdm, stimuli, store
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.judgments import Judgments, check_size, mean_of_subjects
 from rarefire.stimuli import Stimuli
@@ -69,10 +69,9 @@ def read(
     check_size(size)
     if size is not None and images is None:
         raise InputError("size is for images; pass images=, their folder, or leave size out.")
-    if not path.is_file():
-        raise DataError(f"there is no file {path}.")
+    text = None if path.suffix == ".npy" else store.read_text(path, kind="a table")
     folder = None if images is None else _Folder(Path(images).expanduser())
-    header, lines = ([], []) if path.suffix == ".npy" else _cells(path)
+    header, lines = ([], []) if text is None else _cells(text, path)
     columns = _columns(header, lines, path)
     if columns is not None:
         similarity = _means_similarity(header[columns["rating"]], similarity, path)
@@ -80,7 +79,7 @@ def read(
         raise InputError("scale turns similarities around: pass similarity=True with it, or leave it out.")
     subjects = reliability = None
     if columns is None:
-        human, names = _matrix(path, folder, similarity=similarity, scale=scale)
+        human, names = _matrix(path, folder, text=text, similarity=similarity, scale=scale)
     else:
         ratings = _ratings(lines, columns, path, width=len(header))
         names = sorted({name for pair in ratings for name in (pair.first, pair.second)}, key=_natural)
@@ -137,15 +136,14 @@ class _Rating(NamedTuple):
     subject: str  # empty where the table names none
 
 
-def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _cells(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The first line of a text file, and the others with their numbers, in cells."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
         first = next((line for line in text.splitlines() if line.strip()), "")
         delimiter = next((d for d in ("\t", ";", ",") if d in first), " ")
         rows = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
         cells = [(rows.line_num, [cell.strip() for cell in row]) for row in rows if any(row)]
-    except (ValueError, OSError, csv.Error) as error:
+    except csv.Error as error:
         raise DataError(f"{path} cannot be read as a table: {error}") from error
     return (cells[0][1], cells[1:]) if cells else ([], [])
 
@@ -248,10 +246,10 @@ def _means(
 
 
 def _matrix(
-    path: Path, folder: _Folder | None, *, similarity: bool, scale: float | None
+    path: Path, folder: _Folder | None, *, text: str | None, similarity: bool, scale: float | None
 ) -> tuple[NDArray[np.float64], list[str]]:
     """A square matrix as a condensed RDM in the folder's order, and the images' names."""
-    values, above, before = rdm.read_named(path, similarity=similarity, scale=scale)
+    values, above, before = rdm.read_named(path, similarity=similarity, scale=scale, text=text)
     n = len(rdm.square(values))
     # What programs put above and before a matrix are no names, unless there are files of that name.
     counts = [[str(i + start) for i in range(n)] for start in (0, 1)]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
 
+from rarefire import store
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.rounding import SAME, upright
 
@@ -241,8 +242,8 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
     Parameters
     ----------
     path
-        A square, symmetric matrix: ``.npy``, or text (``.csv``, ``.tsv``, ``.txt``) whose numbers are
-        separated by commas, semicolons, tabs or spaces, with or without names of the images in a
+        A square, symmetric matrix: ``.npy``, or text (``.csv``, ``.tsv``, ``.txt``, a pipe) whose numbers
+        are separated by commas, semicolons, tabs or spaces, with or without names of the images in a
         first row and a first column. What is left empty is NaN. Nothing in the file is executed.
     similarity
         The matrix holds similarities; they are turned around.
@@ -264,21 +265,21 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
 
 
 def read_named(
-    path: str | Path, *, similarity: bool = False, scale: float | None = None
+    path: str | Path, *, similarity: bool = False, scale: float | None = None, text: str | None = None
 ) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
     """As :func:`read`, with the names above the columns and those before the rows, where there are any.
 
-    Similarities are subtracted from `scale`, by default from the highest that occurs.
+    Similarities are subtracted from `scale`, by default from the highest that occurs. `text` is what the
+    file holds, where it has been read: a pipe can be read once.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no file {path}.")
     above = before = None
     try:
         if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values = np.load(store.check_file(path), allow_pickle=False)
         else:
-            values, above, before = _parse(path)
+            text = store.read_text(path, kind="a matrix of numbers") if text is None else text
+            values, above, before = _parse(text)
         if np.iscomplexobj(values):
             raise ValueError("its numbers are complex")
         values = np.asarray(values, dtype=np.float64)
@@ -317,9 +318,8 @@ def turned(
     return np.asarray((highest if scale is None else scale) - similarities)
 
 
-def _parse(path: Path) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
+def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
     """A matrix of numbers from text, the names above its columns, and those before its rows."""
-    text = path.read_text(encoding="utf-8-sig")
     delimiter = next((d for d in (",", ";", "\t") if d in text), " ")
     lines = [line.strip(" ") for line in text.splitlines() if line.strip()]
     rows = [

@@ -7,7 +7,7 @@ in :mod:`rarefire.store`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -529,20 +529,38 @@ def lenets(
         seed: {**studies.instance_facts(images, network, None, seed), "ghosts_version": _VERSION}
         for seed in seeds
     }
-    answers = {s: store.recall("ghosts", f, None, use_shipped=use_shipped) for s, f in facts.items()}
-    missing = [seed for seed, answer in answers.items() if answer is None]
-    if missing:
-        test = stimuli.load(images, "test")
-        ensemble = training.train(images, network, seeds=missing, progress=progress)
-        bar = tqdm(ensemble, total=len(missing), desc=f"{images}: ghosts", disable=not progress)
-        for instance in bar:
 
-            def compute(instance: training.Instance = instance) -> dict[str, NDArray[Any]]:
-                features = embeddings.extract(instance.network(), test)
-                return measure_instance(features, test.labels, seed=instance.seed)
+    def known(of: Iterable[int]) -> dict[int, store.Answer | None]:
+        return {s: store.recall("ghosts", facts[s], None, use_shipped=use_shipped) for s in of}
 
-            answers[instance.seed] = store.recall("ghosts", facts[instance.seed], compute, use_shipped=False)
+    answers = known(seeds)
+    if None in answers.values():
+        name = f"ghosts-{store.key(images=images, network=network, version=_VERSION)}"
+        with store.alone(store.cache_dir() / "results" / name, wait_for=f"{images}, {network}: ghosts"):
+            # Another process may have measured them in the meantime.
+            answers |= known(s for s, answer in answers.items() if answer is None)
+            missing = [s for s, answer in answers.items() if answer is None]
+            answers |= _computed(images, network, {s: facts[s] for s in missing}, progress=progress)
     return store.Ensemble(tuple(answer for answer in answers.values() if answer is not None))
+
+
+def _computed(
+    images: str, network: str, facts: Mapping[int, Mapping[str, Any]], *, progress: bool
+) -> dict[int, store.Answer | None]:
+    """Measure these instances, by seed; train them, where that is not done."""
+    if not facts:
+        return {}
+    test = stimuli.load(images, "test")
+    ensemble = training.train(images, network, seeds=list(facts), progress=progress)
+    found = {}
+    for instance in tqdm(ensemble, desc=f"{images}: ghosts", disable=not progress):
+
+        def compute(instance: training.Instance = instance) -> dict[str, NDArray[Any]]:
+            features = embeddings.extract(instance.network(), test)
+            return measure_instance(features, test.labels, seed=instance.seed)
+
+        found[instance.seed] = store.recall("ghosts", facts[instance.seed], compute, use_shipped=False)
+    return found
 
 
 def find_lenets(images: str, *, network: str = "lenet5") -> store.Ensemble | None:

@@ -560,6 +560,8 @@ def _picture(path: str | Path, *, size: int | None, resize: int | None = None) -
     from PIL import Image, UnidentifiedImageError
 
     try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise OSError("it is no file")  # to open a pipe would be to wait for who writes into it
         with Image.open(path) as opened:
             image = opened.convert("RGB")
     except (OSError, UnidentifiedImageError) as error:

@@ -1,4 +1,8 @@
-"""Files: where they live, how they are written whole or not at all, downloaded, and found again.
+"""Files: where they live, how they are read, written whole or not at all, downloaded, and found again.
+
+A file that a user names may be anything. What is read is a regular file; text may also come out of a
+pipe. What is written replaces the file that the name leads to, or goes into a pipe, a character device
+or an open file such as ``/dev/stdout``. Nothing waits for a writer that is not there.
 
 An expensive question (one trained instance, measured) is answered by :func:`recall`, keyed by
 everything that determines the answer. It looks in the results shipped with the book
@@ -11,9 +15,11 @@ import contextlib
 import datetime
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import shutil
+import stat
 import sys
 import urllib.error
 import urllib.request
@@ -23,10 +29,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+import filelock
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
@@ -37,26 +44,45 @@ from rarefire.errors import DataError, RarefireWarning
 __all__ = [
     "Answer",
     "Ensemble",
+    "alone",
     "array_digest",
     "atomic_write",
     "cache_dir",
+    "check_file",
     "data_dir",
+    "descriptor",
     "fetch",
     "file_digest",
     "key",
     "mirror_dir",
     "pack",
     "provenance",
+    "read_text",
     "recall",
+    "replace",
     "shipped",
+    "target",
 ]
 
 _PACKAGES = ("rarefire", "torch", "torchvision", "numpy", "scipy", "scikit-learn")
 
 
 def data_dir() -> Path:
-    """The book's ``data/`` folder: shipped results and the paper's claims."""
-    return Path(__file__).resolve().parents[2] / "data"
+    """The book's ``data/`` folder: shipped results and the paper's claims.
+
+    It lies in the package where that was installed, and beside ``lib/`` in a clone of the book.
+
+    Raises
+    ------
+    DataError
+        If it is in neither place: without it, what is recorded would be computed anew in silence.
+    """
+    package = Path(__file__).resolve().parent
+    places = [package / "data", package.parents[1] / "data"]
+    found = next((place for place in places if (place / "paper.csv").is_file()), None)
+    if found is None:
+        raise DataError(f"the recorded results are missing from {places[0]}: install rarefire again.")
+    return found
 
 
 def cache_dir() -> Path:
@@ -85,6 +111,73 @@ def mirror_dir() -> Path | None:
     return path
 
 
+# --- reading -------------------------------------------------------------------------------------
+
+
+def check_file(path: str | Path) -> Path:
+    """`path`, if a regular file is there, which can be mapped and read more than once.
+
+    Raises
+    ------
+    DataError
+        If nothing is there, or a folder, pipe, device or socket; none of them is opened.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"there is no file {path}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path} is {_kind(mode)}, not a file. Name a file.")
+    return path
+
+
+def read_text(path: str | Path, *, kind: str = "text") -> str:
+    """What a file holds, or what comes out of a pipe such as ``<(command)``; UTF-8.
+
+    Parameters
+    ----------
+    path
+        A regular file, or a pipe.
+    kind
+        What it is read as, for the message.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, it is a folder, device or socket, a pipe in which nothing is and into
+        which nobody writes, or no UTF-8.
+    """
+    path = Path(path)
+    try:
+        content = _drained(path) if path.is_fifo() else check_file(path).read_bytes()
+        return content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as {kind}: {error}") from error
+
+
+def _drained(pipe: Path) -> bytes:
+    """All that comes out of a pipe."""
+    # Opened without waiting: where nobody writes, and nothing was left, the end is reached at once.
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+        first = file.read(1)
+        if first == b"":
+            raise DataError(f"{pipe} is an empty pipe into which nobody writes. Name a file.")
+        os.set_blocking(file.fileno(), True)
+        return (first or b"") + file.readall()
+
+
+def _kind(mode: int) -> str:
+    """What is there that is no regular file."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
 # --- writing -------------------------------------------------------------------------------------
 
 
@@ -92,30 +185,151 @@ def mirror_dir() -> Path | None:
 def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears at `path` whole on success, and not at all on failure.
 
+    A symbolic link stays: the file that it leads to is replaced, which keeps its permissions. (Other
+    hard links to it keep what it held.) A pipe, a character device or an open file of this process
+    (:func:`descriptor`) is written into, at the end and in one go; a pipe waits for its reader.
+
     Raises
     ------
     DataError
-        If the disk refuses (full, read-only, over quota). What stood at `path` is untouched.
+        If `path` is a folder, block device or socket, or the disk refuses (full, read-only, over quota).
+        What stood at `path` is untouched.
     """
     path = Path(path)
-    if path.is_dir():
-        raise DataError(f"could not write {path}: it is a folder; name a file.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    if _is_stream(path):
+        buffer = io.BytesIO()
+        yield buffer
+        _pour(buffer, path)
+        return
+    place = target(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            replace(temporary, place)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"could not write {path}: {error.strerror or error}. Nothing was changed there. "
             "Free some space, or write elsewhere (RAREFIRE_CACHE moves the cache)."
         ) from error
+
+
+def target(path: str | Path) -> Path:
+    """The regular file that a name leads to, there or yet to be made; symbolic links are followed.
+
+    Raises
+    ------
+    DataError
+        If something else is there, or links lead in a circle.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = None
+    except OSError as error:
+        raise DataError(f"could not write {path}: {error.strerror}.") from error
+    if mode is not None and not stat.S_ISREG(mode):
+        raise DataError(f"could not write {path}: it is {_kind(mode)}; name a file.")
+    if descriptor(path) is not None:
+        raise DataError(f"could not write {path}: it is an open file; name another.")
+    return Path(os.path.realpath(path))
+
+
+def replace(fresh: Path, place: Path) -> None:
+    """Put the file `fresh` in the place of another, whose permissions it takes on, in one step."""
+    if place.exists():
+        fresh.chmod(place.stat().st_mode & 0o777)
+    os.replace(fresh, place)
+
+
+@contextlib.contextmanager
+def alone(path: Path, *, wait_for: str = "") -> Iterator[None]:
+    """Let no other process (or thread) write `path`, and what it is made from, until the block ends.
+
+    Parameters
+    ----------
+    path
+        The file, or a name for what is computed meanwhile.
+    wait_for
+        What another process computes there, for a sentence on standard error; one waits until it is done.
+        By default nobody waits.
+
+    Raises
+    ------
+    DataError
+        If another process does so now, or the disk refuses the lock.
+    """
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        if not wait_for:
+            raise DataError(
+                f"another run is writing {path}. Wait for it, or stop it and start again: it goes on from "
+                "there."
+            ) from error
+        tqdm.write(f"waiting for another process that computes {wait_for}", file=sys.stderr)
+        lock.acquire()
+    except OSError as error:
+        raise DataError(
+            f"could not write {path}: {error.strerror or error}. RAREFIRE_CACHE moves the cache."
+        ) from error
+    try:
+        yield
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        # Removed while it is held: a run that has opened it meanwhile does not take it for a lock.
+        with contextlib.suppress(OSError):  # on Windows, nothing open can be removed
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+def descriptor(path: str | Path) -> int | None:
+    """The number of the open file of this process that a name stands for; None for any other name.
+
+    ``/dev/stdout`` is 1, ``/dev/fd/63`` is 63. Such a file may be a regular one that a shell has opened
+    (``> table.csv``): who replaced it would leave the shell with the old one.
+    """
+    path, folder = os.path.abspath(path), os.path.realpath("/dev/fd")
+    for _ in range(40):  # as many links as the kernel follows
+        parent, name = os.path.split(path)
+        if os.path.realpath(parent) == folder and name.isdecimal():
+            return int(name)
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(os.path.realpath(parent), os.readlink(path))
+    return None
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it is written into, not replaced."""
+    if descriptor(path) is not None:
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _pour(buffer: io.BytesIO, path: Path) -> None:
+    """Write all of it into a stream, after what was printed before."""
+    number = descriptor(path)
+    for printed in filter(None, (sys.stdout, sys.stderr)):  # a closed one is None
+        printed.flush()
+    try:
+        # The open file itself, not its name: it goes on where the shell's other output ends.
+        with open(path if number is None else os.dup(number), "wb") as file:
+            file.write(buffer.getbuffer())
+    except OSError as error:
+        raise DataError(f"could not write {path}: {error.strerror or error}.") from error
 
 
 # --- digests -------------------------------------------------------------------------------------
@@ -167,7 +381,7 @@ def fetch(urls: Sequence[str], path: str | Path, *, md5: str, timeout: float = 3
         If no home answers, or what came does not have the checksum.
     """
     path = Path(path)
-    if path.exists() and file_digest(path, algorithm="md5") == md5:
+    if path.is_file() and file_digest(path, algorithm="md5") == md5:
         return path
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -376,7 +590,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     return arrays, stamp
 
 
-@lru_cache(maxsize=8)
+@cache  # some megabytes in all
 def _read_shipped(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     return _read(path)
 

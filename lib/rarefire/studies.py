@@ -272,28 +272,51 @@ def run(
         Whether the results shipped with the book count; without them, everything comes from the
         images, on this machine.
     """
-    answers = {
-        s: store.recall("instance", instance_facts(images, network, recipe, s), None, use_shipped=use_shipped)
-        for s in seeds
-    }
-    missing = [s for s, answer in answers.items() if answer is None]
-    if missing:
-        ensemble = training.train(
-            images, network, seeds=missing, recipe=recipe, jobs=jobs, device=device, progress=progress
-        )
-        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        tasks = (
-            joblib.delayed(_measure_and_keep)(
-                instance, train, test, instance_facts(images, network, recipe, instance.seed)
-            )
-            for instance in ensemble
-        )
-        # Each instance is kept as soon as it is measured, so a stopped run loses little.
-        with joblib.parallel_config("loky", n_jobs=min(jobs or blocks.cores(), len(missing))):
-            done = joblib.Parallel(return_as="generator", max_nbytes="1M", batch_size=1)(tasks)
-            bar = tqdm(done, total=len(missing), desc=f"{images}, {network}: curves", disable=not progress)
-            answers.update(zip(missing, bar, strict=True))
+
+    def known(of: Iterable[int]) -> dict[int, store.Answer | None]:
+        facts = {s: instance_facts(images, network, recipe, s) for s in of}
+        return {s: store.recall("instance", f, None, use_shipped=use_shipped) for s, f in facts.items()}
+
+    answers = known(seeds)
+    if None in answers.values():
+        name = f"study-{store.key(**_ensemble_facts(images, network, recipe))}"
+        with store.alone(store.cache_dir() / "results" / name, wait_for=f"{images}, {network}"):
+            # Another process may have measured them in the meantime.
+            answers |= known(s for s, answer in answers.items() if answer is None)
+            missing = [s for s, answer in answers.items() if answer is None]
+            options: dict[str, Any] = {"recipe": recipe, "jobs": jobs, "progress": progress}
+            answers |= _computed(images, network, missing, device=device, **options)
     return _gather(images, network, list(seeds), [answers[s] for s in seeds])
+
+
+def _computed(
+    images: str,
+    network: str,
+    seeds: list[int],
+    *,
+    recipe: Recipe | None,
+    jobs: int | None,
+    device: str | None,
+    progress: bool,
+) -> dict[int, store.Answer | None]:
+    """Train these instances, where that is not done, and measure them."""
+    if not seeds:
+        return {}
+    ensemble = training.train(
+        images, network, seeds=seeds, recipe=recipe, jobs=jobs, device=device, progress=progress
+    )
+    train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+    tasks = (
+        joblib.delayed(_measure_and_keep)(
+            instance, train, test, instance_facts(images, network, recipe, instance.seed)
+        )
+        for instance in ensemble
+    )
+    # Each instance is kept as soon as it is measured, so a stopped run loses little.
+    with joblib.parallel_config("loky", n_jobs=min(jobs or blocks.cores(), len(seeds))):
+        done = joblib.Parallel(return_as="generator", max_nbytes="1M", batch_size=1)(tasks)
+        bar = tqdm(done, total=len(seeds), desc=f"{images}, {network}: curves", disable=not progress)
+        return dict(zip(seeds, bar, strict=True))
 
 
 def find(

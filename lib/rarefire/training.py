@@ -225,11 +225,10 @@ def train(
     tasks = [_Task(data, network, recipe, int(seed), Path(folder) / f"seed-{seed:04d}.pt") for seed in seeds]
     waiting = [task for task in tasks if not _finished(task)]
     if waiting:
-        with _progress(waiting, enabled=progress) as bar:
-            if chosen == "cpu":
-                _train_apart(waiting, jobs=jobs or blocks.cores(), bar=bar)
-            else:
-                _train_stacked(waiting, device=chosen.removeprefix("stacked-"), bar=bar)
+        with store.alone(Path(folder) / "training", wait_for=f"{data.name}, {network}"):
+            waiting = [task for task in waiting if not _finished(task)]  # by another process, meanwhile
+            if waiting:
+                _train(waiting, device=chosen, jobs=jobs or blocks.cores(), progress=progress)
     instances = [_instance(task) for task in tasks]
     low = [i.seed for i in instances if max(i.history["accuracy"]) < recipe.typical]
     if low:
@@ -240,6 +239,14 @@ def train(
             stacklevel=2,
         )
     return instances
+
+
+def _train(tasks: list[_Task], *, device: str, jobs: int, progress: bool) -> None:
+    with _progress(tasks, enabled=progress) as bar:
+        if device == "cpu":
+            _train_apart(tasks, jobs=jobs, bar=bar)
+        else:
+            _train_stacked(tasks, device=device.removeprefix("stacked-"), bar=bar)
 
 
 def accuracy(network: nn.Module, images: Stimuli, *, batch_size: int = 1000) -> float:
@@ -325,6 +332,10 @@ def _resume(task: _Task) -> _State:
                 RarefireWarning,
                 stacklevel=2,
             )
+    return _fresh()
+
+
+def _fresh() -> _State:
     return _State(0, None, None, {}, 0, [], [], False)
 
 
@@ -363,35 +374,59 @@ def _divide(task: _Task, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, T
 
 def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> None:
     """Train one instance on one thread, from its checkpoint on."""
+    from rarefire import pooling  # compiles; where all is trained already, nobody waits for it
+
     state = _resume(task)
+    if state.optimizer is not None and len(state.optimizer["param_groups"][0]["params"]) > 1:
+        state = _fresh()  # interrupted before all weights were one vector: the same again from the start
     images, labels, check_images, check_labels = _divide(task)
     with one_thread():
         network = task.build()
         _check_batches(network, len(images), task.recipe.batch_size)
-        optimizer = _optimizer(network.parameters(), task.recipe)
+        fast = pooling.fused(network)
+        if fast is not network:  # it gets images that are normalised, once and in their place
+            for part in (*images.split(1000), *check_images.split(1000)):
+                part.copy_(networks.normalised(network, part))
+        optimizer = _optimizer([_as_vector(network)], task.recipe)
         if state.model is not None and state.optimizer is not None:
             network.load_state_dict(state.model)
             optimizer.load_state_dict(state.optimizer)
         while not state.done:
-            network.train()
+            fast.train()
             losses = []
             for batch in task.epoch_order(state.epoch, len(images)).split(task.recipe.batch_size):
-                optimizer.zero_grad()
-                loss = F.cross_entropy(network(images[batch]), labels[batch])
+                optimizer.zero_grad(set_to_none=False)
+                loss = F.cross_entropy(fast(images.index_select(0, batch)), labels[batch])
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.detach())
-            acc = _accuracy(network, check_images, check_labels)
+            acc = _accuracy(fast, check_images, check_labels)
             mean_loss = float(torch.stack(losses).mean())
             state.close_epoch(
                 task.recipe,
-                copy.deepcopy(network.state_dict()),
+                {name: value.clone() for name, value in network.state_dict().items()},
                 copy.deepcopy(optimizer.state_dict()),
                 mean_loss,
                 acc,
             )
             _save(task, state)
             report(task.seed, state.epoch, acc, state.done)
+
+
+def _as_vector(network: nn.Module) -> nn.Parameter:
+    """All parameters as one vector, which they are views of from now on, their gradients too.
+
+    The optimiser's step is then a few operations instead of a few for each layer: on small networks
+    the overhead of these is most of its time.
+    """
+    parameters = list(network.parameters())
+    whole = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    whole.grad = torch.zeros_like(whole)
+    sizes = [p.numel() for p in parameters]
+    parts = zip(parameters, whole.data.split(sizes), whole.grad.split(sizes), strict=True)
+    for p, values, gradient in parts:
+        p.data, p.grad = values.view_as(p), gradient.view_as(p)
+    return whole
 
 
 def _check_batches(network: nn.Module, n_images: int, batch_size: int) -> None:
