@@ -50,6 +50,7 @@ def test_spans_cover_all_rows_once_and_follow_chunks(tmp_path):
     assert all(s.start % 100 == 0 for s in blocks.spans(array, elements=2560))
 
 
+@pytest.mark.long
 def test_pages_of_a_file_are_let_go(tmp_path):
     """Reading a file in blocks must not count as memory in use: 200 MB are read, far less stays."""
     if not Path("/proc/self/status").exists():

@@ -559,6 +559,7 @@ def test_too_many_features_of_too_many_images(rng, monkeypatch):
     assert ghosts.components(gallery[:12], np.arange(13)).scores.shape == (12, 10)
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_images(rng, tmp_path, monkeypatch):
     """Of eight times as many images only the scores take more; a gallery that is read whole is noticed."""
     start = rng.random((2000, 600), dtype=np.float32)

@@ -222,6 +222,18 @@ def test_a_replicate_that_is_missing_is_not_passed_over(rng):
     assert np.isnan(found.estimate("r").se[0])
 
 
+def test_a_replicate_that_does_not_vary_is_missing_however_its_sums_are_rounded(rng):
+    """One image fires for another feature than all the others, which are alike in direction."""
+    for _ in range(30):
+        embedding = np.zeros((12, 3))
+        embedding[:, 0], embedding[0, 1] = rng.random(12) + 0.1, rng.random()
+        embedding[:, 2] = rng.random(12)
+        human = rng.random(66)
+        found = inference.jackknife(embedding, np.arange(3), rdm=human, k=[2], metric="cosine")
+        assert np.isnan(found.draws[0, 0])
+        assert np.isfinite(found.draws[1:, 0]).all()
+
+
 def test_dead_features_change_nothing_at_all(embedding):
     order = poz.order(poz.poz(embedding))
     alive = int((poz.poz(embedding) < 1).sum())

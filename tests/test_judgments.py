@@ -718,6 +718,7 @@ def test_cifar10h_images_need_the_original_order(original, real, monkeypatch):
             judgments.cifar10h_images(per_class=wrong)
 
 
+@pytest.mark.long
 def test_the_module_loads_without_torch():
     code = "import sys, rarefire.judgments; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

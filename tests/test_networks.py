@@ -226,6 +226,7 @@ def test_weights_come_from_the_seed_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["vgg11", "alexnet", "squeezenet1_0", "resnet18"])
 def test_penultimate_layer_of_torchvision_classifiers(name):
     network = networks.build(name, n_classes=7)

@@ -678,6 +678,7 @@ def offline(monkeypatch, tmp_path):
         networks.build("squeezenet1_0", weights="DEFAULT")
 
 
+@pytest.mark.long
 def test_vgg19_from_pixels_to_verdicts(own_cache, quick, offline, monkeypatch, tmp_path):
     """The network of the paper, with random weights: its 4,096 features after the last ReLU."""
     for name in ("ORDERS", "BAND", "_TIES"):

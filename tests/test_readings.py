@@ -723,6 +723,7 @@ def test_readings_equal_loops(made, collected):
         np.testing.assert_allclose(r["plain"], plain)
 
 
+@pytest.mark.long
 def test_read_once_and_then_from_the_cache(made, collected, own_cache):
     _, _, network = made
     sizes, handle = forward(network)
@@ -744,6 +745,7 @@ def test_read_once_and_then_from_the_cache(made, collected, own_cache):
     assert (other[0]["first"] != first[0]["first"]).any()
 
 
+@pytest.mark.long
 def test_an_interrupted_reading_goes_on(made, collected, own_cache, monkeypatch):
     separate, asked = readings.separate, []
 
@@ -790,6 +792,7 @@ def test_shipped_readings_are_found_without_a_network(made, collected, own_cache
     assert readings.find() == []
 
 
+@pytest.mark.long
 def test_progress_and_missing_images(made, own_cache, capsys):
     given, gallery, network = made
     readings.collect(given, gallery, network, name="SqueezeNet", layer="features")

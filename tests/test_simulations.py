@@ -16,6 +16,7 @@ def r_with(sample, k, human):
     return -np.corrcoef(similarity, human)[0, 1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("effect", [0.0, 0.3])
 def test_a_large_sample_has_the_population_s_correlations(effect):
     world = simulations.world(effect=effect)
@@ -26,6 +27,7 @@ def test_a_large_sample_has_the_population_s_correlations(effect):
     assert world.ks[-1] == sample.embedding.shape[1] == 64
 
 
+@pytest.mark.long
 def test_subjects_differ_and_their_mean_difference_is_none():
     world = simulations.world()
     sample = world.sample(np.random.default_rng(2), n_images=1000, n_subjects=60)
@@ -79,6 +81,7 @@ def test_fold_tests_are_made_of_the_folds():
     assert d[0] == pytest.approx(expected)
 
 
+@pytest.mark.long
 def test_simulations_do_not_depend_on_how_they_are_spread():
     test = "jackknife of the difference"
     alone = simulations.rejections(test, n=12, effect=simulations.EFFECT, jobs=1)
@@ -161,6 +164,7 @@ def test_a_choice_on_the_same_images_is_what_cross_fitting_repairs():
 STUDIES = int(os.environ.get("RAREFIRE_SIMULATIONS", "60"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("test", simulations.NAMES)
 def test_the_recorded_rates_come_out_again(test):
     """Slow. New null studies, and a quarter as many with an effect, with other random numbers."""

@@ -472,6 +472,7 @@ def test_the_shipped_wide_form_is_found_without_data(own_cache):
     )
 
 
+@pytest.mark.long
 def test_shipped_mnist_is_what_raw_mnist_gives(mirror, own_cache, monkeypatch):
     """Train seed 0 again for two epochs, from the raw images, and compare with the record.
 

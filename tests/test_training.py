@@ -28,6 +28,7 @@ def weights(instance):
     return torch.cat([p.flatten() for p in instance.network().state_dict().values()])
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_weights_in_any_number_of_processes(few, tmp_path):
     apart = training.train(few, seeds=[0, 1, 2], jobs=2, folder=tmp_path / "a", **OPTIONS)
     alone = training.train(few, seeds=[1], jobs=1, folder=tmp_path / "b", **OPTIONS)
@@ -218,6 +219,7 @@ def processes(session):
     return listed.stdout.split()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_and_resumed_to_the_same_bits(undisturbed, tmp_path, jobs):
     """Between two checkpoints; in one process also while the first, and while another is being written."""
@@ -243,6 +245,7 @@ def test_killed_and_resumed_to_the_same_bits(undisturbed, tmp_path, jobs):
         assert all(torch.equal(resumed["best"][k], whole["best"][k]) for k in whole["best"])
 
 
+@pytest.mark.long
 def test_workers_do_not_outlive_a_killed_run(tmp_path):
     run = start(tmp_path, 2)
     wait_until(lambda: epochs_on_disk(tmp_path) >= 2, alive=lambda: run.poll() is None)
@@ -453,6 +456,7 @@ def test_accuracy_counted_by_hand(few):
     assert training.accuracy(Always(), few) == np.mean(few.labels == 4)
 
 
+@pytest.mark.long
 def test_mnist_reaches_typical_accuracy(mirror, own_cache, monkeypatch):
     """Real MNIST: 12,000 images and three epochs already give 95 %; the chapter trains to 98.5 %."""
     monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))

@@ -67,16 +67,19 @@ class PairSums:
     ab: NDArray[np.float64]
 
 
-def correlation(sums: PairSums, *, least: float = ROUNDING) -> NDArray[np.float64]:
+def correlation(
+    sums: PairSums, *, least: float = ROUNDING, floor: float | NDArray[np.float64] = 0.0
+) -> NDArray[np.float64]:
     """Pearson r between two lists of similarities, in [−1, 1]; NaN where one does not vary.
 
-    `least` is the smallest variance, as a share of the mean square, that is not taken for rounding.
+    `least` is the smallest variance, as a share of the mean square, that is not taken for rounding;
+    `floor` the smallest of the first list, whatever its mean square.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         mean_a, mean_b = sums.a / sums.pairs, sums.b / sums.pairs
         square_a, square_b = sums.aa / sums.pairs, sums.bb / sums.pairs
         var_a, var_b = square_a - mean_a**2, square_b - mean_b**2
-        varies = (var_a > np.maximum(least * square_a, _FLOOR)) & (
+        varies = (var_a > np.maximum(np.maximum(least * square_a, floor), _FLOOR)) & (
             var_b > np.maximum(least * square_b, _FLOOR)
         )
         # Three pairs at least: two or one would always correlate perfectly.

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rarefire import blocks, grams, pairs
 from rarefire.errors import InputError
-from rarefire.grams import LEAST, Grams, PairSums, correlation
+from rarefire.grams import LEAST, ROUNDING, Grams, PairSums, correlation
 from rarefire.rdm import standardised
 
 __all__ = [
@@ -124,7 +124,7 @@ def resample(
             sums.append(weigh(np.stack([use, b, b * b, a, a * a, a * b])).T)
         count, sum_b, sum_bb, sum_a, sum_aa, sum_ab = np.stack(sums, axis=1)
         fixed.append((count, sum_b, sum_bb))
-        r_all.append(correlation(PairSums(count, sum_a, sum_aa, sum_b, sum_bb, sum_ab))[which].T)
+        r_all.append(_correlation(PairSums(count, sum_a, sum_aa, sum_b, sum_bb, sum_ab))[which].T)
     all_r = np.stack(r_all) if rdm is not None else _ones(np.stack(r_all))
 
     r = np.empty((len(references), all_r.shape[1], len(steps)))
@@ -142,10 +142,21 @@ def resample(
                 a, aa = weigh(values * u).T, weigh(squares * u).T
             ab = weigh(values * np.where(u, h, 0)).T
             count, b, bb = (table[which[part]] for table in fixed[m])
-            r[m][:, part] = correlation(PairSums(count, a, aa, b, bb, ab)).T
+            r[m][:, part] = _correlation(PairSums(count, a, aa, b, bb, ab)).T
     if steps[-1] == source.shape[1]:  # all features are all features, to the last digit
         all_r[..., -1] = r[..., -1]
     return r, all_r, given
+
+
+def _correlation(sums: PairSums) -> NDArray[np.float64]:
+    """R of ``(n_steps, 1 + n_draws)`` sums, all images first.
+
+    Sums without an image are what is left of those over all, and so are their last digits: similarities
+    that do not vary any more are told by the size of all.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = (sums.aa / sums.pairs)[:, :1]
+    return correlation(sums, floor=ROUNDING * np.nan_to_num(size))
 
 
 def jackknife_over_images(
