@@ -19,15 +19,37 @@ from rarefire.curves import Curve, check_order, rdm_curve
 from rarefire.errors import InputError
 from rarefire.inference import mean_rdm, t_interval
 from rarefire.rdm import Metric, check_embedding, judged_images
-from rarefire.resampling import check_rng, resample, without_each
+from rarefire.resampling import check_rng, less_one, resample, without_each
 
-__all__ = ["CrossFitted", "best", "cross_fitted", "over_partitions"]
+__all__ = ["CrossFitted", "best", "cross_fitted", "highest", "over_partitions"]
 
 _SAME = 1e-12  # differences between correlations below this are rounding
+_TIE = 1e-10  # and correlations that differ by less are equally high
+
+
+def highest(r: ArrayLike) -> int:
+    """Which is the highest correlation: the first of those within 1e-10 of it.
+
+    A choice must not hang on the last digits, in which processors differ.
+
+    Parameters
+    ----------
+    r
+        ``(n,)``; NaN is never the highest.
+
+    Raises
+    ------
+    InputError
+        If none is a number.
+    """
+    values = np.asarray(r, dtype=np.float64)
+    if not np.isfinite(values).any():
+        raise InputError("every r is undefined: there is no highest.")
+    return int(np.argmax(values >= np.nanmax(values) - _TIE))
 
 
 def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
-    """The number of features with the highest r; the smallest, where several have it.
+    """The number of features with the highest r; the smallest, where several have it (:func:`highest`).
 
     Parameters
     ----------
@@ -48,7 +70,7 @@ def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
         raise InputError(
             f"r is undefined at every k, or fewer than {least:.0%} of {n_images} images have one."
         )
-    return int(curve.k[np.argmax(np.where(use, curve.r, -np.inf))])
+    return int(curve.k[highest(np.where(use, curve.r, np.nan))])
 
 
 @dataclass(frozen=True)
@@ -177,6 +199,7 @@ def cross_fitted(
     if n < 5 * folds:
         raise InputError(f"{folds} folds need at least {5 * folds} images; got {n}.")
     options: dict[str, Any] = {"metric": metric, "k": None if k is None else np.unique(k).tolist()}
+    whole = rdm.square(less_one(features, metric=metric)[0])
     found = []
     for _ in range(repeats):
         parts = []
@@ -186,7 +209,8 @@ def cross_fitted(
                 indices = poz.order(zeros[train].mean(axis=0), first=order)  # type: ignore[arg-type]
             curve = rdm_curve(features[train], mean_rdm(people[:, train][:, :, train]), indices, **options)
             kept = best(curve, n_images=len(train))
-            parts.append((kept, *_change(features[test], indices, kept, metric, people[:, test][:, :, test])))
+            own = people[:, test][:, :, test], whole[np.ix_(test, test)]
+            parts.append((kept, *_change(features[test], indices, kept, metric, *own)))
         found.append(parts)
     chosen_k = np.array([[part[0] for part in parts] for parts in found])
     kept_r, all_r = (np.array([[part[i] for part in parts] for parts in found]) for i in (1, 2))
@@ -263,17 +287,22 @@ def _change(
     k: int,
     metric: Metric,
     people: NDArray[np.float64],
+    whole: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """R of the first k features and of all with each subject, and the jackknife variance of their mean D."""
+    """R of the first k features and of all with each subject, and the jackknife variance of their mean D.
+
+    `whole` holds the similarities of all features, less 1, ``(n_images, n_images)``.
+    """
     n = len(features)
-    pairs = people[:, *np.triu_indices(n, k=1)]
+    rows, columns = np.triu_indices(n, k=1)
+    pairs, whole = people[:, rows, columns], whole[rows, columns]
     if not np.isfinite(pairs).any(axis=1).all():
         return (*np.full((2, len(people)), np.nan), np.nan)
     steps = np.array([k])
-    r, r_all, given = resample(features, order, steps, metric, pairs, without_each(n))
+    r, r_all, defined = resample(features, order, steps, metric, pairs, without_each(n), whole=whole)
     r_all = np.where(np.abs(r - r_all) < _SAME, r, r_all)
     # An image without a similarity is no replicate, nor one that nobody judged.
-    inside = (given.scale[0] > 0) & np.any([judged_images(p) for p in pairs], axis=0)
+    inside = defined[0] & np.any([judged_images(p) for p in pairs], axis=0)
     draws = (r - r_all)[:, 1:, 0].mean(axis=0)[inside]
     count = len(draws)
     variance = (count - 1) / count * float(((draws - draws.mean()) ** 2).sum()) if count > 2 else np.nan
