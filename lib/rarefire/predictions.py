@@ -6,8 +6,10 @@ computed from judgments, images and network.
 
 from __future__ import annotations
 
+import functools
+import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import embeddings, inference, networks, poz, selection, store
+from rarefire import blocks, embeddings, inference, networks, poz, selection, store
 from rarefire.curves import count, rdm_curve
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
@@ -474,38 +476,17 @@ def measure(
     found: dict[str, NDArray[Any]] = {"k": steps}
     bar = tqdm(total=4 + 3 + 1 + 3, desc=f"{given.name}, {view.name}", disable=not progress)
 
-    for kind, (first, metric) in KINDS.items():
-        order = orders[first]
-        whole = rdm_curve(features, human, order, metric=metric)
-        found[kind], found[f"n_images_{kind}"] = whole.r[steps - 1], whole.n_images[steps - 1]
-        peak = selection.best(whole, n_images=n)
-        found[f"best_{kind}"] = np.array([peak, whole.r[peak - 1]])
-        rng = np.random.default_rng([seed, 1])
-        people = {"cross": human} if subjects is None else {"cross": human, "subjects": subjects}
-        found[f"subjects_{kind}"] = np.full(len(COLUMNS), np.nan)
-        found[f"subjects_k_{kind}"] = np.zeros((0, 0), dtype=int)
-        for name, said in people.items():
-            try:
-                chosen = selection.cross_fitted(
-                    features, said, first, silent=view.silent, rng=rng, metric=metric
-                )
-            except InputError as error:
-                if name == "cross":
-                    raise
-                # Some of them judged too few pairs: other people cannot be taken to vary.
-                warnings.warn(f"{given.name}: {error}", RarefireWarning, stacklevel=2)
-                continue
-            found[f"{name}_{kind}"] = np.array([getattr(chosen, column) for column in COLUMNS])
-            found[f"{name}_k_{kind}"] = chosen.k
-        found[f"advance_{kind}"] = _in_advance(features, given, order, at, metric, seed=seed)
-        found[f"naive_{kind}"] = _naive(
-            features[:, order], human, peak, metric, np.random.default_rng([seed, 2])
-        )
-        bar.update()
-    for by in poz.STATISTICS:
-        order = poz.order(poz.statistic(features, by), first="high")
-        found[by] = rdm_curve(features, human, order, k=steps.tolist()).r
-        bar.update()
+    def some(kinds: Iterable[str]) -> dict[str, dict[str, NDArray[Any]]]:
+        shared = features, view.silent, given, steps, at, seed
+        return {kind: _of_kind(*shared, orders[KINDS[kind][0]], kind) for kind in kinds}
+
+    by_kind = functools.reduce(operator.or_, blocks.spread(some, list(KINDS), progress=progress, title="PoZ"))
+    for kind in KINDS:
+        found |= by_kind[kind]
+    bar.update(len(KINDS))
+    others = [poz.order(poz.statistic(features, by), first="high") for by in poz.STATISTICS]
+    found |= zip(poz.STATISTICS, rdm_curves(features, human, others, k=steps.tolist()), strict=True)
+    bar.update(len(others))
     rng = np.random.default_rng([seed, 3])
     chance = rdm_curves(features, human, [rng.permutation(n_features) for _ in range(BAND)], k=steps.tolist())
     found["random"] = np.full((3, len(steps)), np.nan)
@@ -559,6 +540,48 @@ def _scaled(numbers: NDArray[Any], scale: float) -> dict[str, float]:
     """A recorded test by :data:`COLUMNS`, in units of r with the mean RDM."""
     given = dict(zip(COLUMNS, np.asarray(numbers, dtype=np.float64).tolist(), strict=True))
     return {name: value if name in ("df", "p") else value * scale for name, value in given.items()}
+
+
+def _of_kind(
+    features: NDArray[np.float64],
+    silent: NDArray[Any],
+    given: Judgments,
+    steps: NDArray[np.intp],
+    at: Sequence[int],
+    seed: int,
+    order: NDArray[np.intp],
+    kind: str,
+) -> dict[str, NDArray[Any]]:
+    """What is measured of a PoZ order with a metric."""
+    n, (first, metric) = len(features), KINDS[kind]
+    whole = rdm_curve(features, given.human, order, metric=metric)
+    peak = selection.best(whole, n_images=n)
+    found = {
+        kind: whole.r[steps - 1],
+        f"n_images_{kind}": whole.n_images[steps - 1],
+        f"best_{kind}": np.array([peak, whole.r[peak - 1]]),
+        f"subjects_{kind}": np.full(len(COLUMNS), np.nan),
+        f"subjects_k_{kind}": np.zeros((0, 0), dtype=int),
+    }
+    rng = np.random.default_rng([seed, 1])
+    people = {"cross": given.human}
+    if given.subjects is not None:
+        people["subjects"] = given.subjects
+    for name, said in people.items():
+        try:
+            chosen = selection.cross_fitted(features, said, first, silent=silent, rng=rng, metric=metric)
+        except InputError as error:
+            if name == "cross":
+                raise
+            # Some of them judged too few pairs: other people cannot be taken to vary.
+            warnings.warn(f"{given.name}: {error}", RarefireWarning, stacklevel=2)
+            continue
+        found[f"{name}_{kind}"] = np.array([getattr(chosen, column) for column in COLUMNS])
+        found[f"{name}_k_{kind}"] = chosen.k
+    found[f"advance_{kind}"] = _in_advance(features, given, order, at, metric, seed=seed)
+    rng = np.random.default_rng([seed, 2])
+    found[f"naive_{kind}"] = _naive(features[:, order], given.human, peak, metric, rng)
+    return found
 
 
 def _in_advance(

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
+from scipy.sparse.linalg import cg
 
 from rarefire import blocks
 from rarefire.curves import check_order, check_steps
@@ -36,9 +37,10 @@ ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 LEAST_IMAGES = 24
 _INNER = 3  # parts of the training images among which the penalty is chosen
 _DUAL = 4  # about a fourth of all pairs are fitted to; with more features, a matrix of pairs is smaller
-_CHUNK = 2**24  # numbers in a working array
+_CHUNK = 2**21  # numbers in a working array
 _IMAGES = 8  # whose pairs are multiplied at once
 _SAME = 1e-12  # differences below this are rounding
+_LARGE, _EXACT = 10, 1e-13  # a penalty with which a few dozen steps of conjugate gradients are as exact
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,12 @@ def reweighted(
 
     ends = rows, columns = np.triu_indices(n, k=1)
     found = np.full((4, len(steps), len(tests)), np.nan)
+    most = len(rows) // _DUAL
+    kernel = np.empty((len(rows) + n if steps[-1] > most else 0,) * 2)  # the same memory for every k
     for step, first in enumerate(steps):
         unit, defined = unit_vectors(features[:, indices[:first]], metric=metric)
         use = judged & defined[rows] & defined[columns]
-        prepare = (_by_pairs if first > len(rows) // _DUAL else _by_features)(unit, target)
+        prepare = _by_pairs(unit, target, kernel) if first > most else _by_features(unit, target)
         on_test = functools.partial(_on_test, prepare, (unit @ unit.T)[ends], target, ends, use, alphas)
 
         def some(places: Iterable[int], at: Any = found[:, step], on_test: Any = on_test) -> None:
@@ -295,8 +299,12 @@ def _predicted(given: _Equations | None, alphas: Sequence[float]) -> list[NDArra
     diagonal, found = system.diagonal().copy(), []
     for alpha in alphas:
         np.fill_diagonal(system, diagonal + alpha * size)
-        factor = linalg.cho_factor(system.T, check_finite=False)  # the same, laid out as LAPACK wants it
-        found.append(across @ linalg.cho_solve(factor, right, check_finite=False))
+        if alpha >= _LARGE:
+            solution, _ = cg(system, right, rtol=_EXACT)
+        else:  # of a symmetric matrix the transpose is laid out as LAPACK wants it
+            factor = linalg.cho_factor(system.T, check_finite=False)
+            solution = linalg.cho_solve(factor, right, check_finite=False)
+        found.append(across @ solution)
     return found
 
 
@@ -321,7 +329,8 @@ def _by_features(unit: NDArray[np.float64], target: NDArray[np.float64]) -> _Pre
         every = {both: sums(group) for both, group in training.items()}
 
         def equations(fitted: Sequence[tuple[int, int]], held: NDArray[np.intp]) -> _Equations | None:
-            count, whole, x, y, xx, xy = (sum(each) for each in zip(*(every[b] for b in fitted), strict=True))
+            sums = zip(*(every[both] for both in fitted), strict=True)
+            count, whole, x, y, xx, xy = (sum(each) for each in sums)
             if count < 3 or len(held) < 3:
                 return None
             mean = x / count
@@ -334,9 +343,11 @@ def _by_features(unit: NDArray[np.float64], target: NDArray[np.float64]) -> _Pre
     return prepare
 
 
-def _by_pairs(unit: NDArray[np.float64], target: NDArray[np.float64]) -> _Prepare:
+def _by_pairs(
+    unit: NDArray[np.float64], target: NDArray[np.float64], kernel: NDArray[np.float64]
+) -> _Prepare:
     """The same from inner products of pairs' products: equations in weights of training pairs."""
-    kernel = _kernel(unit)
+    _fill(kernel, unit)
     place = np.flatnonzero(np.not_equal(*np.triu_indices(len(unit))))  # of a pair among all and itself
 
     def prepare(training: _Groups) -> Any:
@@ -359,7 +370,7 @@ def _by_pairs(unit: NDArray[np.float64], target: NDArray[np.float64]) -> _Prepar
     return prepare
 
 
-def _kernel(unit: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fill(kernel: NDArray[np.float64], unit: NDArray[np.float64]) -> None:
     """Inner products of the products of activations, of all pairs of images, those with themselves included.
 
     A product of four activations is the same in any order: for images a ≤ b ≤ c ≤ d only that of (a, b)
@@ -367,25 +378,25 @@ def _kernel(unit: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     n, n_features = unit.shape
     rows, columns = np.triu_indices(n)
-    total = np.zeros((len(rows), len(rows)))
+    kernel[:] = 0
     size = max(1, _CHUNK // len(rows))
     for start in range(0, n_features, size):
         part = unit[:, start : start + size]
-        products = part[rows] * part[columns]
+        products = part[rows]
+        products *= part[columns]
 
         def some(images: Iterable[int], products: NDArray[np.float64] = products) -> None:
             for image in images:
                 own = np.flatnonzero((columns >= image) & (columns < image + _IMAGES))
                 later = int(np.searchsorted(rows, image))
-                total[own, later:] += products[own] @ products[later:].T
+                kernel[own, later:] += products[own] @ products[later:].T
 
         blocks.spread(some, range(0, n, _IMAGES))
-    blocks.spread(lambda pairs: [_complete(total, rows, columns, p) for p in pairs], range(len(rows)))
-    return total
+    blocks.spread(lambda pairs: [_complete(kernel, rows, columns, p) for p in pairs], range(len(rows)))
 
 
 @numba.njit(nogil=True, cache=True)
-def _complete(total, rows, columns, p):  # type: ignore[no-untyped-def]
+def _complete(kernel, rows, columns, p):  # type: ignore[no-untyped-def]
     """Fill a row of the upper triangle, and the column below it."""
     n = columns[-1] + 1
     i, j = rows[p], columns[p]
@@ -393,5 +404,5 @@ def _complete(total, rows, columns, p):  # type: ignore[no-untyped-def]
         k, m = rows[q], columns[q]
         if k < j:  # i ≤ k < j: the product of (i, k) with the other two
             low, high = min(j, m), max(j, m)
-            total[p, q] = total[i * n - i * (i + 1) // 2 + k, low * n - low * (low + 1) // 2 + high]
-        total[q, p] = total[p, q]
+            kernel[p, q] = kernel[i * n - i * (i + 1) // 2 + k, low * n - low * (low + 1) // 2 + high]
+        kernel[q, p] = kernel[p, q]
