@@ -296,13 +296,15 @@ def _predicted(given: _Equations | None, alphas: Sequence[float]) -> list[NDArra
     if given is None:
         return []
     system, right, across, size = given
-    diagonal, found = system.diagonal().copy(), []
+    diagonal, work, found = system.diagonal().copy(), np.empty_like(system), []
     for alpha in alphas:
         np.fill_diagonal(system, diagonal + alpha * size)
         if alpha >= _LARGE:
             solution, _ = cg(system, right, rtol=_EXACT)
-        else:  # of a symmetric matrix the transpose is laid out as LAPACK wants it
-            factor = linalg.cho_factor(system.T, check_finite=False)
+        else:
+            work[:] = system
+            # Of a symmetric matrix the transpose is the same, and laid out as LAPACK wants it.
+            factor = linalg.cho_factor(work.T, overwrite_a=True, check_finite=False)
             solution = linalg.cho_solve(factor, right, check_finite=False)
         found.append(across @ solution)
     return found
@@ -329,13 +331,16 @@ def _by_features(unit: NDArray[np.float64], target: NDArray[np.float64]) -> _Pre
         every = {both: sums(group) for both, group in training.items()}
 
         def equations(fitted: Sequence[tuple[int, int]], held: NDArray[np.intp]) -> _Equations | None:
-            sums = zip(*(every[both] for both in fitted), strict=True)
-            count, whole, x, y, xx, xy = (sum(each) for each in sums)
+            total = [np.array(each) for each in every[fitted[0]]]
+            for both in fitted[1:]:
+                for own, more in zip(total, every[both], strict=True):
+                    own += more
+            count, whole, x, y, xx, xy = total
             if count < 3 or len(held) < 3:
                 return None
             mean = x / count
             xx -= np.outer(x, mean)
-            size = _size(xx, whole, count)
+            size = _size(xx, float(whole), int(count))
             return _Equations(xx, xy - y * mean, products[held] - mean, size) if size else None
 
         return equations
