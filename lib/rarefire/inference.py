@@ -54,6 +54,7 @@ Method = Literal["jackknife", "bootstrap", "subjects-and-images", "maximum"]
 _METHODS = ("jackknife", "bootstrap", "subjects-and-images", "maximum")
 
 _SAME = 1e-12  # differences between correlations below this are rounding
+_TIE = 1e-10  # |t| that differ by a smaller share are equally large
 _AT_ONCE = 16  # random orders
 _PAIRS = 2**21  # up to that many pairs, resampling goes through pairs; above, through sums over images
 
@@ -122,7 +123,7 @@ class Maximum:
     low, high
         ``(n_steps,)``, a band that holds the whole curve with probability `level`.
     best
-        The k at which |t| is largest.
+        The k at which |t| is largest; the smallest, where several have it but for rounding (1e-10 of it).
     level
         Of the band.
     method
@@ -314,7 +315,7 @@ class Replicates:
         if quantity == "r":
             low, high = np.tanh(low), np.tanh(high)
         method = f"largest |t| over {use.sum()} numbers of features, {self.method}"
-        best = int(self.k[np.nanargmax(t)])
+        best = int(self.k[np.argmax(t >= np.nanmax(t) * (1 - _TIE))])
         return Maximum(self.k, float(np.nanmin(p_at)), p_at, low, high, best, level, method)
 
     def _difference(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
