@@ -40,6 +40,7 @@ _DUAL = 4  # about a fourth of all pairs are fitted to; with more features, a ma
 _CHUNK = 2**21  # numbers in a working array
 _IMAGES = 8  # whose pairs are multiplied at once
 _SAME = 1e-12  # differences below this are rounding
+_TIE = 1e-10  # and mean r of penalties: a system that was solved has fewer digits
 _LARGE, _EXACT = 10, 1e-13  # a penalty with which a few dozen steps of conjugate gradients are as exact
 
 
@@ -132,8 +133,8 @@ def reweighted(
         Parts of the images, of at least four each; and partitions.
     alphas
         Penalties to choose from, > 0, in units of the mean squared norm of a training pair's products.
-        The one with the highest mean r over three parts of the training images is taken; the first,
-        where several have it (:func:`rarefire.selection.highest`).
+        The one with the highest mean r over three parts of the training images is taken; the first of
+        those given, where several have it to 1e-10 (:func:`rarefire.selection.highest`).
     progress
         Show a progress bar.
 
@@ -227,7 +228,7 @@ def _on_test(
         score = [_pearson(values, target[left]) for values in fitted]
         if score and np.isfinite(score).all():
             scores.append(score)
-    alpha = alphas[highest(np.mean(scores, axis=0))] if scores else np.nan
+    alpha = alphas[highest(np.mean(scores, axis=0), within=_TIE)] if scores else np.nan
     predicted = _predicted(equations(list(training), held), [alpha]) if scores else []
     weighted = predicted[0] if predicted else np.full(len(held), np.nan)
     of_image = np.array([(ends[0][held] == i) | (ends[1][held] == i) for i in test])
