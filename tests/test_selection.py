@@ -445,14 +445,14 @@ def test_best_is_the_first_of_the_highest_among_those_that_count():
 
 
 def test_a_choice_does_not_hang_on_rounding():
-    """Differences of 1e-11 are none: the smallest k of those; differences of 1e-9 are."""
+    """Differences of 1e-13 are none: the smallest k of those; differences of 1e-11 are."""
     full = [20] * 5
-    assert selection.best(curve([0.1, 0.5, 0.3, 0.5 + 1e-11, 0.2], full), n_images=20) == 4
-    assert selection.best(curve([0.1, 0.5 + 1e-11, 0.3, 0.5, 0.2], full), n_images=20) == 4
-    assert selection.best(curve([0.1, 0.5, 0.3, 0.5 + 1e-9, 0.2], full), n_images=20) == 8
+    assert selection.best(curve([0.1, 0.5, 0.3, 0.5 + 1e-13, 0.2], full), n_images=20) == 4
+    assert selection.best(curve([0.1, 0.5 + 1e-13, 0.3, 0.5, 0.2], full), n_images=20) == 4
+    assert selection.best(curve([0.1, 0.5, 0.3, 0.5 + 1e-11, 0.2], full), n_images=20) == 8
     # One that does not count is not what the others are measured by.
     rare = [9, 20, 20, 20, 20]
-    assert selection.best(curve([0.9, 0.5, 0.3, 0.5 + 1e-11, 0.2], rare), n_images=20) == 4
+    assert selection.best(curve([0.9, 0.5, 0.3, 0.5 + 1e-13, 0.2], rare), n_images=20) == 4
 
 
 def test_best_is_the_maximum_of_a_curve(given):

@@ -132,8 +132,9 @@ def reweighted(
         Parts of the images, of at least four each; and partitions.
     alphas
         Penalties to choose from, > 0, in units of the mean squared norm of a training pair's products.
-        The one with the highest mean r over three parts of the training images is taken; the first,
-        where several have it (:data:`rarefire.rounding.TIE`).
+        The one with the highest mean r over three parts of the training images is taken; the first of
+        those given, where several have it (within :data:`rarefire.rounding.TIE`: a system that was solved
+        has fewer digits).
     progress
         Show a progress bar.
 
@@ -296,16 +297,14 @@ def _predicted(given: _Equations | None, alphas: Sequence[float]) -> list[NDArra
     if given is None:
         return []
     system, right, across, size = given
-    diagonal, work, found = system.diagonal().copy(), np.empty_like(system), []
+    diagonal, found = system.diagonal().copy(), []
     for alpha in alphas:
         np.fill_diagonal(system, diagonal + alpha * size)
         if alpha >= _LARGE:
             solution, _ = cg(system, right, rtol=_EXACT)
-        else:
-            work[:] = system
-            # Of a symmetric matrix the transpose is the same, and laid out as LAPACK wants it.
-            factor = linalg.cho_factor(work.T, overwrite_a=True, check_finite=False)
-            solution = linalg.cho_solve(factor, right, check_finite=False)
+        else:  # by NumPy, for SciPy lets no other thread run meanwhile
+            factor = np.linalg.cholesky(system)
+            solution = linalg.cho_solve((factor.T, False), right, check_finite=False)
         found.append(across @ solution)
     return found
 

@@ -13,7 +13,7 @@ __all__ = ["SAME", "TIE", "first_largest", "levels", "upright"]
 
 #: Differences below this, as a share of the largest value in size, are rounding; correlations are of size 1.
 SAME = 1e-12
-#: The same where one of several is chosen, by values that long computations lead to.
+#: The same where one of several is chosen by what systems of equations were solved for.
 TIE = 1e-10
 
 

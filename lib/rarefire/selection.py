@@ -20,7 +20,7 @@ from rarefire.errors import InputError
 from rarefire.inference import mean_rdm, t_interval
 from rarefire.rdm import Metric, check_embedding, judged_images
 from rarefire.resampling import check_rng, less_one, resample, without_each
-from rarefire.rounding import SAME, TIE, first_largest
+from rarefire.rounding import SAME, first_largest
 
 __all__ = ["CrossFitted", "best", "cross_fitted", "over_partitions"]
 
@@ -28,7 +28,8 @@ __all__ = ["CrossFitted", "best", "cross_fitted", "over_partitions"]
 def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
     """The number of features with the highest r; the smallest, where several have it.
 
-    They have it within :data:`rarefire.rounding.TIE`: the choice must not hang on the last digits.
+    They have it within :data:`rarefire.rounding.SAME`: curves over 86,528 features differ by 2e-13 between
+    processors, and a feature that fires for one image has changed one by 2e-11.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
         raise InputError(
             f"r is undefined at every k, or fewer than {least:.0%} of {n_images} images have one."
         )
-    return int(curve.k[first_largest(np.where(use, curve.r, np.nan), within=TIE)])
+    return int(curve.k[first_largest(np.where(use, curve.r, np.nan))])
 
 
 @dataclass(frozen=True)
