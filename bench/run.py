@@ -156,6 +156,77 @@ def bootstrap_1000() -> dict[str, object]:
     return row(ours, memory, peer, theirs)
 
 
+def people() -> dict[str, object]:
+    """All that is measured of 120 × 4,096 beside people; peer: the plain way, of which a part is timed.
+
+    Its parts: every penalty fitted anew by scikit-learn, and numpy.corrcoef for every prefix. What
+    resamples images, which is little, is left out.
+    """
+    from rarefire import poz, predictions, reweighting
+    from rarefire.judgments import Judgments
+
+    embedding, human = human_input()
+
+    def judged(n: int) -> Judgments:
+        pairs = human[: n * (n - 1) // 2]
+        return Judgments("bench", pairs, None, None, None, None, tuple(map(str, range(n))), "", "", "")
+
+    def measure(n: int) -> dict[str, np.ndarray]:
+        return predictions.measure(predictions.View("features", embedding[:n], embedding[:n] == 0), judged(n))
+
+    measure(24)  # compiled, on first use
+    start = time.perf_counter()
+    found = measure(120)
+    ours, memory = time.perf_counter() - start, peak_mb()
+
+    first = embedding[:, poz.order(poz.poz(embedding))]
+    theirs, parts = 0.0, 15
+    for k in found["ridge_k"].tolist():
+        start = time.perf_counter()
+        r = plain_ridge(first[:, :k], human, seed=5, alphas=reweighting.ALPHAS)
+        theirs += (time.perf_counter() - start) * parts
+        if k == found["ridge_k"][0]:
+            own = reweighting.reweighted(first, human, np.arange(4096), rng=np.random.default_rng(5), k=[k])
+            assert abs(own.ridge[0, 0, 0] - r) < 1e-8
+    every = {120: 4 * 4096 + 3 * 512 + 50 * 512 + 999 * 3 + 100 * 3, 60: 4 * 20 * 4096}  # prefixes, images
+    for n, prefixes in every.items():
+        steps = some_steps(4096, 16)
+        pairs = np.triu_indices(n, k=1)
+        start = time.perf_counter()
+        naive = [np.corrcoef(np.corrcoef(first[:n, :k])[pairs], -human[: len(pairs[0])])[0, 1] for k in steps]
+        theirs += (time.perf_counter() - start) / len(steps) * prefixes
+        assert n < 120 or np.allclose(naive, found["low"][np.searchsorted(found["k"], steps)], atol=1e-9)
+    peer = f"scikit-learn Ridge per penalty (1 of {parts} parts) and numpy.corrcoef per prefix, extrapolated"
+    return row(ours, memory, peer, theirs)
+
+
+def plain_ridge(first: np.ndarray, human: np.ndarray, *, seed: int, alphas: tuple[float, ...]) -> float:
+    """R of ridge weights on the first of the test parts, with the penalty that three inner parts choose."""
+    from sklearn.linear_model import Ridge
+
+    from rarefire.rdm import standardised, unit_vectors
+
+    rng, n = np.random.default_rng(seed), len(first)
+    tests = [part for _ in range(5) for part in np.array_split(rng.permutation(n), 3)]
+    train = np.setdiff1d(np.arange(n), tests[0])
+    rows, columns = np.triu_indices(n, k=1)
+    unit, _ = unit_vectors(first)
+    target = standardised(human)
+
+    def r(images: np.ndarray, held: np.ndarray, alpha: float) -> float:
+        fitted, other = (np.isin(rows, one) & np.isin(columns, one) for one in (images, held))
+        x = unit[rows[fitted]] * unit[columns[fitted]]
+        size = float(((x - x.mean(axis=0)) ** 2).sum()) / len(x)
+        model = Ridge(alpha=alpha * size, solver="cholesky").fit(x, target[fitted])
+        return float(
+            np.corrcoef(model.predict(unit[rows[other]] * unit[columns[other]]), target[other])[0, 1]
+        )
+
+    parts = np.array_split(rng.permutation(train), 3)
+    scores = [np.mean([r(np.setdiff1d(train, part), part, alpha) for part in parts]) for alpha in alphas]
+    return r(train, tests[0], alphas[int(np.argmax(scores))])
+
+
 # --- curves against the full embedding -----------------------------------------------------------
 
 
@@ -509,6 +580,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "geometry-curve": geometry_curve_10000,
     "million-images": million_images,
     "bootstrap-1000": bootstrap_1000,
+    "people-120x4096": people,
     "dask-2-workers": dask_2_workers,
     "training": training_epochs,
     "explorer-step": explorer_step,

@@ -7,12 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+from conftest import wait_until
 
 from rarefire import book
 from rarefire.errors import DataError
@@ -229,13 +229,10 @@ def test_an_interrupted_build_leaves_nothing_running(three):
         [sys.executable, "-c", f"if __name__ == '__main__': {command}"], cwd=three, stderr=subprocess.DEVNULL
     )
     pids = [three / "notebooks" / name for name in ("one", "two")]
-    while not all(path.exists() and path.read_text() for path in pids):
-        assert build.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: all(p.exists() and p.read_text() for p in pids), alive=lambda: build.poll() is None)
     build.send_signal(signal.SIGINT)
     assert build.wait() != 0
-    while any(Path(f"/proc/{path.read_text()}").exists() for path in pids):
-        time.sleep(0.01)
+    wait_until(lambda: not any(Path(f"/proc/{p.read_text()}").exists() for p in pids))
     assert not (three / "_build" / "html").exists()
 
 

@@ -248,6 +248,16 @@ def test_dead_features_change_nothing_at_all(embedding):
 # --- over the whole curve ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("more", [-1e-13, 0, 1e-13])
+def test_the_largest_of_equals_is_at_the_smallest_k(rng, more):
+    """As where a feature that is dead comes in: the curve and its draws stay, but for rounding."""
+    r, draws = np.array([0.2, 0.5, 0.5 + more]), 0.1 * rng.normal(size=(50, 3))
+    draws[:, 2] = draws[:, 1]
+    k, nothing = np.array([2, 4, 6]), np.zeros((50, 3))
+    boot = inference.Replicates("bootstrap", k, r, nothing[0], draws + r, nothing, np.full(3, 20))
+    assert boot.maximum().best == 4
+
+
 def test_maximum_is_adjusted_for_the_search(embedding, human):
     order = np.arange(24)
     boot = inference.bootstrap(

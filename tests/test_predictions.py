@@ -130,7 +130,8 @@ def test_apoz_of_a_view_is_that_of_the_maps():
     np.testing.assert_array_equal(positions.poz, poz.poz(maps.reshape(6, -1)))
     (features,) = predictions.views(network, pixels)
     assert features.name == "features"
-    np.testing.assert_array_equal(features.embedding, embeddings.extract(network, pixels, layer="relu4"))
+    expected = embeddings.extract(network, pixels, layer="relu4")
+    np.testing.assert_allclose(features.embedding, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(features.silent, features.embedding == 0)
     np.testing.assert_array_equal(features.poz, poz.poz(features.embedding))
 
@@ -609,10 +610,31 @@ def test_predict_computes_what_is_not_known(own_cache, quick, rng, monkeypatch):
     assert measure is not predictions.measure
 
 
+def planted(scale=1.0):
+    """Six channels of a 2 × 2 convolution: the three colours, always active, and what one has more of."""
+    mixed = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, -1, 0], [0, 1, -1], [-1, 0, 1]]
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 2, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2)
+    )
+    with torch.no_grad():
+        network[0].weight.copy_(scale * torch.tensor(mixed)[:, :, None, None] / 4)
+        network[0].bias.zero_()
+        network[4].weight.fill_(1)
+        network[4].bias.zero_()
+    return network.eval()
+
+
 def test_ship_and_find(own_cache, quick, rng, tmp_path, monkeypatch):
-    given = made(rng.random((N, 3, 4, 4)).astype(np.float32), rng=rng)
-    network = small()
+    """People see the colours and the first of the differences between them."""
+    colours = rng.random((N, 3, 1, 1)) + 0.1
+    pixels = (colours + 0.05 * rng.random((N, 3, 4, 4))).astype(np.float32)
+    features = embeddings.extract(planted(), pixels, layer="3")
+    assert (poz.poz(features)[:3] == 0).all()
+    assert (poz.poz(features)[3:] > 0.2).all()
+    human = rdm.rdm(features[:, :4]) + 0.1 * rng.random(N * (N - 1) // 2)
+    given, network = made(pixels, human=human), planted()
     found = predictions.predict(given, network, name="Small", layer="3", progress=False)
+    assert (found[0]["cross_k_low"] >= 3).all()
     assert predictions.find("made") == []
     sample = predictions.sample(given, network, name="Small", layer="1")
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
@@ -645,7 +667,7 @@ def test_ship_and_find(own_cache, quick, rng, tmp_path, monkeypatch):
     assert predictions.find_sample("mur") is None
     assert not (tmp_path / "empty").exists()
     # A second network, and numbers of an earlier measurement.
-    (other,) = predictions.predict(given, small(1), name="Other", layer="3", progress=False)
+    (other,) = predictions.predict(given, planted(2.0), name="Other", layer="3", progress=False)
     predictions.ship([*found, other], path, sample=sample)
     assert [p.network for p in predictions.find("made")] in (["Small"], ["Other"])
     monkeypatch.setattr(predictions, "_VERSION", -1)
@@ -700,9 +722,9 @@ def test_vgg19_from_pixels_to_verdicts(own_cache, quick, offline, monkeypatch, t
     for hook in hooks:
         hook.remove()
     assert two.shape == (2, 4096)
-    np.testing.assert_array_equal(two, seen["classifier.4"])
+    np.testing.assert_allclose(two, seen["classifier.4"], rtol=1e-6)
     # The ReLU works in place, so what the layer before it gave out was kept before.
-    np.testing.assert_array_equal(two, np.maximum(seen["classifier.3"], 0))
+    np.testing.assert_allclose(two, np.maximum(seen["classifier.3"], 0), rtol=1e-6)
     assert seen["classifier.3"].min() < 0 == two.min()
     assert 0.1 < np.mean(two == 0) < 0.9
     last = named["classifier.6"]
@@ -712,8 +734,8 @@ def test_vgg19_from_pixels_to_verdicts(own_cache, quick, offline, monkeypatch, t
     np.testing.assert_allclose(one, two[:1], atol=1e-5)
 
     subjects = rng.random((3, N * (N - 1) // 2))
-    # Smaller ones, which it pools to the same 7 × 7 positions.
-    given = made(np.repeat(np.repeat(coarse, 12, axis=2), 12, axis=3), subjects=subjects)
+    # Smaller ones, which it spreads over the same 7 × 7 positions.
+    given = made(np.repeat(np.repeat(coarse, 5, axis=2), 5, axis=3), subjects=subjects)
     (found,) = predictions.predict(given, network, name="VGG-19", progress=False)
     assert (found.view, found.n_features, found.answer.source) == ("features", 4096, "computed")
     assert found.r("low").shape == (512,)

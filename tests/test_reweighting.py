@@ -1,6 +1,7 @@
 """Ridge re-weighting: against scikit-learn's primal ridge on explicit products, and planted weights."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_the_gain_has_the_jackknife_of_each_test_part(given):
     assert gain.method == "4 × 3 folds; delete-one-image jackknife"
     narrow = found.gain(level=0.5)
     np.testing.assert_allclose(narrow.high - narrow.low, 2 * stats.t.ppf(0.75, N - 3) * gain.se)
-    np.testing.assert_array_equal(narrow.p, gain.p)
+    np.testing.assert_allclose(narrow.p, gain.p, rtol=1e-12)
 
 
 def test_the_gain_is_over_the_partitions_that_have_one():
@@ -221,13 +222,13 @@ def test_weights_that_people_have_are_found(rng):
     table = some.table()
     assert table.columns.tolist() == ["k", "plain", "ridge", "D", "low", "high", "p", "alpha"]
     assert table["k"].tolist() == [2, 5, 8]
-    np.testing.assert_array_equal(table["plain"], [row.mean() for row in some.plain])
-    np.testing.assert_array_equal(table["ridge"], [row.mean() for row in some.ridge])
+    np.testing.assert_allclose(table["plain"], [row.mean() for row in some.plain], atol=1e-12)
+    np.testing.assert_allclose(table["ridge"], [row.mean() for row in some.ridge], atol=1e-12)
     np.testing.assert_array_equal(table["alpha"], [np.median(row) for row in some.alpha])
     gain = some.gain()
-    np.testing.assert_array_equal(table["D"], gain.estimate)
+    np.testing.assert_allclose(table["D"], gain.estimate, atol=1e-12)
     for name in ("low", "high", "p"):
-        np.testing.assert_array_equal(table[name], getattr(gain, name))
+        np.testing.assert_allclose(table[name], getattr(gain, name), atol=1e-12)
     assert table["ridge"].is_monotonic_increasing
     assert table["ridge"][0] < 0.7
 
@@ -265,21 +266,82 @@ def test_pairs_of_a_training_and_a_test_image_are_in_neither_set(given, rng):
         assert not np.allclose(last.ridge[:, 0, part], before.ridge[:, 0, part], atol=0.01)
 
 
-def test_many_features_are_fitted_by_pairs_in_chunks(given, monkeypatch):
+@pytest.fixture
+def ways(monkeypatch):
+    """How often equations were made by features, and by pairs."""
+    spies = {name: mock.Mock(wraps=getattr(reweighting, name)) for name in ("_by_features", "_by_pairs")}
+    for name, spy in spies.items():
+        monkeypatch.setattr(reweighting, name, spy)
+    return lambda: {name: spy.call_count for name, spy in spies.items()}
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+@pytest.mark.parametrize("by_pairs", [False, True])
+def test_by_features_and_by_pairs_equal_primal_ridge(given, ways, monkeypatch, metric, by_pairs):
+    """The same regression, whichever matrix is solved; an image lacks a similarity, and pairs a judgment."""
     features, human = given
-    options = {"k": [4, F], "folds": 2, "repeats": 1, "alphas": [0.01, 1.0]}
-    by_features = reweighting.reweighted(
-        features, human, np.arange(F), rng=np.random.default_rng(4), **options
-    )
-    monkeypatch.setattr(reweighting, "_DUAL", 10**9)  # by pairs, as with many features
-    whole = reweighting.reweighted(features, human, np.arange(F), rng=np.random.default_rng(4), **options)
-    for name in ("plain", "ridge", "variance", "alpha"):
-        np.testing.assert_allclose(getattr(by_features, name), getattr(whole, name), rtol=1e-8)
-    for chunk in (1, 2 * len(PAIRS), 4 * len(PAIRS)):  # one, two and four features at once
-        monkeypatch.setattr(reweighting, "_CHUNK", chunk)
-        parts = reweighting.reweighted(features, human, np.arange(F), rng=np.random.default_rng(4), **options)
-        np.testing.assert_allclose(parts.ridge, whole.ridge, atol=1e-9)
-        np.testing.assert_array_equal(parts.alpha, whole.alpha)
+    human[[4, 70, 200]] = np.nan
+    features[5, :4] = 0
+    monkeypatch.setattr(reweighting, "_DUAL", 10**9 if by_pairs else 1)
+    options = {"k": [4, F], "folds": 3, "repeats": 1, "alphas": [0.01, 1.0], "metric": metric}
+    found = reweighting.reweighted(features, human, np.arange(F), rng=np.random.default_rng(4), **options)
+    assert ways() == {"_by_features": 2 * (not by_pairs), "_by_pairs": 2 * by_pairs}  # for both k
+    tests, inner = parts_of(4, 3)
+    for step, k in enumerate(found.k):
+        x, defined = products(features, range(k), metric)
+        use = defined & np.isfinite(human)
+        for place, (test, parts) in enumerate(zip(tests, inner, strict=True)):
+            train = [i for i in range(N) if i not in test]
+            scores = [
+                np.mean(
+                    [
+                        fit(x, -human, among([i for i in train if i not in p], use), among(p, use), alpha)
+                        for p in parts
+                    ]
+                )
+                for alpha in (0.01, 1.0)
+            ]
+            alpha = (0.01, 1.0)[int(np.argmax(scores))]
+            assert abs(scores[0] - scores[1]) > 1e-6  # planted such that the choice is one
+            assert found.alpha[step, 0, place] == alpha
+            expected = fit(x, -human, among(train, use), among(test, use), alpha)
+            assert found.ridge[step, 0, place] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_smaller_matrix_is_taken(rng, ways):
+    """Of 26 images' 325 pairs about a fourth are fitted to, 81: by pairs only with more features."""
+    features, human = np.maximum(rng.normal(size=(N, 90)), 0), rng.random(len(PAIRS))
+    options = {"folds": 2, "repeats": 1, "alphas": [0.1]}
+    for k, counted in ((81, (1, 0)), (82, (1, 1))):
+        found = reweighting.reweighted(
+            features, human, np.arange(90), rng=np.random.default_rng(4), k=[k], **options
+        )
+        assert tuple(ways().values()) == counted
+        x, use = products(features, range(k), "correlation")
+        (test, _), _ = parts_of(4, 2)
+        expected = fit(x, -human, among([i for i in range(N) if i not in test], use), among(test, use), 0.1)
+        assert found.ridge[0, 0, 0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("chunk", [1, 700, 10**9])  # one feature at once, some, all
+def test_products_of_four_activations_by_hand(rng, monkeypatch, chunk):
+    """Of all pairs of images, those of an image with itself among them."""
+    monkeypatch.setattr(reweighting, "_CHUNK", chunk)
+    monkeypatch.setattr(reweighting, "_IMAGES", 3)
+    unit = rng.normal(size=(7, 40))
+    both = list(itertools.combinations_with_replacement(range(7), 2))
+    expected = [[np.sum(unit[i] * unit[j] * unit[k] * unit[m]) for k, m in both] for i, j in both]
+    found = np.full((28, 28), np.nan)
+    reweighting._fill(found, unit)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_penalties_that_predict_equally_well_do_not_hang_on_rounding(given):
+    """Two features correlate by 1 or −1 in every pair: a penalty scales the prediction, and r stays."""
+    features, human = given
+    options = {"k": [2], "folds": 2, "repeats": 3, "rng": np.random.default_rng(0)}
+    found = reweighting.reweighted(features, human, np.arange(F), alphas=[1.0, 0.01, 100.0], **options)
+    assert (found.alpha == 1).all()  # the first
 
 
 def test_where_nothing_is_to_be_weighted_it_is_nan(given):
@@ -328,7 +390,7 @@ def test_inputs_and_the_global_state_stay(given, capsys):
     options["rng"] = np.random.default_rng(4)
     loud = reweighting.reweighted(features, human, np.arange(F), progress=True, **options)
     assert "ridge" in capsys.readouterr().err
-    np.testing.assert_array_equal(quiet.ridge, loud.ridge)
+    np.testing.assert_allclose(quiet.ridge, loud.ridge, atol=1e-12)
     np.testing.assert_array_equal(features, before[0])
     np.testing.assert_array_equal(human, before[1])
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002

@@ -35,6 +35,8 @@ def test_the_first_of_the_largest():
     assert rounding.first_largest([0.1, 0.1 + 0.2, 0.3]) == 1
     assert rounding.first_largest([np.nan, -0.5, -0.5 + 1e-9, np.nan]) == 2
     assert rounding.first_largest([0, 0]) == 0
+    assert rounding.first_largest([0.2, 0.7 - 1e-11, 0.7], within=rounding.TIE) == 1
+    assert rounding.first_largest([0.2, 0.7 - 1e-9, 0.7], within=rounding.TIE) == 2
 
 
 def test_the_largest_of_each_column_points_up():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rarefire import curves, poz, rdm, selection
+from rarefire import curves, poz, rdm, resampling, selection
 from rarefire.errors import InputError
 
 N, F = 24, 12
@@ -160,7 +160,7 @@ def test_subjects_equal_naive_loops(given, rng):
     assert (found.n_subjects, found.df) == (4, 3)
     square = np.stack([rdm.square(s) for s in subjects])
     again = selection.cross_fitted(features, square, "low", rng=np.random.default_rng(8), repeats=3)
-    assert again.estimate == found.estimate
+    assert again.estimate == pytest.approx(found.estimate, abs=1e-12)
 
 
 def test_every_subject_counts_as_much_in_the_choice(given, rng):
@@ -300,9 +300,10 @@ def test_the_same_generator_gives_the_same_and_inputs_stay(given):
     again = selection.cross_fitted(features, human, "low", rng=np.random.default_rng(1), **options)
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
     other = selection.cross_fitted(features, human, "low", rng=np.random.default_rng(2), **options)
-    assert (first.estimate, first.se, first.p) == (again.estimate, again.se, again.p)
+    ours, theirs = ([found.estimate, found.se, found.p] for found in (first, again))
+    assert ours == pytest.approx(theirs, abs=1e-12)
     np.testing.assert_array_equal(first.k, again.k)
-    assert other.estimate != first.estimate
+    assert abs(other.estimate - first.estimate) > 1e-6
     for array, copy in zip((features, human, zeros), before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -389,6 +390,43 @@ def test_what_is_printed(given):
     )
 
 
+# --- similarities ----------------------------------------------------------------------------------
+
+
+def test_similarities_less_one_by_hand():
+    """Two images that are alike, one opposite to them, and one without a similarity; then at right angles."""
+    features = np.array([[1.0, 0, 0], [3, 2, 2], [0, 5, 5], [4, 4, 4]])
+    similar, defined = resampling.less_one(features, metric="correlation")
+    np.testing.assert_allclose(similar, [0, -2, 0, -2, 0, 0], atol=1e-12)
+    assert defined.tolist() == [True, True, True, False]
+    similar, defined = resampling.less_one(features[:3] * [[1], [0], [1]], metric="cosine")
+    np.testing.assert_allclose(similar, [0, -1, 0], atol=1e-12)
+    assert defined.tolist() == [True, False, True]
+    with pytest.raises(InputError, match="metric is one of"):
+        resampling.less_one(features, metric="manhattan")
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+def test_few_steps_one_by_one_are_the_steps_of_many(given, metric):
+    """Up to three steps are made each by itself, more in one pass; and what is known is not made again."""
+    features, human = given
+    features[2, :7], features[9] = 0, 0
+    many = np.array([2, 5, 7, 9, F])
+    weigh = resampling.without_each(N)
+    r, r_all, defined = resampling.resample(features, np.arange(F), many, metric, human, weigh)
+    for steps in (many[:3], many[3:]):
+        own = resampling.resample(features, np.arange(F), steps, metric, human, weigh)
+        at = np.searchsorted(many, steps)
+        for found, expected in zip(own[:2], (r, r_all), strict=True):
+            np.testing.assert_allclose(found, expected[..., at], atol=1e-12)
+        np.testing.assert_array_equal(own[2], defined[at])
+    whole, _ = resampling.less_one(features, metric=metric)
+    for steps in (many, many[:3]):
+        known = resampling.resample(features, np.arange(F), steps, metric, human, weigh, whole=whole)
+        at = np.searchsorted(many, steps)
+        np.testing.assert_allclose(known[1], r_all[..., at], atol=1e-12)
+
+
 # --- best ------------------------------------------------------------------------------------------
 
 
@@ -404,6 +442,17 @@ def test_best_is_the_first_of_the_highest_among_those_that_count():
     assert selection.best(curve([0.9, 0.5, 0.3, 0.4, 0.2], rare), n_images=20) == 4
     assert selection.best(curve([0.9, 0.5, 0.3, 0.4, 0.2], rare), n_images=20, least=0.6) == 8
     assert selection.best(curve([0.9, 0.5, 0.3, 0.4, 0.2], rare), n_images=20, least=0) == 2
+
+
+def test_a_choice_does_not_hang_on_rounding():
+    """Differences of 1e-11 are none: the smallest k of those; differences of 1e-9 are."""
+    full = [20] * 5
+    assert selection.best(curve([0.1, 0.5, 0.3, 0.5 + 1e-11, 0.2], full), n_images=20) == 4
+    assert selection.best(curve([0.1, 0.5 + 1e-11, 0.3, 0.5, 0.2], full), n_images=20) == 4
+    assert selection.best(curve([0.1, 0.5, 0.3, 0.5 + 1e-9, 0.2], full), n_images=20) == 8
+    # One that does not count is not what the others are measured by.
+    rare = [9, 20, 20, 20, 20]
+    assert selection.best(curve([0.9, 0.5, 0.3, 0.5 + 1e-11, 0.2], rare), n_images=20) == 4
 
 
 def test_best_is_the_maximum_of_a_curve(given):

@@ -12,10 +12,10 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
+from conftest import wait_until
 
 from rarefire import store
 from rarefire.errors import DataError, RarefireWarning
@@ -577,9 +577,7 @@ def test_one_process_at_a_time_computes(tmp_path):
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     start = functools.partial(subprocess.Popen, [sys.executable, "-c", code, str(tmp_path)], **options)
     first = start()
-    while not (tmp_path / "begun").exists():
-        assert first.poll() is None
-        time.sleep(0.01)
+    wait_until((tmp_path / "begun").exists, alive=lambda: first.poll() is None)
     second = start()
     assert "waiting for another process that computes the numbers" in second.stderr.readline()
     (tmp_path / "go").touch()

@@ -348,6 +348,35 @@ def test_an_interrupted_variation_resumes_to_the_same_bits(few, tmp_path, networ
         assert whole.network().norm1.num_batches_tracked == steps
 
 
+def test_a_checkpoint_from_before_all_weights_were_one_vector(few, tmp_path):
+    """Of an earlier version, in the middle of a run: the same run again from the start."""
+    options = {"seeds": [0], "jobs": 1, "device": "cpu", **OPTIONS}
+    (whole,) = training.train(few, folder=tmp_path / "whole", **options)
+    cut_after(1, few, tmp_path / "cut", **options)
+    (path,) = (tmp_path / "cut").glob("*.pt")
+    state = training._read(path)
+    assert state["optimizer"]["param_groups"][0]["params"] == [0]
+    state["optimizer"]["param_groups"][0]["params"] = list(range(10))
+    torch.save(state, path)
+    (again,) = training.train(few, folder=tmp_path / "cut", **options)
+    assert again.history == whole.history
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_two_processes_train_an_instance_once(tmp_path):
+    """The one that comes later waits, and finds it trained."""
+    with store.alone(tmp_path / "training"):
+        other = start(tmp_path, 1)  # waits
+        assert other.poll() is None
+        recipe = training.Recipe(batch_size=8, max_epochs=8, patience=8)
+        data = stimuli.load("digits", "train").subset(np.arange(600))
+        tasks = [training._Task(data, "lenet5", recipe, s, tmp_path / f"seed-000{s}.pt") for s in (0, 1)]
+        training._train(tasks, device="cpu", jobs=1, progress=False)
+        written = [task.path.stat().st_mtime_ns for task in tasks]
+    assert other.wait() == 0
+    assert [task.path.stat().st_mtime_ns for task in tasks] == written
+
+
 def test_an_atypical_instance_is_reported(few, tmp_path):
     recipe = training.Recipe(batch_size=300, max_epochs=1, typical=0.99)
     with pytest.warns(RarefireWarning, match=r"1 of 1 instances stayed below .* 99.0%.*seeds \[7\]"):

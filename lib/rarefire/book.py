@@ -29,8 +29,6 @@ from rarefire.errors import DataError, RarefireError
 __all__ = ["BuildError", "build", "chapters"]
 
 _MOST_WORKERS = 4  # chapters at once: each is a kernel of a gigabyte
-
-
 _PATIENCE = 600  # seconds that a kernel may take to start, and to send what a cell printed
 
 

@@ -292,8 +292,7 @@ def people(
         table = pd.DataFrame({"view": "class means", "k": range(1, lenets.n_features + 1), **curves})
         written = ship and class_level.ship(lenets, ship)
     else:
-        if network not in networks.names():
-            raise unknown("network", network, networks.names())
+        networks.check_name(network)
         if own:
             from rarefire import ratings
 
@@ -417,8 +416,7 @@ def _trained(network: str, weights: str, size: int) -> Any:
     """A torchvision classifier with its weights: those named, or those on this machine."""
     from rarefire import networks
 
-    if network not in networks.names():
-        raise unknown("network", network, networks.names())
+    networks.check_name(network)
     state = weights or networks.local_weights(network)
     if state is None:
         raise InputError(

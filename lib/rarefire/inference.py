@@ -21,12 +21,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from tqdm import tqdm
 
-from rarefire import blocks, curves, resampling
+from rarefire import blocks, curves, orders, resampling
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
 from rarefire.rdm import Metric, check_rdm, judged_images
 from rarefire.resampling import check_rng, draw, drawn, resample, without_each
-from rarefire.rounding import SAME, first_largest
+from rarefire.rounding import SAME, TIE, first_largest
 
 __all__ = [
     "Estimate",
@@ -54,6 +54,7 @@ Quantity = Literal["r", "r2", "difference"]
 Method = Literal["jackknife", "bootstrap", "subjects-and-images", "maximum"]
 _METHODS = ("jackknife", "bootstrap", "subjects-and-images", "maximum")
 
+_AT_ONCE = 16  # random orders
 _PAIRS = 2**21  # up to that many pairs, resampling goes through pairs; above, through sums over images
 
 
@@ -121,7 +122,7 @@ class Maximum:
     low, high
         ``(n_steps,)``, a band that holds the whole curve with probability `level`.
     best
-        The k at which |t| is largest.
+        The k at which |t| is largest; the smallest, where several have it but for rounding (1e-10 of it).
     level
         Of the band.
     method
@@ -313,7 +314,7 @@ class Replicates:
         if quantity == "r":
             low, high = np.tanh(low), np.tanh(high)
         method = f"largest |t| over {use.sum()} numbers of features, {self.method}"
-        best = int(self.k[first_largest(t)])
+        best = int(self.k[first_largest(t, within=TIE)])
         return Maximum(self.k, float(np.nanmin(p_at)), p_at, low, high, best, level, method)
 
     def _difference(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -447,13 +448,11 @@ def jackknife(
         found = resampling.jackknife_over_images(source, indices, steps, metric)
         return Replicates("jackknife", steps, *found, own=True)
     source, judged = _judged(source, rdm)
-    r, r_all, given = resample(source, indices, steps, metric, judged, without_each(source.shape[0]))
+    r, r_all, defined = resample(source, indices, steps, metric, judged, without_each(source.shape[0]))
     # Deleting an image that is not in the sums changes nothing: it is no replicate.
-    out = (given.scale == 0).T
-    draws, draws_all = (np.where(out, np.nan, v[0, 1:]) for v in (r, r_all))
-    return Replicates(
-        "jackknife", steps, r[0, 0], r_all[0, 0], draws, draws_all, given.n_images, own=rdm is None
-    )
+    draws, draws_all = (np.where(defined.T, v[0, 1:], np.nan) for v in (r, r_all))
+    n_images = defined.sum(axis=1)
+    return Replicates("jackknife", steps, r[0, 0], r_all[0, 0], draws, draws_all, n_images, own=rdm is None)
 
 
 def bootstrap(
@@ -488,9 +487,9 @@ def bootstrap(
         return Replicates("bootstrap", steps, *found, own=True)
     source, judged = _judged(source, rdm)
     weigh = drawn(draw(source.shape[0], n_boot, rng))
-    r, r_all, given = resample(source, indices, steps, metric, judged, weigh, progress=progress)
-    draws = r[0, 1:], r_all[0, 1:]
-    return Replicates("bootstrap", steps, r[0, 0], r_all[0, 0], *draws, given.n_images, own=rdm is None)
+    r, r_all, defined = resample(source, indices, steps, metric, judged, weigh, progress=progress)
+    draws, n_images = (r[0, 1:], r_all[0, 1:]), defined.sum(axis=1)
+    return Replicates("bootstrap", steps, r[0, 0], r_all[0, 0], *draws, n_images, own=rdm is None)
 
 
 def two_factor_bootstrap(
@@ -528,15 +527,15 @@ def two_factor_bootstrap(
     people = _subjects(rdms, n)
     counts = draw(n, n_boot, rng)
     shares = draw(len(people), n_boot, rng) / len(people)
-    r, r_all, given = resample(source, indices, steps, metric, people, drawn(counts), progress=progress)
+    r, r_all, defined = resample(source, indices, steps, metric, people, drawn(counts), progress=progress)
 
     def factors(values: NDArray[np.float64]) -> NDArray[np.float64]:
         observed, drawn = values[:, 0], values[:, 1:]
         both = np.einsum("bs,sbk->bk", shares, drawn)
         return np.stack([both, shares @ observed, drawn.mean(axis=0)])
 
-    means = r[:, 0].mean(axis=0), r_all[:, 0].mean(axis=0)
-    return Replicates("two-factor", steps, *means, factors(r), factors(r_all), given.n_images, len(people))
+    means, n_images = (r[:, 0].mean(axis=0), r_all[:, 0].mean(axis=0)), defined.sum(axis=1)
+    return Replicates("two-factor", steps, *means, factors(r), factors(r_all), n_images, len(people))
 
 
 def change_of_prediction(
@@ -678,16 +677,20 @@ def random_orders(
     options: dict[str, Any] = {"k": steps.tolist(), "metric": metric}
     whole = source if blocks.is_tensor(source) else np.asarray(source[:])
 
-    def curve(features: NDArray[np.intp]) -> NDArray[np.float64]:
+    def found(drawn: list[NDArray[np.intp]]) -> NDArray[np.float64]:
+        if rdm is not None:
+            return orders.rdm_curves(whole, rdm, drawn, **options)
         # Features after the last k cannot matter, except in the reference.
-        kept, own = whole[:, features[:last]], np.arange(last)
-        if rdm is None:
-            return curves.geometry_curve(kept, own, reference=whole, **options).r
-        return curves.rdm_curve(kept, rdm, own, **options).r
+        kept, own = (whole[:, features[:last]] for features in drawn), np.arange(last)
+        return np.stack([curves.geometry_curve(first, own, reference=whole, **options).r for first in kept])
 
-    bar = tqdm(range(n_orders), desc="random orders", disable=not progress, leave=False)
-    null = np.stack([curve(rng.permutation(n_features)) for _ in bar])
-    return RandomOrders(steps, curve(indices), null)
+    null = []
+    with tqdm(total=n_orders, desc="random orders", disable=not progress, leave=False) as bar:
+        for start in range(0, n_orders, _AT_ONCE):
+            size = min(_AT_ONCE, n_orders - start)
+            null.append(found([rng.permutation(n_features) for _ in range(size)]))
+            bar.update(size)
+    return RandomOrders(steps, found([indices])[0], np.concatenate(null))
 
 
 def seed_interval(

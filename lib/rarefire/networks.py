@@ -22,6 +22,7 @@ from rarefire.errors import CheckpointError, DataError, InputError, unknown
 
 __all__ = [
     "build",
+    "check_name",
     "digest",
     "lenet5",
     "load_weights",
@@ -46,6 +47,12 @@ def names() -> list[str]:
     import torchvision
 
     return [*_LENETS, *torchvision.models.list_models(module=torchvision.models)]
+
+
+def check_name(name: str) -> None:
+    """Raise UnknownNameError unless :func:`build` accepts the name; the message lists those that exist."""
+    if name not in _LENETS and name not in names():  # torchvision, which takes seconds to import, is last
+        raise unknown("network", name, names())
 
 
 def build(
@@ -89,8 +96,7 @@ def build(
     CheckpointError
         Where the weights are those of another architecture.
     """
-    if name not in names():
-        raise unknown("network", name, names())
+    check_name(name)
     if len(mean) != input_shape[0] or len(std) != input_shape[0]:
         raise InputError(
             f"mean and std need one value for each of the {input_shape[0]} channels; got "

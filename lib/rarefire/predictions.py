@@ -6,8 +6,10 @@ computed from judgments, images and network.
 
 from __future__ import annotations
 
+import functools
+import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import embeddings, inference, networks, poz, selection, store
+from rarefire import blocks, embeddings, inference, networks, poz, selection, store
 from rarefire.curves import count, rdm_curve
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
+from rarefire.orders import rdm_curves
 from rarefire.rdm import Metric, check_embedding, similarities
 from rarefire.reweighting import LEAST_IMAGES, reweighted
 from rarefire.rounding import SAME
@@ -474,58 +477,33 @@ def measure(
     found: dict[str, NDArray[Any]] = {"k": steps}
     bar = tqdm(total=4 + 3 + 1 + 3, desc=f"{given.name}, {view.name}", disable=not progress)
 
-    for kind, (first, metric) in KINDS.items():
-        order = orders[first]
-        whole = rdm_curve(features, human, order, metric=metric)
-        found[kind], found[f"n_images_{kind}"] = whole.r[steps - 1], whole.n_images[steps - 1]
-        peak = selection.best(whole, n_images=n)
-        found[f"best_{kind}"] = np.array([peak, whole.r[peak - 1]])
-        rng = np.random.default_rng([seed, 1])
-        people = {"cross": human} if subjects is None else {"cross": human, "subjects": subjects}
-        found[f"subjects_{kind}"] = np.full(len(COLUMNS), np.nan)
-        found[f"subjects_k_{kind}"] = np.zeros((0, 0), dtype=int)
-        for name, said in people.items():
-            try:
-                chosen = selection.cross_fitted(
-                    features, said, first, silent=view.silent, rng=rng, metric=metric
-                )
-            except InputError as error:
-                if name == "cross":
-                    raise
-                # Some of them judged too few pairs: other people cannot be taken to vary.
-                warnings.warn(f"{given.name}: {error}", RarefireWarning, stacklevel=2)
-                continue
-            found[f"{name}_{kind}"] = np.array([getattr(chosen, column) for column in COLUMNS])
-            found[f"{name}_k_{kind}"] = chosen.k
-        found[f"advance_{kind}"] = np.stack(
-            [_in_advance(features, given, order, k, metric, seed=seed) for k in at]
-        )
-        found[f"naive_{kind}"] = _naive(
-            features[:, order], human, peak, metric, np.random.default_rng([seed, 2])
-        )
-        bar.update()
-    for by in poz.STATISTICS:
-        order = poz.order(poz.statistic(features, by), first="high")
-        found[by] = rdm_curve(features, human, order, k=steps.tolist()).r
-        bar.update()
+    def some(kinds: Iterable[str]) -> dict[str, dict[str, NDArray[Any]]]:
+        shared = features, view.silent, given, steps, at, seed
+        return {kind: _of_kind(*shared, orders[KINDS[kind][0]], kind) for kind in kinds}
+
+    by_kind = functools.reduce(operator.or_, blocks.spread(some, list(KINDS), progress=progress, title="PoZ"))
+    for kind in KINDS:
+        found |= by_kind[kind]
+    bar.update(len(KINDS))
+    others = [poz.order(poz.statistic(features, by), first="high") for by in poz.STATISTICS]
+    found |= zip(poz.STATISTICS, rdm_curves(features, human, others, k=steps.tolist()), strict=True)
+    bar.update(len(others))
     rng = np.random.default_rng([seed, 3])
-    chance = [
-        rdm_curve(features, human, rng.permutation(n_features), k=steps.tolist()).r for _ in range(BAND)
-    ]
+    chance = rdm_curves(features, human, [rng.permutation(n_features) for _ in range(BAND)], k=steps.tolist())
     found["random"] = np.full((3, len(steps)), np.nan)
     known = np.isfinite(chance).any(axis=0)  # a single feature's images are all constant
-    found["random"][:, known] = np.nanquantile(np.stack(chance)[:, known], [0.05, 0.5, 0.95], axis=0)
+    found["random"][:, known] = np.nanquantile(chance[:, known], [0.05, 0.5, 0.95], axis=0)
     bar.update()
     rng = np.random.default_rng([seed, 4])
     drawn = inference.random_orders(features, orders["low"], rdm=human, rng=rng, n_orders=ORDERS, k=at)
-    for first, order in orders.items():  # against the same random orders
-        own = inference.RandomOrders(drawn.k, rdm_curve(features, human, order, k=at).r, drawn.null)
-        found[f"chance_{first}"] = own.p[np.searchsorted(own.k, at)]
+    places = np.searchsorted(drawn.k, at)
+    for first, r in zip(orders, rdm_curves(features, human, list(orders.values()), k=at), strict=True):
+        own = inference.RandomOrders(drawn.k, r, drawn.null)  # against the same random orders
+        found[f"chance_{first}"] = own.p[places]
     bar.update()
     rng = np.random.default_rng([seed, 6])
-    every = [rdm_curve(features, human, poz.order(view.poz, rng=rng), k=at) for _ in range(_TIES)]
-    tied = np.stack([curve.r[np.searchsorted(curve.k, at)] for curve in every])
-    found["ties"] = np.quantile(tied, [0.05, 0.95], axis=0).T
+    tied = rdm_curves(features, human, [poz.order(view.poz, rng=rng) for _ in range(_TIES)], k=at)
+    found["ties"] = np.quantile(tied[:, places], [0.05, 0.95], axis=0).T
     _, counts = np.unique(view.poz, return_counts=True)
     found["tied"] = np.asarray(counts[counts > 1].sum())
     bar.update()
@@ -565,26 +543,72 @@ def _scaled(numbers: NDArray[Any], scale: float) -> dict[str, float]:
     return {name: value if name in ("df", "p") else value * scale for name, value in given.items()}
 
 
+def _of_kind(
+    features: NDArray[np.float64],
+    silent: NDArray[Any],
+    given: Judgments,
+    steps: NDArray[np.intp],
+    at: Sequence[int],
+    seed: int,
+    order: NDArray[np.intp],
+    kind: str,
+) -> dict[str, NDArray[Any]]:
+    """What is measured of a PoZ order with a metric."""
+    n, (first, metric) = len(features), KINDS[kind]
+    whole = rdm_curve(features, given.human, order, metric=metric)
+    peak = selection.best(whole, n_images=n)
+    found = {
+        kind: whole.r[steps - 1],
+        f"n_images_{kind}": whole.n_images[steps - 1],
+        f"best_{kind}": np.array([peak, whole.r[peak - 1]]),
+        f"subjects_{kind}": np.full(len(COLUMNS), np.nan),
+        f"subjects_k_{kind}": np.zeros((0, 0), dtype=int),
+    }
+    rng = np.random.default_rng([seed, 1])
+    people = {"cross": given.human}
+    if given.subjects is not None:
+        people["subjects"] = given.subjects
+    for name, said in people.items():
+        try:
+            chosen = selection.cross_fitted(features, said, first, silent=silent, rng=rng, metric=metric)
+        except InputError as error:
+            if name == "cross":
+                raise
+            # Some of them judged too few pairs: other people cannot be taken to vary.
+            warnings.warn(f"{given.name}: {error}", RarefireWarning, stacklevel=2)
+            continue
+        found[f"{name}_{kind}"] = np.array([getattr(chosen, column) for column in COLUMNS])
+        found[f"{name}_k_{kind}"] = chosen.k
+    found[f"advance_{kind}"] = _in_advance(features, given, order, at, metric, seed=seed)
+    rng = np.random.default_rng([seed, 2])
+    found[f"naive_{kind}"] = _naive(features[:, order], given.human, peak, metric, rng)
+    return found
+
+
 def _in_advance(
     features: NDArray[np.float64],
     given: Judgments,
     order: NDArray[np.intp],
-    k: int,
+    at: Sequence[int],
     metric: Metric,
     *,
     seed: int,
 ) -> NDArray[np.float64]:
-    """D at a k that was decided on, other images (and subjects) taken to vary; NaN where undefined."""
-    options: dict[str, Any] = {"k": k, "metric": metric, "method": "jackknife"}
-    people = given.human
-    if given.subjects is not None:
-        people, rng = given.subjects, np.random.default_rng([seed, 7])
-        options |= {"method": "subjects-and-images", "n_boot": _N_BOOT, "rng": rng}
+    """D at each k that was decided on, other images (and subjects) taken to vary; NaN where undefined."""
+    options: dict[str, Any] = {"k": at, "metric": metric}
     try:
-        test = inference.change_of_prediction(features, people, order, **options)
-    except InputError:  # the first k features are silent for nearly all of the images
-        return np.full(len(COLUMNS), np.nan)
-    return np.array([getattr(test, column) for column in COLUMNS])
+        if given.subjects is None:
+            replicates = inference.jackknife(features, order, rdm=given.human, **options)
+        else:
+            options |= {"n_boot": _N_BOOT, "rng": np.random.default_rng([seed, 7])}
+            replicates = inference.two_factor_bootstrap(features, order, rdms=given.subjects, **options)
+    except InputError:  # a subject judged too little
+        return np.full((len(at), len(COLUMNS)), np.nan)
+    test = replicates.estimate("difference")
+    given_at = [getattr(test, column) for column in COLUMNS[:-2]] + [replicates.r, replicates.r_all]
+    rows = np.stack(given_at, axis=1)
+    rows[~np.isfinite(test.se)] = np.nan  # the first k features are silent for nearly all of the images
+    return rows[np.searchsorted(test.k, at)]
 
 
 def _categories(features: NDArray[np.float64], given: Judgments) -> NDArray[np.float64]:

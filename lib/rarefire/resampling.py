@@ -17,7 +17,7 @@ from tqdm import tqdm
 from rarefire import blocks, grams, pairs
 from rarefire.errors import InputError
 from rarefire.grams import LEAST, ROUNDING, Grams, PairSums, correlation
-from rarefire.rdm import standardised
+from rarefire.rdm import standardised, unit_vectors
 
 __all__ = [
     "bootstrap_over_images",
@@ -25,11 +25,13 @@ __all__ = [
     "draw",
     "drawn",
     "jackknife_over_images",
+    "less_one",
     "resample",
     "without_each",
 ]
 
 _CHUNK = 2**24  # numbers in a working array
+_FEW = 3  # steps that are less work one by one
 
 #: r of the first k features, of all of them, both on each draw, and the images defined at k.
 Curves = tuple[
@@ -82,8 +84,9 @@ def resample(
     rdm: NDArray[np.float64] | None,
     weigh: _Weigh,
     *,
+    whole: NDArray[np.float64] | None = None,
     progress: bool = False,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Correlate the first k features, and all of them, with each RDM under each weighting of the images.
 
     Parameters
@@ -94,31 +97,41 @@ def resample(
         Dissimilarities, ``(n_pairs,)`` or ``(n_rdms, n_pairs)``; None for the embedding's own geometry.
     weigh
         :func:`without_each` or :func:`drawn`.
+    whole
+        :func:`less_one` of all features, where it is known.
 
     Returns
     -------
-    r, r_all, prefixes
-        ``(n_rdms, 1 + n_draws, n_steps)`` both, all images first; and the prepared embedding.
+    r, r_all, defined
+        ``(n_rdms, 1 + n_draws, n_steps)`` both, all images first; and ``(n_steps, n_images)``, which
+        images have a defined similarity.
     """
     n = source.shape[0]
-    given = pairs.prefixes(source, order, steps, metric=metric)
-    whole = np.concatenate([given.tile(slice(i, i + 1), slice(i + 1, n))[0] for i in range(n - 1)])
-    has = np.triu_indices(n, k=1)
-    whole[(given.full[has[0]] == 0) | (given.full[has[1]] == 0)] = 0
+    rows, columns = np.triu_indices(n, k=1)
+    if len(steps) <= _FEW:  # each by itself
+        features = blocks.read(source, slice(0, n))
+        whole = less_one(features, metric=metric)[0] if whole is None else whole
+        each = [less_one(features[:, order[:k]], metric=metric) for k in steps]
+        defined = np.stack([inside for _, inside in each])
+    else:
+        given = pairs.prefixes(source, order, steps, metric=metric)
+        if whole is None:
+            whole = given.tile(slice(0, n), slice(0, n))[rows, columns]
+            whole[(given.full[rows] == 0) | (given.full[columns] == 0)] = 0
+        defined = given.scale > 0
     references = [whole] if rdm is None else [standardised(h) for h in np.atleast_2d(rdm)]
     known = [np.isfinite(h) for h in references]
     gaps = not all(u.all() for u in known)
 
     # The reference, and all features, over the images that are defined at k: few different sets.
-    n_images = given.n_images
+    n_images = defined.sum(axis=1)
     sizes, which = np.unique(n_images, return_inverse=True)
-    rows, columns = np.triu_indices(n, k=1)
     fixed = []  # for each reference: count, Σ h, Σ h², each (n_sizes, 1 + n_draws)
     r_all = []
     for h, u in zip(references, known, strict=True):
         sums = []
         for size in sizes:
-            inside = given.scale[np.argmax(n_images == size)] > 0
+            inside = defined[np.argmax(n_images == size)]
             use = (inside[rows] & inside[columns] & u).astype(np.float64)
             b, a = np.where(u, h, 0) * use, whole * use
             sums.append(weigh(np.stack([use, b, b * b, a, a * a, a * b])).T)
@@ -128,12 +141,15 @@ def resample(
     all_r = np.stack(r_all) if rdm is not None else _ones(np.stack(r_all))
 
     r = np.empty((len(references), all_r.shape[1], len(steps)))
-    running = np.zeros(len(whole))
+    running = np.zeros(len(whole))  # the state between steps
     size = max(1, min(512, _CHUNK // len(whole)))
     starts = range(0, len(steps), size)
     for start in tqdm(starts, desc="resampled curves", disable=not progress, leave=False):
         part = slice(start, min(start + size, len(steps)))
-        values = pairs.similarities(given, part, running)
+        if len(steps) <= _FEW:
+            values = np.stack([similar for similar, _ in each[part]])
+        else:
+            values = pairs.similarities(given, part, running)
         squares = values * values
         if not gaps:
             a, aa = weigh(values).T, weigh(squares).T
@@ -145,7 +161,17 @@ def resample(
             r[m][:, part] = _correlation(PairSums(count, a, aa, b, bb, ab)).T
     if steps[-1] == source.shape[1]:  # all features are all features, to the last digit
         all_r[..., -1] = r[..., -1]
-    return r, all_r, given
+    return r, all_r, defined
+
+
+def less_one(features: NDArray[Any], *, metric: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Similarities of all pairs, less 1, ``(n_pairs,)``, and which images have one; 0 where undefined.
+
+    Less 1, because where all images are alike the variation would drown in the similarities' size.
+    """
+    unit, defined = unit_vectors(features, metric=metric)  # type: ignore[arg-type]
+    rows, columns = np.triu_indices(len(unit), k=1)
+    return np.where(defined[rows] & defined[columns], (unit @ unit.T)[rows, columns] - 1, 0), defined
 
 
 def _correlation(sums: PairSums) -> NDArray[np.float64]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SAME", "first_largest", "levels", "upright"]
+__all__ = ["SAME", "TIE", "first_largest", "levels", "upright"]
 
 #: Differences below this, as a share of the largest value in size, are rounding; correlations are of size 1.
 SAME = 1e-12
+#: The same where one of several is chosen, by values that long computations lead to.
+TIE = 1e-10
 
 
 def levels(values: ArrayLike) -> NDArray[np.intp]:
@@ -39,14 +41,21 @@ def levels(values: ArrayLike) -> NDArray[np.intp]:
     return found
 
 
-def first_largest(values: ArrayLike) -> int:
+def first_largest(values: ArrayLike, *, within: float = SAME) -> int:
     """Index of the largest value; of the first, where several are the same. NaN is none.
+
+    Parameters
+    ----------
+    values
+        ``(n,)``, at least one a number.
+    within
+        Values that are less by no more than this share of the largest in size are the same.
 
     >>> first_largest([0.3, np.nan, 0.1 + 0.2, 0.1])
     0
     """
     given = np.asarray(values, dtype=np.float64)
-    least = np.nanmax(given) - SAME * np.nanmax(np.abs(given))
+    least = np.nanmax(given) - within * np.nanmax(np.abs(given))
     return int(np.flatnonzero(given >= least)[0])
 
 

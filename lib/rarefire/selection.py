@@ -19,14 +19,16 @@ from rarefire.curves import Curve, check_order, rdm_curve
 from rarefire.errors import InputError
 from rarefire.inference import mean_rdm, t_interval
 from rarefire.rdm import Metric, check_embedding, judged_images
-from rarefire.resampling import check_rng, resample, without_each
-from rarefire.rounding import SAME, first_largest
+from rarefire.resampling import check_rng, less_one, resample, without_each
+from rarefire.rounding import SAME, TIE, first_largest
 
 __all__ = ["CrossFitted", "best", "cross_fitted", "over_partitions"]
 
 
 def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
     """The number of features with the highest r; the smallest, where several have it.
+
+    They have it within :data:`rarefire.rounding.TIE`: the choice must not hang on the last digits.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
         raise InputError(
             f"r is undefined at every k, or fewer than {least:.0%} of {n_images} images have one."
         )
-    return int(curve.k[first_largest(np.where(use, curve.r, np.nan))])
+    return int(curve.k[first_largest(np.where(use, curve.r, np.nan), within=TIE)])
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def cross_fitted(
     if n < 5 * folds:
         raise InputError(f"{folds} folds need at least {5 * folds} images; got {n}.")
     options: dict[str, Any] = {"metric": metric, "k": None if k is None else np.unique(k).tolist()}
+    whole = rdm.square(less_one(features, metric=metric)[0])
     found = []
     for _ in range(repeats):
         parts = []
@@ -185,7 +188,8 @@ def cross_fitted(
                 indices = poz.order(zeros[train].mean(axis=0), first=order)  # type: ignore[arg-type]
             curve = rdm_curve(features[train], mean_rdm(people[:, train][:, :, train]), indices, **options)
             kept = best(curve, n_images=len(train))
-            parts.append((kept, *_change(features[test], indices, kept, metric, people[:, test][:, :, test])))
+            own = people[:, test][:, :, test], whole[np.ix_(test, test)]
+            parts.append((kept, *_change(features[test], indices, kept, metric, *own)))
         found.append(parts)
     chosen_k = np.array([[part[0] for part in parts] for parts in found])
     kept_r, all_r = (np.array([[part[i] for part in parts] for parts in found]) for i in (1, 2))
@@ -262,17 +266,22 @@ def _change(
     k: int,
     metric: Metric,
     people: NDArray[np.float64],
+    whole: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """R of the first k features and of all with each subject, and the jackknife variance of their mean D."""
+    """R of the first k features and of all with each subject, and the jackknife variance of their mean D.
+
+    `whole` holds the similarities of all features, less 1, ``(n_images, n_images)``.
+    """
     n = len(features)
-    pairs = people[:, *np.triu_indices(n, k=1)]
+    rows, columns = np.triu_indices(n, k=1)
+    pairs, whole = people[:, rows, columns], whole[rows, columns]
     if not np.isfinite(pairs).any(axis=1).all():
         return (*np.full((2, len(people)), np.nan), np.nan)
     steps = np.array([k])
-    r, r_all, given = resample(features, order, steps, metric, pairs, without_each(n))
+    r, r_all, defined = resample(features, order, steps, metric, pairs, without_each(n), whole=whole)
     r_all = np.where(np.abs(r - r_all) < SAME, r, r_all)
     # An image without a similarity is no replicate, nor one that nobody judged.
-    inside = (given.scale[0] > 0) & np.any([judged_images(p) for p in pairs], axis=0)
+    inside = defined[0] & np.any([judged_images(p) for p in pairs], axis=0)
     draws = (r - r_all)[:, 1:, 0].mean(axis=0)[inside]
     count = len(draws)
     variance = (count - 1) / count * float(((draws - draws.mean()) ** 2).sum()) if count > 2 else np.nan

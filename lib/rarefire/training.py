@@ -211,8 +211,7 @@ def train(
     """
     data = images if isinstance(images, Stimuli) else stimuli.load(images, "train")
     recipe = recipe or recipe_for(data.name)
-    if network not in networks.names():
-        raise unknown("network", network, networks.names())
+    networks.check_name(network)
     if not len(seeds) or len(set(seeds)) != len(seeds):
         raise InputError(f"seeds must be distinct, and at least one; got {list(seeds)}.")
     facts = _identity(data.name, data.digest, network, recipe)
