@@ -6,10 +6,11 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rarefire import claims
-from rarefire.errors import DataError, UnknownNameError
+from rarefire.errors import DataError, InputError, UnknownNameError
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIM = claims.Claim(
@@ -194,3 +195,34 @@ def test_check_recorded(tmp_path):
     assert found["same"].tolist() == [False, True]
     with pytest.raises(UnknownNameError, match="no recorded number 'c'. There are: a, b"):
         claims.check_recorded({"c": 1.0}, path=file)
+
+
+def test_a_tolerance_is_four_standard_errors_of_a_difference_of_medians(rng):
+    """Of normal values the median has a standard error of 1.2533 σ/√n; two ensembles, √2 as much."""
+    found = [claims.tolerance(rng.normal(size=301), rng=rng, n_boot=500) for _ in range(40)]
+    assert np.mean(found) == pytest.approx(4 * 2**0.5 * 1.2533 / 301**0.5, rel=0.15)
+    values = rng.random(50)
+    same = [claims.tolerance(v, rng=np.random.default_rng(0)) for v in (values, [*values, np.nan])]
+    assert same[0] == same[1]
+    assert claims.tolerance([0.25] * 5, rng=rng) == 0  # a number that has no digits to lose
+    with pytest.raises(InputError, match="one value from each of three networks; got \\(2,\\)"):
+        claims.tolerance([0.1, 0.2], rng=rng)
+
+
+@pytest.mark.parametrize("images", ["mnist", "cifar10-jpg"])
+def test_recorded_medians_and_tolerances_are_those_of_the_shipped_networks(images, rng):
+    """Tolerances within the bootstrap's error, rounded up to two digits."""
+    from rarefire import studies
+
+    study = studies.find(images)
+    values = {
+        "poz-80": (study["poz_test"] > 0.8).mean(axis=1),
+        "low-30": study.at("low", 0.3),
+        "low-80": study.at("low", 0.8),
+        "high-30": study.at("high", 0.3),
+    }
+    medians = {f"{name}/{images}": float(np.nanmedian(v)) for name, v in values.items()}
+    rows = claims.check_recorded(medians)
+    np.testing.assert_allclose(rows["now"], rows["recorded"], atol=6e-5)  # as many digits as are recorded
+    for given, v in zip(rows["tolerance"], values.values(), strict=True):
+        assert 0.95 < given / claims.tolerance(v, rng=rng) < 1.2

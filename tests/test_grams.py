@@ -99,6 +99,21 @@ def test_what_each_image_adds(embedding, metric):
         np.testing.assert_allclose(found[:, inside[i]], rest[:, inside[i]], atol=1e-9)
 
 
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+def test_residuals_and_what_they_were_divided_by_give_co_moments(embedding, metric):
+    h, size = grams.scaled_residuals(embedding, metric=metric)
+    assert size.shape == (40, 1)
+    assert np.abs(h).max(axis=1) == pytest.approx(1)
+    for k in (1, 2, 9, 24):
+        x = embedding[:, :k] - (
+            embedding[:, :k].mean(axis=1, keepdims=True) if metric == "correlation" else 0
+        )
+        found = (h[:, :k] * size) @ (h[:, :k] * size).T
+        np.testing.assert_allclose(found, x @ x.T, atol=1e-12 * size.max() ** 2)
+    with pytest.raises(InputError, match="one of correlation, cosine; got 'other'"):
+        grams.scaled_residuals(embedding, metric="other")
+
+
 def test_residuals_turn_pearson_into_cosine_and_leave_the_input(embedding):
     before = embedding.copy()
     h = grams.residuals(embedding, metric="correlation")

@@ -15,12 +15,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from rarefire import store
-from rarefire.errors import DataError, unknown
+from rarefire.errors import DataError, InputError, unknown
 
-__all__ = ["EDGE", "VERDICTS", "Claim", "check_recorded", "claims", "verdict"]
+__all__ = ["EDGE", "VERDICTS", "Claim", "check_recorded", "claims", "tolerance", "verdict"]
 
 REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"
@@ -133,6 +135,35 @@ def verdict(claim: Claim, measured: float) -> str:
     if claim.direction_low - EDGE <= measured <= claim.direction_high + EDGE:
         return DIRECTION
     return NOT_REPRODUCED
+
+
+def tolerance(values: ArrayLike, *, rng: np.random.Generator, n_boot: int = 4000) -> float:
+    """How far a median over networks may be off in networks that are trained anew.
+
+    Another processor rounds otherwise, training amplifies that, and the same seed gives another network of
+    the same kind: at worst an independent one. So this is four standard errors of the difference between
+    the medians of two ensembles, bootstrapped over networks.
+
+    Parameters
+    ----------
+    values
+        ``(n_networks,)``; NaN, where it is undefined, is left out.
+    rng
+        Of the bootstrap.
+    n_boot
+        Samples.
+
+    Raises
+    ------
+    InputError
+        For fewer than three networks in which the value is defined.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    known = given[np.isfinite(given)]
+    if given.ndim != 1 or len(known) < 3:
+        raise InputError(f"a tolerance needs one value from each of three networks; got {given.shape}.")
+    medians = np.median(rng.choice(known, (n_boot, len(known))), axis=1)
+    return float(4 * np.sqrt(2) * medians.std())
 
 
 def check_recorded(values: Mapping[str, float], *, path: str | Path | None = None) -> pd.DataFrame:
