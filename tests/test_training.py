@@ -264,6 +264,7 @@ def test_a_damaged_checkpoint_is_trained_again(few, tmp_path):
     assert torch.equal(weights(again), good)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [{}, {"optimizer": "adamw", "weight_decay": 0.1}, {"optimizer": "sgd", "learning_rate": 0.02}],
@@ -276,6 +277,7 @@ def test_stacked_instances_are_trained_like_single_ones(few, tmp_path, changes):
     apart = training.train(few, device="cpu", folder=tmp_path / "a", **options)
     stacked = training.train(few, device="stacked-cpu", folder=tmp_path / "s", **options)
     for one, other in zip(apart, stacked, strict=True):
+        # Adam divides small gradients by their size: up to 1e-5 after nine steps of 1e-3, measured.
         torch.testing.assert_close(weights(one), weights(other), atol=2e-4, rtol=0)
         assert one.history["loss"] == pytest.approx(other.history["loss"], abs=1e-4)
 
@@ -304,6 +306,7 @@ def cut_after(reports, few, folder, **options):
 SGD = {"optimizer": "sgd", "learning_rate": 0.02, "weight_decay": 1e-3}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changes", [{}, {**SGD, "keep": "last"}], ids=["adam", "sgd-last"])
 def test_a_stacked_run_resumes_to_the_same_bits(few, tmp_path, changes):
     recipe = dataclasses.replace(SHORT, **changes)
@@ -360,6 +363,7 @@ def test_a_checkpoint_from_before_all_weights_were_one_vector(few, tmp_path):
     assert torch.equal(weights(again), weights(whole))
 
 
+@pytest.mark.long
 def test_two_processes_train_an_instance_once(tmp_path):
     """The one that comes later waits, and finds it trained."""
     with store.alone(tmp_path / "training"):
@@ -380,6 +384,7 @@ def test_an_atypical_instance_is_reported(few, tmp_path):
         training.train(few, seeds=[7], recipe=recipe, folder=tmp_path, progress=False)
 
 
+@pytest.mark.long
 def test_progress_shows_accuracy_and_time_left(few, tmp_path, capfd):
     training.train(few, seeds=[0, 1], jobs=2, recipe=SHORT, folder=tmp_path)
     shown = capfd.readouterr().err
