@@ -161,8 +161,8 @@ import os, sys, time, numpy as np
 from rarefire import stimuli, training
 if __name__ == "__main__":
     few = stimuli.load("digits", "train").subset(np.arange(600))
-    recipe = training.Recipe(batch_size=8, max_epochs=8, patience=8)
-    folder, jobs, writes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    folder, (jobs, writes, epochs) = sys.argv[1], map(int, sys.argv[2:])
+    recipe = training.Recipe(batch_size=8, max_epochs=epochs, patience=epochs)
     replace = os.replace
     def hold(*names):  # stops for good where a checkpoint is written, but not yet in its place
         global writes
@@ -175,10 +175,13 @@ if __name__ == "__main__":
 """
 
 
-def start(folder, jobs, *, writes=-1):
+EPOCHS = 12
+
+
+def start(folder, jobs, *, writes=-1, epochs=EPOCHS):
     """Start a run; in one process, it stops where it has written so many checkpoints."""
-    command = [sys.executable, "-c", RUN, str(folder), str(jobs), str(writes)]
-    return subprocess.Popen(command, start_new_session=True)
+    numbers = [str(number) for number in (jobs, writes, epochs)]
+    return subprocess.Popen([sys.executable, "-c", RUN, str(folder), *numbers], start_new_session=True)
 
 
 def epochs_on_disk(folder):
@@ -231,13 +234,13 @@ def test_killed_and_resumed_to_the_same_bits(undisturbed, tmp_path, jobs):
         killed_when(writing, tmp_path, jobs, writes=1)
         assert epochs_on_disk(tmp_path) == 0
     killed_when(lambda: epochs_on_disk(tmp_path) >= 3, tmp_path, jobs)
-    assert 3 <= epochs_on_disk(tmp_path) < 16
+    assert 3 <= epochs_on_disk(tmp_path) < 2 * EPOCHS
     if jobs == 1:
         before = epochs_on_disk(tmp_path)
         clear(tmp_path)
         killed_when(lambda: epochs_on_disk(tmp_path) > before and writing(), tmp_path, jobs, writes=2)
         assert epochs_on_disk(tmp_path) == before + 1
-    assert epochs_on_disk(tmp_path) < 16
+    assert epochs_on_disk(tmp_path) < 2 * EPOCHS
     assert start(tmp_path, jobs).wait() == 0
     for resumed, whole in zip(final(tmp_path), undisturbed, strict=True):
         assert resumed["accuracies"] == whole["accuracies"]
@@ -247,12 +250,13 @@ def test_killed_and_resumed_to_the_same_bits(undisturbed, tmp_path, jobs):
 
 @pytest.mark.long
 def test_workers_do_not_outlive_a_killed_run(tmp_path):
-    run = start(tmp_path, 2)
+    """While they have work; the epochs are so many that they cannot have done it."""
+    run = start(tmp_path, 2, epochs=2000)
     wait_until(lambda: epochs_on_disk(tmp_path) >= 2, alive=lambda: run.poll() is None)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     wait_until(lambda: not processes(run.pid))
-    assert epochs_on_disk(tmp_path) < 16
+    assert epochs_on_disk(tmp_path) < 4000
 
 
 def test_a_damaged_checkpoint_is_trained_again(few, tmp_path):
@@ -369,7 +373,7 @@ def test_two_processes_train_an_instance_once(tmp_path):
     with store.alone(tmp_path / "training"):
         other = start(tmp_path, 1)  # waits
         assert other.poll() is None
-        recipe = training.Recipe(batch_size=8, max_epochs=8, patience=8)
+        recipe = training.Recipe(batch_size=8, max_epochs=EPOCHS, patience=EPOCHS)
         data = stimuli.load("digits", "train").subset(np.arange(600))
         tasks = [training._Task(data, "lenet5", recipe, s, tmp_path / f"seed-000{s}.pt") for s in (0, 1)]
         training._train(tasks, device="cpu", jobs=1, progress=False)
