@@ -1,6 +1,7 @@
 """Rows in blocks: every kind of source gives the same rows, and threads stop when they should."""
 
 import mmap
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 import scipy.sparse
 import torch
 import zarr
-from conftest import PATIENCE
+from conftest import PATIENCE, wait_until
 
 from rarefire import blocks, curves, poz
 from rarefire.errors import DataError, InputError
@@ -239,3 +240,40 @@ def test_rows_of_a_tensor_and_of_a_file(embedding, tmp_path):
     of_file = blocks.Rows(blocks.open_embedding(tmp_path / "e.npy"), rows)
     assert not isinstance(of_file[0:2], np.memmap)
     np.testing.assert_array_equal(of_file[0:2], embedding[[7, 2]])
+
+
+def test_processes_are_found_again_and_have_one_thread_each():
+    import joblib
+
+    def of_each():
+        with blocks.processes(2):
+            return joblib.Parallel()(joblib.delayed(_process_and_threads)() for _ in range(4))
+
+    first, again = of_each(), of_each()
+    assert {threads for _, threads in first} == {1}
+    assert os.getpid() not in {pid for pid, _ in first}
+    assert {pid for pid, _ in first} & {pid for pid, _ in again}
+
+
+def _process_and_threads():
+    return os.getpid(), blocks.threads()
+
+
+IDLE = """
+import os, time, joblib
+from rarefire import blocks
+if __name__ == "__main__":
+    with blocks.processes(2):
+        joblib.Parallel()(joblib.delayed(os.getpid)() for _ in range(4))
+    print("idle", flush=True)
+    time.sleep(1e5)
+"""
+
+
+def test_processes_without_work_end_with_a_parent_that_was_killed():
+    run = subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE, start_new_session=True)
+    assert run.stdout.readline() == b"idle\n"
+    run.kill()
+    run.communicate()
+    listed = ["ps", "-o", "pid=", "-s", str(run.pid)]
+    wait_until(lambda: not subprocess.run(listed, capture_output=True).stdout.split())

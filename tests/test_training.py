@@ -250,7 +250,7 @@ def test_killed_and_resumed_to_the_same_bits(undisturbed, tmp_path, jobs):
 
 @pytest.mark.long
 def test_workers_do_not_outlive_a_killed_run(tmp_path):
-    """While they have work; the epochs are so many that they cannot have done it."""
+    """Those who work, and those who wait for work; the epochs are so many that they cannot have done it."""
     run = start(tmp_path, 2, epochs=2000)
     wait_until(lambda: epochs_on_disk(tmp_path) >= 2, alive=lambda: run.poll() is None)
     os.kill(run.pid, signal.SIGKILL)

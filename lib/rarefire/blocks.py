@@ -10,8 +10,10 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +26,17 @@ from tqdm import tqdm
 from rarefire import store
 from rarefire.errors import DataError, InputError
 
-__all__ = ["Rows", "check_source", "cores", "open_embedding", "read", "spans", "spread", "threads"]
+__all__ = [
+    "Rows",
+    "check_source",
+    "cores",
+    "open_embedding",
+    "processes",
+    "read",
+    "spans",
+    "spread",
+    "threads",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -201,6 +213,29 @@ def spread(
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes(count: int) -> AbstractContextManager[Any]:
+    """Have joblib use so many processes, of one thread each, within the block.
+
+    They end with the process that has them work, also where that was killed: by themselves, those without
+    work would notice after minutes. The next block finds the same ones.
+    """
+    import joblib
+
+    options = {"inner_max_num_threads": 1, "initializer": _end_with, "initargs": (os.getpid(),)}
+    return joblib.parallel_config("loky", n_jobs=count, **options)  # type: ignore[no-any-return]
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end when its parent has."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def threads() -> int:

@@ -454,7 +454,7 @@ def rejections(
     given = world(effect=effect)
     position = NAMES.index(test)
     tasks = (joblib.delayed(_one)(test, given, [seed, position, i]) for i in range(n))
-    with joblib.parallel_config("loky", n_jobs=jobs or blocks.cores()):
+    with blocks.processes(jobs or blocks.cores()):
         done = joblib.Parallel(return_as="generator", batch_size="auto")(tasks)
         return np.array(list(tqdm(done, total=n, desc=test, disable=not progress)))
 

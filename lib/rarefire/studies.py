@@ -313,7 +313,7 @@ def _computed(
         for instance in ensemble
     )
     # Each instance is kept as soon as it is measured, so a stopped run loses little.
-    with joblib.parallel_config("loky", n_jobs=min(jobs or blocks.cores(), len(seeds))):
+    with blocks.processes(min(jobs or blocks.cores(), len(seeds))):
         done = joblib.Parallel(return_as="generator", max_nbytes="1M", batch_size=1)(tasks)
         bar = tqdm(done, total=len(seeds), desc=f"{images}, {network}: curves", disable=not progress)
         return dict(zip(seeds, bar, strict=True))
