@@ -692,6 +692,8 @@ def test_mouse_keyboard_and_touch_move_the_slider(tab, static_page, scene):
     tab.set_viewport_size({"width": 390, "height": 600})
     for place in (handle, tab.locator(".rf-curve")):
         place.scroll_into_view_if_needed()
+        # The finger goes where the place is once the narrow page is laid out and drawn.
+        tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         area, before = place.bounding_box(), tab.evaluate("scrollY")
         x, y = area["x"] + 0.9 * area["width"], area["y"] + area["height"] / 2
         for kind, up in [
