@@ -162,7 +162,7 @@ def people() -> dict[str, object]:
     Its parts: every penalty fitted anew by scikit-learn, and numpy.corrcoef for every prefix. What
     resamples images, which is little, is left out.
     """
-    from rarefire import poz, predictions, reweighting
+    from rarefire import embeddings, poz, records, reweighting
     from rarefire.judgments import Judgments
 
     embedding, human = human_input()
@@ -172,7 +172,9 @@ def people() -> dict[str, object]:
         return Judgments("bench", pairs, None, None, None, None, tuple(map(str, range(n))), "", "", "")
 
     def measure(n: int) -> dict[str, np.ndarray]:
-        return predictions.measure(predictions.View("features", embedding[:n], embedding[:n] == 0), judged(n))
+        return records.people.measure_view(
+            embeddings.View("features", embedding[:n], embedding[:n] == 0), judged(n)
+        )
 
     measure(24)  # compiled, on first use
     start = time.perf_counter()
@@ -430,8 +432,8 @@ def explorer_step() -> dict[str, object]:
 
     from playwright.sync_api import sync_playwright
 
-    from rarefire import widgets
-    from rarefire.explorer import Explorer, Scene
+    from rarefire.page import widgets
+    from rarefire.page.explorer import Explorer, Scene
 
     embedding = features_of(120, 512)
     found = os.environ.get("RAREFIRE_BROWSER") or shutil.which("chromium")

@@ -103,13 +103,13 @@ def mirror() -> Path:
 @pytest.fixture(scope="session")
 def objects(mirror: Path) -> tuple[Any, Any, list[Any]]:
     """Mur et al. (2013): 92 photographs and what 16 people say; the real SqueezeNet; its views."""
-    from rarefire import judgments, networks, predictions
+    from rarefire import embeddings, judgments, networks
 
     given = judgments.load("mur", size=227)
     weights = networks.local_weights("squeezenet1_0")
     assert weights is not None, f"no weights/squeezenet1_0.pth in {mirror}"
     network = networks.build("squeezenet1_0", input_shape=(3, 227, 227), weights=weights)
-    return given, network, predictions.views(network, given.images, layer="features")
+    return given, network, embeddings.views(network, given.images, layer="features")
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +168,7 @@ def trained() -> tuple[Any, Any]:
 @pytest.fixture
 def static_page(tmp_path: Path) -> Callable[..., str]:
     """Widgets saved as a page of their own; its address on the disk."""
-    from rarefire import widgets
+    from rarefire.page import widgets
 
     def write(*shown: Any) -> str:
         widgets.save(tmp_path / "page.html", *shown, title="A <page>")

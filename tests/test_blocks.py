@@ -15,7 +15,8 @@ import torch
 import zarr
 from conftest import PATIENCE, wait_until
 
-from rarefire import blocks, curves, poz
+from rarefire import curves, poz
+from rarefire._engine import blocks
 from rarefire.errors import DataError, InputError
 
 

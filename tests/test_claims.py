@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rarefire import claims
 from rarefire.errors import DataError, InputError, UnknownNameError
+from rarefire.page import claims
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIM = claims.Claim(
@@ -212,9 +212,9 @@ def test_a_tolerance_is_four_standard_errors_of_a_difference_of_medians(rng):
 @pytest.mark.parametrize("images", ["mnist", "cifar10-jpg"])
 def test_recorded_medians_and_tolerances_are_those_of_the_shipped_networks(images, rng):
     """Tolerances within the bootstrap's error, rounded up to two digits."""
-    from rarefire import studies
+    from rarefire import records
 
-    study = studies.find(images)
+    study = records.ensembles.known(images)
     values = {
         "poz-80": (study["poz_test"] > 0.8).mean(axis=1),
         "low-30": study.at("low", 0.3),

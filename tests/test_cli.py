@@ -27,14 +27,12 @@ from rarefire import (
     judgments,
     networks,
     poz,
-    predictions,
     ratings,
     rdm,
+    records,
     stimuli,
     store,
-    studies,
     training,
-    variations,
 )
 from rarefire.errors import InputError
 
@@ -650,7 +648,7 @@ def test_links_that_lead_to_one_file_or_in_a_circle(small, tmp_path, monkeypatch
 def test_an_optional_part_that_is_not_installed_is_named(tmp_path, monkeypatch, capsys):
     (tmp_path / "_toc.yml").write_text("root: index")
     monkeypatch.setitem(sys.modules, "yaml", None)
-    monkeypatch.delitem(sys.modules, "rarefire.book", raising=False)
+    monkeypatch.delitem(sys.modules, "rarefire.page.build", raising=False)
     monkeypatch.delattr(rarefire, "book", raising=False)
     status, said = said_wrong(monkeypatch, capsys, "book", str(tmp_path))
     message = "rarefire: this needs yaml, which is not installed: pip install 'rarefire[book]'.\n"
@@ -709,9 +707,9 @@ def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):
 def one_epoch(own_cache, monkeypatch):
     """Digits, trained for a moment."""
     monkeypatch.setitem(training.RECIPES, "digits", training.Recipe(batch_size=64, max_epochs=1))
-    studies._ensemble_facts.cache_clear()
+    records.ensembles._ensemble_facts.cache_clear()
     yield
-    studies._ensemble_facts.cache_clear()
+    records.ensembles._ensemble_facts.cache_clear()
 
 
 def elsewhere(monkeypatch, tmp_path):
@@ -736,12 +734,12 @@ def test_a_study_ships_weights_and_samples_with_it(one_epoch, tmp_path, monkeypa
     expected = embeddings.extract(instance.network(), test)
 
     elsewhere(monkeypatch, tmp_path)
-    assert studies.find("digits").sources == {"shipped": 2}
-    again = embeddings.extract(studies.trained("digits", seed=0), test)
+    assert records.ensembles.known("digits").sources == {"shipped": 2}
+    again = embeddings.extract(records.ensembles.trained("digits", seed=0), test)
     np.testing.assert_allclose(again, expected, rtol=1e-4, atol=1e-5)
     for seed in (0, 1):
-        assert studies.sample("digits", seed=seed)["embedding"].shape == (100, 84)
-    shipped = studies.sample("digits", seed=0)
+        assert records.ensembles.excerpt("digits", seed=seed)["embedding"].shape == (100, 84)
+    shipped = records.ensembles.excerpt("digits", seed=0)
     np.testing.assert_allclose(shipped["embedding"], expected[shipped["rows"]], rtol=1e-3, atol=1e-4)
     again = CliRunner().invoke(cli.app, arguments)
     assert (again.exit_code, again.stdout.splitlines()[1:]) == (0, done.stdout.splitlines()[1:-1])
@@ -763,9 +761,9 @@ def test_a_study_of_another_form_ships_its_numbers_alone(one_epoch, tmp_path):
 @pytest.fixture
 def short(own_cache, monkeypatch):
     """Variations of the recipe with two epochs each."""
-    for name, variation in variations.VARIATIONS.items():
+    for name, variation in records.recipes.VARIATIONS.items():
         changed = replace(variation, changes={**variation.changes, "max_epochs": 2})
-        monkeypatch.setitem(variations.VARIATIONS, name, changed)
+        monkeypatch.setitem(records.recipes.VARIATIONS, name, changed)
 
 
 def test_variations_are_tabulated_and_shipped(short, tmp_path, monkeypatch):
@@ -779,7 +777,7 @@ def test_variations_are_tabulated_and_shipped(short, tmp_path, monkeypatch):
     assert head.split() == ["name", "recipe", "epochs", "accuracy", "PoZ", ">", "80", "%", "never", "fire"]
 
     elsewhere(monkeypatch, tmp_path)
-    found = variations.find("digits", seeds=[0])
+    found = records.recipes.known("digits", seeds=[0])
     assert list(found) == ["sgd"]
     (answer,) = found["sgd"].answers
     assert answer.source == "shipped"
@@ -806,13 +804,13 @@ def test_every_variation_is_asked_for_unless_some_are_named(short, tmp_path, mon
         asked.append((images, list(names), list(options["seeds"]), options["use_shipped"]))
         return {}
 
-    monkeypatch.setattr(variations, "run", run)
+    monkeypatch.setattr(records.recipes, "run", run)
     for arguments in (["mnist"], ["digits", "half", "l2", "--instances", "5", "--recompute"]):
         done = CliRunner().invoke(cli.app, ["variations", *arguments])
         said.append(done.stdout.splitlines()[0])
     assert said == ["mnist, median of 3 instances", "digits, median of 5 instances"]
     assert asked == [
-        ("mnist", list(variations.VARIATIONS), [0, 1, 2], True),
+        ("mnist", list(records.recipes.VARIATIONS), [0, 1, 2], True),
         ("digits", ["half", "l2"], [0, 1, 2, 3, 4], False),
     ]
 
@@ -833,7 +831,7 @@ def test_errors_of_variations(short, tmp_path, monkeypatch, capsys, arguments, m
     assert found[0] == status
     assert message in found[1]
     if "variation " in message:
-        assert all(name in found[1] for name in variations.VARIATIONS)
+        assert all(name in found[1] for name in records.recipes.VARIATIONS)
 
 
 @pytest.mark.browser
@@ -879,9 +877,9 @@ def test_errors_of_explore(files, tmp_path, monkeypatch):
 
 def test_people_of_a_file_of_ratings(own_cache, tmp_path, monkeypatch, rng):
     """Two people rate every pair of invented images; a network with random weights predicts them."""
-    monkeypatch.setattr(predictions, "ORDERS", 9)
-    monkeypatch.setattr(predictions, "BAND", 3)
-    monkeypatch.setattr(predictions, "RIDGE_SHARES", (0.5, 1.0))
+    monkeypatch.setattr(records.people, "ORDERS", 9)
+    monkeypatch.setattr(records.people, "BAND", 3)
+    monkeypatch.setattr(records.people, "RIDGE_SHARES", (0.5, 1.0))
     (tmp_path / "images").mkdir()
     base = rng.uniform(0, 255, size=(4, 8, 8, 3))
     names = [f"{i:02}" for i in range(24)]
@@ -917,7 +915,7 @@ def test_people_of_a_file_of_ratings(own_cache, tmp_path, monkeypatch, rng):
     assert done.stdout.count("positions") == 2  # low and high PoZ first
     found = pd.read_csv(tmp_path / "out.csv")
     given = ratings.read(tmp_path / "ratings.csv", images=tmp_path / "images", size=64, similarity=True)
-    pooled = predictions.views(network, given.images, layer="features")[0]
+    pooled = embeddings.views(network, given.images, layer="features")[0]
     expected = curves.rdm_curve(pooled.embedding, given.human, poz.order(pooled.poz)).r
     np.testing.assert_allclose(found[found.view == "pooled"].low, expected, atol=1e-6)
     assert expected[-1] > 0.2  # even random weights see which images are alike
@@ -970,17 +968,17 @@ def test_errors_are_one_message_and_no_traceback(own_cache, tmp_path, monkeypatc
 def test_ship_writes_what_find_finds(own_cache, tmp_path, monkeypatch):
     recipe = training.Recipe(batch_size=64, max_epochs=1)
     monkeypatch.setitem(training.RECIPES, "digits", recipe)
-    studies._ensemble_facts.cache_clear()
-    study = studies.run("digits", seeds=[4, 5], jobs=1, progress=False)
-    sample = studies.sample("digits", seed=5)
-    studies.ship(study, tmp_path / "data" / "results" / "digits.npz")
+    records.ensembles._ensemble_facts.cache_clear()
+    study = records.ensembles.measure("digits", seeds=[4, 5], jobs=1, progress=False)
+    sample = records.ensembles.excerpt("digits", seed=5)
+    records.ensembles.ship(study, tmp_path / "data" / "results" / "digits.npz")
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "none"))
-    found = studies.find("digits", seeds=range(10))
+    found = records.ensembles.known("digits", seeds=range(10))
     assert found.seeds == (4, 5)
     assert found.sources == {"shipped": 2}
     np.testing.assert_allclose(found["low"], study["low"], atol=1e-7)
     assert (tmp_path / "data" / "results" / "digits-sample.npz").is_file()
-    shipped = studies.sample("digits", seed=5)  # no checkpoint is there to compute it from
+    shipped = records.ensembles.excerpt("digits", seed=5)  # no checkpoint is there to compute it from
     np.testing.assert_array_equal(shipped["embedding"], sample["embedding"])
-    studies._ensemble_facts.cache_clear()
+    records.ensembles._ensemble_facts.cache_clear()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rarefire import curves, embeddings, grams, poz, rdm, stimuli, training
+from rarefire import curves, embeddings, poz, rdm, stimuli, training
+from rarefire._engine import grams
 from rarefire.errors import InputError
 
 

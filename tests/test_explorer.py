@@ -14,9 +14,10 @@ from PIL import Image
 from scipy.spatial import procrustes
 from scipy.spatial.distance import pdist
 
-from rarefire import curves, explorer, inference, poz, rdm, stimuli, studies
+from rarefire import curves, poz, rdm, records, reliability, stimuli
 from rarefire.errors import InputError, UnknownNameError
-from rarefire.explorer import Explorer, Scene
+from rarefire.page import explorer
+from rarefire.page.explorer import Explorer, Scene
 
 ORDERS, METRICS = explorer.ORDERS, explorer.METRICS
 
@@ -38,7 +39,7 @@ def scene(trained):
         names=[f"digit {c}" for c in range(10)],
         images=some.images,
         human=dissimilarities(embedding, "correlation") + 0.5 * noise,
-        ceiling=inference.NoiseCeiling(0.5, 0.6, np.array([0.5, 0.5])),
+        ceiling=reliability.NoiseCeiling(0.5, 0.6, np.array([0.5, 0.5])),
     )
 
 
@@ -158,7 +159,7 @@ def test_the_pages_orders_are_pythons(rng):
 
 
 def test_a_ceiling_that_is_not_defined_is_left_out(scene):
-    unknown = inference.NoiseCeiling(np.nan, 0.5, np.array([np.nan]))
+    unknown = reliability.NoiseCeiling(np.nan, 0.5, np.array([np.nan]))
     assert Explorer(replace(scene, ceiling=unknown)).scenes[0]["ceiling"] == []
     assert Explorer(scene).scenes[0]["ceiling"] == [0.5, 0.6]
 
@@ -219,7 +220,7 @@ def test_ghosts_are_silent_for_a_category_and_not_dead():
 
 
 def test_the_books_scenes():
-    found = studies.collect(instances=2)
+    found = records.ensembles.by_images(instances=2)
     made = explorer.scenes(found, seeds=[0, 1, 7])
     assert [scene.network for scene in made[:2]] == ["lenet5, seed 0", "lenet5, seed 1"]
     assert {scene.stimuli for scene in made} >= {"digits", "MNIST", "CIFAR-10 (JPEG)"}
@@ -233,18 +234,18 @@ def test_the_books_scenes():
 
 def test_samples_are_shipped_and_found_without_data(own_cache):
     for name in ("mnist", "cifar10-jpg"):
-        sample = studies.sample(name, seed=2)
+        sample = records.ensembles.excerpt(name, seed=2)
         assert sample["embedding"].dtype == np.float16
         assert sample["labels"].tolist() == sorted(list(range(10)) * 10)
-        assert studies.sample(name, seed=9) is None
+        assert records.ensembles.excerpt(name, seed=9) is None
 
 
 def test_a_shipped_sample_is_what_the_network_says_of_the_images(mirror, own_cache, monkeypatch):
     """The features say the class of their images, and are silent where PoZ says so."""
     monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))
-    shipped, test = studies.sample("mnist", seed=0), stimuli.load("mnist", "test")
+    shipped, test = records.ensembles.excerpt("mnist", seed=0), stimuli.load("mnist", "test")
     np.testing.assert_array_equal(test.labels[shipped["rows"]], shipped["labels"])
-    rates = studies.find("mnist", seeds=[0])["poz_test"][0]
+    rates = records.ensembles.known("mnist", seeds=[0])["poz_test"][0]
     embedding = shipped["embedding"].astype(float)
     assert np.corrcoef((embedding == 0).mean(axis=0), rates)[0, 1] > 0.98
     means = rdm.class_means(embedding, shipped["labels"])
@@ -305,8 +306,8 @@ def test_page_and_rdms_agree(tab, static_page, scene, people):
 def test_real_people_in_the_page(tab, static_page, mur):
     features, people = mur
     # Of r with the mean over people: how reliable that mean is.
-    root = inference.split_half(people, rng=np.random.default_rng(0)).corrected ** 0.5
-    ceiling = inference.NoiseCeiling(root - 0.05, root, np.array([root]))
+    root = reliability.split_half(people, rng=np.random.default_rng(0)).corrected ** 0.5
+    ceiling = reliability.NoiseCeiling(root - 0.05, root, np.array([root]))
     scene = Scene("Mur et al.", "SqueezeNet", features, human=people.mean(axis=0), ceiling=ceiling)
     widget = Explorer([scene], reference="people")
     open_page(tab, static_page(widget))

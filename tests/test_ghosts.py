@@ -12,7 +12,8 @@ from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 
-from rarefire import blocks, ghosts, poz, retrieval
+from rarefire import ghosts, poz, retrieval
+from rarefire._engine import blocks
 from rarefire.errors import InputError, RarefireWarning
 
 CATEGORY = [3, 11, 12, 25, 39]

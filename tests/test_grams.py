@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from rarefire import grams, rdm
+from rarefire import rdm
+from rarefire._engine import grams
+from rarefire._engine.grams import Grams
 from rarefire.errors import InputError
-from rarefire.grams import Grams
 
 STEPS = np.array([1, 3, 8, 20, 24])
 

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 from scipy.spatial.distance import squareform
 
-from rarefire import inference, judgments, rdm, stimuli, store
+from rarefire import judgments, rdm, reliability, stimuli, store
 from rarefire.errors import DataError, InputError, UnknownNameError
 from rarefire.judgments import PETERSON, Judgments
 
@@ -68,7 +68,7 @@ def made(rng, n=6, **given):
     fields |= {"reliability": None, "images": images, "names": tuple(f"i{i}" for i in range(n))}
     fields |= {"citation": "c", "licence": "l", "source": "s"}
     if "subjects" in given:
-        fields["human"], fields["reliability"] = judgments.mean_of_subjects(given["subjects"])
+        fields["human"], fields["reliability"] = reliability.mean_of_subjects(given["subjects"])
     return Judgments("made", **(fields | given))
 
 
@@ -88,7 +88,7 @@ def test_mean_over_subjects_and_reliability(rng):
 def test_the_ceiling_of_single_subjects_is_on_the_scale_of_their_mean(rng):
     subjects = rng.normal(size=15) + rng.normal(size=(5, 15))
     loaded = made(rng, subjects=subjects)
-    people = inference.noise_ceiling(subjects)
+    people = reliability.noise_ceiling(subjects)
     assert loaded.subject_ceiling.high == pytest.approx(people.high, rel=1e-12)
     assert loaded.ceiling.high == 1
     assert loaded.ceiling.low == pytest.approx(people.low / people.high)
@@ -130,7 +130,7 @@ def test_subjects_without_common_pairs_have_no_ceiling(rng):
     # People who contradict one another give no reliability either.
     line = np.arange(15.0)
     against = made(rng, subjects=np.stack([line, -line, rng.normal(size=15)]))
-    assert judgments.mean_of_subjects(np.stack([line, -line]))[1] is None
+    assert reliability.mean_of_subjects(np.stack([line, -line]))[1] is None
     assert against.ceiling is None
     with pytest.raises(InputError, match="contradict one another"):
         _ = against.subject_ceiling
@@ -273,7 +273,7 @@ def test_mur(real):
     assert (people.low, people.high) == pytest.approx((0.572, 0.635), abs=5e-4)
     assert loaded.ceiling.low == pytest.approx(0.901, abs=5e-4)
     # Random halves of the people, corrected, agree with all pairs of people.
-    split = inference.split_half(loaded.subjects, n_splits=20, rng=np.random.default_rng(0))
+    split = reliability.split_half(loaded.subjects, n_splits=20, rng=np.random.default_rng(0))
     assert loaded.reliability == pytest.approx(split.corrected, abs=0.02)
     assert loaded.reliability == pytest.approx(0.901, abs=1e-3)
     raw = loadmat(real / "mur92" / "92_behavRDMs.mat")["rdms_behav_92"][0]

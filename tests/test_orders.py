@@ -6,7 +6,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from rarefire import curves, orders
+from rarefire import curves
+from rarefire._engine import orders
 from rarefire.errors import InputError
 
 N, F = 20, 60

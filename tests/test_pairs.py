@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rarefire import blocks, pairs, rdm
+from rarefire import rdm
+from rarefire._engine import blocks, pairs
 
 
 @pytest.fixture

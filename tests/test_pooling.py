@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from rarefire import networks, pooling
+from rarefire import networks
+from rarefire._engine import pooling
 
 TWO_STEPS = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
 

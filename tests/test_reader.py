@@ -14,9 +14,10 @@ import pytest
 import traitlets
 from PIL import Image
 
-from rarefire import embeddings, ghosts, reader, readings, stimuli, store
+from rarefire import embeddings, ghosts, records, stimuli, store
 from rarefire.errors import InputError, RarefireWarning, UnknownNameError
-from rarefire.reader import GhostReader, Shelf
+from rarefire.page import reader
+from rarefire.page.reader import GhostReader, Shelf
 
 COLOURS = [(r, g, b) for r in (0.05, 0.5, 0.95) for g in (0.05, 0.5, 0.95) for b in (0.05, 0.5, 0.95)]
 NAMES = [f"thing {i}" for i in range(27)]
@@ -131,14 +132,14 @@ def recorded(rng, folder):
     def record(category, n, *, first):
         embedding = np.maximum(rng.normal(size=(30, 40)) - 1, 0)
         of_category = np.maximum(rng.normal(size=(n, 40)) - 1, 0)
-        arrays = readings.read(of_category, embedding, at=readings.steps(n), draws=1)
+        arrays = records.ghosts.read(of_category, embedding, at=records.ghosts.steps(n), draws=1)
         for name in ("m", "ghosts", "expected", "explained", "top", "control", "ceiling", "looks"):
             padded = np.zeros((8, *arrays[name].shape[1:]), dtype=arrays[name].dtype)
-            padded[: len(readings.steps(n))] = arrays[name]
+            padded[: len(records.ghosts.steps(n))] = arrays[name]
             arrays[name] = padded
         arrays |= {"first": first, "n_features": np.asarray(40), "names": np.array(folder.names)}
         facts = {"category": category, "network": "vgg19"}
-        return readings.Reading(store.Answer(arrays, {"facts": facts}, "cache"))
+        return records.ghosts.Reading(store.Answer(arrays, {"facts": facts}, "cache"))
 
     return [
         record("faces", 7, first=np.array([3, 1, 4, 0, 5])),
@@ -153,7 +154,7 @@ def test_a_shelf_of_recorded_readings(rng, folder, recorded):
     assert shelf.names[:10:3] == ["tench", "Chihuahua", "Mexican hairless", "fence"]
     for each in recorded:
         read = shelf.readings[each.category]
-        assert read["m"].tolist() == readings.steps(each.n_images)
+        assert read["m"].tolist() == records.ghosts.steps(each.n_images)
         assert len(read["ghosts"]) == len(read["top"]) == len(read["explained"]) == len(read["m"])
         np.testing.assert_array_equal(read["top"], each.answer.arrays["top"][: len(read["m"])])
     rows = {int(row) for read in shelf.readings.values() for row in read["top"].ravel() if row >= 0}

@@ -6,7 +6,8 @@ import torch
 import zarr
 from sklearn.metrics import roc_auc_score
 
-from rarefire import blocks, retrieval
+from rarefire import retrieval
+from rarefire._engine import blocks
 from rarefire.errors import InputError
 
 ROUNDING = 1e-12  # shares, cosines and areas are of size 1

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rarefire import claims, class_level, predictions, readings, scorecard
+from rarefire import records
 from rarefire.errors import InputError, UnknownNameError
-from rarefire.predictions import Prediction
-from rarefire.scorecard import Finding
-from rarefire.studies import Study
+from rarefire.page import claims, scorecard
+from rarefire.page.scorecard import Finding
+from rarefire.records.ensembles import Ensemble
+from rarefire.records.people import Prediction
 
 N, F = 7, 21  # instances, features
 K20, K30, K80 = 4, 6, 17  # 20, 30 and 80 % of 21 features: 4.2, 6.3, 16.8
@@ -38,7 +39,7 @@ def study(rng):
                 counted[5, -1] = 40  # half of them are enough
             arrays[first + suffix], arrays[f"n_images_{first}{suffix}"] = r, counted
     arrays["accuracy"] = rng.uniform(0.9, 1, N)
-    return Study("mnist", "lenet5", tuple(range(N)), arrays, {"computed": N}, {})
+    return Ensemble("mnist", "lenet5", tuple(range(N)), arrays, {"computed": N}, {})
 
 
 def r2(study, name, i, k):
@@ -161,7 +162,7 @@ def test_the_example_is_reproduced_but_for_the_last_digit_of_one_number():
 
 @pytest.fixture(scope="module")
 def mur_predicted():
-    found = predictions.find("mur")
+    found = records.people.known("mur")
     assert [p.view for p in found] == ["pooled", "channels", "positions"]
     return found
 
@@ -185,7 +186,7 @@ def gain(prediction):
 
 
 def test_people_equal_what_was_recorded(mur_predicted):
-    lenets = class_level.find("cifar10h")
+    lenets = records.people_by_class.known("cifar10h")
     found = list(scorecard.people(mur_predicted, lenets))
     said = {(f.claim, f.images): f for f in found}
     assert len(said) == len(found)
@@ -219,7 +220,7 @@ def test_the_interval_of_people_is_that_of_the_test_at_20_per_cent(mur_predicted
             seen.append(finding.images)
             view = finding.images.removeprefix("mur, ")
             (prediction,) = [p for p in mur_predicted if p.view == view]
-            table = predictions.beforehand([prediction])
+            table = records.people.beforehand([prediction])
             row = table[(table.kind == "low") & (table.share == 0.2)].iloc[0]
             whole = prediction.at("low", 1)
             expected = [(1 + row[end] / whole) ** 2 for end in ("low", "high")]
@@ -301,8 +302,8 @@ def test_with_the_papers_own_sets_nothing_stays_untested(mur_predicted):
 
 
 def test_ghosts_of_shipped_ensembles_and_photographs():
-    sets = {name: readings.find_lenets(name) for name in ("mnist", "cifar10-jpg")}
-    photographs = readings.find()
+    sets = {name: records.ghosts_by_class.known(name) for name in ("mnist", "cifar10-jpg")}
+    photographs = records.ghosts.known()
     found = list(scorecard.ghosts(sets, photographs))
     separate = {f.images: f for f in found if f.claim == "ghosts-separate"}
     specific = {f.images: f for f in found if f.claim == "ghosts-specific"}
@@ -320,15 +321,15 @@ def test_ghosts_of_shipped_ensembles_and_photographs():
         np.testing.assert_allclose(separate[name].values, expected, rtol=1e-6)
         assert separate[name].convention == "100 images"
     categories = {reading.category: reading for reading in photographs}
-    assert {"faces", "dogs", readings.EVERY} <= set(categories)
+    assert {"faces", "dogs", records.ghosts.EVERY} <= set(categories)
     assert set(specific) == {f"photographs: {category}" for category in categories}
-    assert set(separate) == {*specific, *sets} - {f"photographs: {readings.EVERY}"}
+    assert set(separate) == {*specific, *sets} - {f"photographs: {records.ghosts.EVERY}"}
     for category, reading in categories.items():
         arrays, name = reading.answer.arrays, f"photographs: {category}"
         last = np.flatnonzero(arrays["m"])[-1]
         assert specific[name].values == pytest.approx(1 - arrays["control"][last, 0])
         assert specific[name].convention == f"{arrays['m'][last]} images"
-        if category != readings.EVERY:
+        if category != records.ghosts.EVERY:
             # Against the other judged photographs; for kinds of the gallery, against its rest.
             place = 1 if np.isnan(arrays["auc"][0]).all() else 0
             assert separate[name].values == arrays["auc"][place, 0]
@@ -355,7 +356,7 @@ def test_every_claim_gets_a_finding(study, mur_predicted):
         given = replace(study, images=images)
         found += [*scorecard.accuracy(given), *scorecard.geometry(given)]
     found += [*scorecard.example(), *scorecard.people(mur_predicted, None)]
-    found += scorecard.ghosts({}, readings.find())
+    found += scorecard.ghosts({}, records.ghosts.known())
     assert {f.claim for f in found} == set(claims.claims())
 
 

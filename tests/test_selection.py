@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rarefire import curves, poz, rdm, resampling, selection
+from rarefire import curves, poz, rdm, selection
+from rarefire._engine import resampling
 from rarefire.errors import InputError
 
 N, F = 24, 12

@@ -24,13 +24,14 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 import rarefire
-from rarefire import book, class_level, networks, predictions, simulations, store
+from rarefire import networks, records, store
+from rarefire.page import build
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINS = dict(re.findall(r"(?m)^([A-Za-z0-9_.-]+)==([^ ;\\]+)", LOCK))
-NOTEBOOKS = [ROOT / f"{page}.ipynb" for page in book.chapters(ROOT)]
+NOTEBOOKS = [ROOT / f"{page}.ipynb" for page in build.chapters(ROOT)]
 
 
 def names(requirements):
@@ -93,7 +94,7 @@ def test_notebooks_are_clean_and_their_cells_small(path):
 
 def test_every_chapter_is_in_the_table_of_contents():
     there = {p.relative_to(ROOT).with_suffix("").as_posix() for p in (ROOT / "notebooks").glob("*.ipynb")}
-    assert there | {"index"} == set(book.chapters(ROOT))
+    assert there | {"index"} == set(build.chapters(ROOT))
 
 
 def test_repository_is_small_and_lib_is_tracked():
@@ -283,10 +284,10 @@ def test_from_the_wheel_every_command_for_own_data_works_without_a_clone(program
     made = {path.name for path in tmp_path.iterdir()}
     assert {"poz.csv", "curve.csv", "curve.svg", "ghosts.csv", "page.html"} <= made
     # What is recorded is shown at once: nothing is computed, and nothing put into the cache.
-    rates = simulations.error_rates().to_string(index=False, float_format="%.3f")
+    rates = records.error_rates.measure().to_string(index=False, float_format="%.3f")
     assert said["error-rates"][1] == f"{rates}\n"
-    recorded = class_level.find("cifar10h", images="cifar10-jpg")
-    changes = [f"low→high PoZ: {recorded.change('low', share)}\n" for share in predictions.SHARES[1:]]
+    recorded = records.people_by_class.known("cifar10h", images="cifar10-jpg")
+    changes = [f"low→high PoZ: {recorded.change('low', share)}\n" for share in records.people.SHARES[1:]]
     assert said["people cifar10h"][1] == "".join(changes)
     assert not (tmp_path / "cache").exists()
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rarefire import poz, selection, simulations
+from rarefire import naive, poz, records, selection, simulations
 from rarefire.errors import InputError, UnknownNameError
 
 
@@ -60,17 +60,17 @@ def test_williams_is_the_published_formula():
     )
     expected = 2 * stats.t.sf(abs(t), n - 3)
     # The package correlates similarities with similarities; turning both signs leaves |t| as it is.
-    assert simulations.williams(sample, np.random.default_rng(0)) == pytest.approx(expected)
+    assert naive.williams(sample, np.random.default_rng(0)) == pytest.approx(expected)
 
 
 def test_fold_tests_are_made_of_the_folds():
     sample = simulations.world().sample(np.random.default_rng(5))
-    d = simulations.differences_over_folds(sample, np.random.default_rng(6))
+    d = naive.differences_over_folds(sample, np.random.default_rng(6))
     assert d.shape == (40,)
-    p = simulations.paired_t_over_folds(sample, np.random.default_rng(6))
+    p = naive.paired_t_over_folds(sample, np.random.default_rng(6))
     assert p == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
     t = d.mean() / np.sqrt(d.var(ddof=1) * (1 / 40 + 1 / 4))
-    corrected = simulations.nadeau_bengio(sample, np.random.default_rng(6))
+    corrected = naive.nadeau_bengio(sample, np.random.default_rng(6))
     assert corrected == pytest.approx(2 * stats.t.sf(abs(t), 39))
     # The first fold, by hand.
     part = np.array_split(np.random.default_rng(6).permutation(120), 5)[0]
@@ -84,28 +84,28 @@ def test_fold_tests_are_made_of_the_folds():
 @pytest.mark.long
 def test_simulations_do_not_depend_on_how_they_are_spread():
     test = "jackknife of the difference"
-    alone = simulations.rejections(test, n=12, effect=simulations.EFFECT, jobs=1)
-    spread = simulations.rejections(test, n=12, effect=simulations.EFFECT, jobs=2)
+    alone = records.error_rates.rejections(test, n=12, effect=records.error_rates.EFFECT, jobs=1)
+    spread = records.error_rates.rejections(test, n=12, effect=records.error_rates.EFFECT, jobs=2)
     np.testing.assert_array_equal(alone, spread)
     assert 0 < alone.sum() < 12
-    other = simulations.rejections(test, n=12, effect=simulations.EFFECT, seed=1, jobs=1)
+    other = records.error_rates.rejections(test, n=12, effect=records.error_rates.EFFECT, seed=1, jobs=1)
     assert not np.array_equal(alone, other)
 
 
 def test_recorded_rates_need_no_computing(own_cache):
-    table = simulations.error_rates()
-    assert table["test"].tolist() == list(simulations.NAMES)
+    table = records.error_rates.measure()
+    assert table["test"].tolist() == list(records.error_rates.NAMES)
     assert list(own_cache.rglob("*")) == []
 
 
 def test_no_offered_test_is_above_its_level():
-    table = simulations.error_rates()
+    table = records.error_rates.measure()
     offered = table[table.offered]
     assert (offered["false positives"] <= 0.05 + 2 * offered["error"]).all()
     naive = table.set_index("test")["false positives"]
     assert naive["paired t over 8 × 5 folds"] > 0.2
     assert naive["Williams' test over pairs"] > 0.1
-    power = offered["power"][[simulations.TESTS[t].has_power for t in offered["test"]]]
+    power = offered["power"][[records.error_rates.TESTS[t].has_power for t in offered["test"]]]
     assert (power > 0.2).all()
 
 
@@ -127,7 +127,7 @@ def test_tests_with_a_choice_get_all_there_is_to_choose_from(test, people, order
 
     monkeypatch.setattr(selection, "cross_fitted", spy)
     rng = np.random.default_rng(7)
-    assert [simulations.TESTS[test].rejects(world, rng) for _ in p] == [True, False]
+    assert [records.error_rates.TESTS[test].rejects(world, rng) for _ in p] == [True, False]
     ks = (8, 16, 24, 32) if order == "low" else world.ks
     for embedding, human, given, k in calls:
         assert (embedding.shape, human.shape, given, k) == ((120, ks[-1]), people, order, ks)
@@ -165,17 +165,17 @@ STUDIES = int(os.environ.get("RAREFIRE_SIMULATIONS", "60"))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("test", simulations.NAMES)
+@pytest.mark.parametrize("test", records.error_rates.NAMES)
 def test_the_recorded_rates_come_out_again(test):
     """Slow. New null studies, and a quarter as many with an effect, with other random numbers."""
-    recorded = simulations.error_rates().set_index("test").loc[test]
+    recorded = records.error_rates.measure().set_index("test").loc[test]
     cases = [(STUDIES, 0.0, recorded["false positives"])]
-    if simulations.TESTS[test].has_power:
-        cases.append((STUDIES // 4, simulations.EFFECT, recorded["power"]))
+    if records.error_rates.TESTS[test].has_power:
+        cases.append((STUDIES // 4, records.error_rates.EFFECT, recorded["power"]))
     for n, effect, rate in cases:
-        found = simulations.rejections(test, n=n, effect=effect, seed=1).mean()
+        found = records.error_rates.rejections(test, n=n, effect=effect, seed=1).mean()
         expected = min(max(rate, 0.005), 0.995)
-        chance = np.sqrt(expected * (1 - expected) * (1 / n + 1 / simulations.SIMULATIONS))
+        chance = np.sqrt(expected * (1 - expected) * (1 / n + 1 / records.error_rates.SIMULATIONS))
         assert abs(found - rate) <= 4 * chance, (effect, found, rate)
         if effect == 0 and recorded["offered"]:
             assert found <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / n)
@@ -183,6 +183,6 @@ def test_the_recorded_rates_come_out_again(test):
 
 def test_errors():
     with pytest.raises(UnknownNameError, match="no test 'jackknife'. There are: jackknife"):
-        simulations.rejections("jackknife", n=1)
+        records.error_rates.rejections("jackknife", n=1)
     with pytest.raises(InputError, match="at least two groups of four features; got 1 of 8"):
         simulations.world(n_groups=1)

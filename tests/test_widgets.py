@@ -9,18 +9,19 @@ import traitlets
 from IPython.display import HTML
 from ipywidgets import IntSlider
 
-from rarefire import figures, rdm, widgets
+from rarefire import rdm
 from rarefire.errors import InputError, UnknownNameError
-from rarefire.widgets import FeatureSwitch, PozHistogram
+from rarefire.page import frame, plots, widgets
+from rarefire.page.widgets import FeatureSwitch, PozHistogram
 
 A, B, C = [0.91, 0.76, 0.3, 0.7, 0.9, 0], [0.40, 0.70, 0.6, 0.3, 0.7, 0], [0.02, 0.40, 0.9, 0.2, 0.2, 0]
 
 
 @pytest.fixture
 def still():
-    figure, axes = figures.panel()
+    figure, axes = plots.panel()
     axes.plot([0, 1], [0, 1])
-    return figures.show(figure, name="small", alt="a line", caption="A caption.")
+    return frame.show(figure, name="small", alt="a line", caption="A caption.")
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def ready(tab, address):
 def test_scripts_are_what_all_share_and_their_own():
     source = widgets.script("switch")
     assert source.startswith("// What the book's widgets share")
-    assert "rarefire.widgets.FeatureSwitch" in source
+    assert "rarefire.page.widgets.FeatureSwitch" in source
     assert source.count("export default") == 1
 
 

@@ -1,14 +1,42 @@
 """What rarely firing features do in a vision network.
 
-Modules, in the order in which data flows: :mod:`~rarefire.stimuli`, :mod:`~rarefire.networks`,
-:mod:`~rarefire.training`, :mod:`~rarefire.embeddings`, :mod:`~rarefire.poz`, :mod:`~rarefire.rdm`,
-:mod:`~rarefire.curves`, :mod:`~rarefire.inference`, :mod:`~rarefire.judgments`, :mod:`~rarefire.ghosts`;
-what the book records with them: :mod:`~rarefire.studies`, :mod:`~rarefire.variations`,
-:mod:`~rarefire.predictions`, :mod:`~rarefire.class_level`, :mod:`~rarefire.readings`; and what it shows:
-:mod:`~rarefire.claims`, :mod:`~rarefire.scorecard`, :mod:`~rarefire.figures`, :mod:`~rarefire.explorer`,
-:mod:`~rarefire.reader`, :mod:`~rarefire.book`.
+``import rarefire`` imports nothing heavy: each module is there when it is asked for.
+
+Your images, your network, their embedding
+    :mod:`~rarefire.stimuli` loads image sets by name or from a folder, :mod:`~rarefire.networks` builds
+    networks, :mod:`~rarefire.training` trains ensembles, :mod:`~rarefire.embeddings` gives the features of a
+    layer, ``(n_images, n_features)``, and opens those on disk.
+How rarely features fire, and what slices of them carry
+    :mod:`~rarefire.poz` counts and orders; :mod:`~rarefire.rdm` compares images; :mod:`~rarefire.curves`
+    gives exact nested curves, for the network's own geometry or against an RDM of people;
+    :mod:`~rarefire.cluster` the same with Dask.
+What never fires for a category
+    :mod:`~rarefire.ghosts` finds ghost features and reads them, :mod:`~rarefire.retrieval` searches by them.
+People
+    :mod:`~rarefire.judgments` loads public judgments, :mod:`~rarefire.ratings` your own;
+    :mod:`~rarefire.reliability` says how far people agree.
+Whether it is more than chance
+    :mod:`~rarefire.inference` tests a number of features decided beforehand, :mod:`~rarefire.selection`
+    chooses it on other images, :mod:`~rarefire.reweighting` weighs features; :mod:`~rarefire.naive` holds the
+    tests not to use, :mod:`~rarefire.simulations` worlds in which the truth is known.
+Rooms
+    :mod:`~rarefire.records`, what the book keeps; :mod:`~rarefire.page`, how it is drawn and built, the
+    explorer (:mod:`rarefire.page.explorer`) among it; :mod:`~rarefire.cli`, the commands. ``_engine`` is
+    what no user needs to open.
+
+A quick start: ``curves.geometry_curve(E, poz.order(poz.poz(E)))`` is the whole curve of an embedding ``E``.
 """
 
 from importlib.metadata import version
 
+from rarefire._engine.lazy import submodules
+
+_MODULES = (
+    *("cli", "cluster", "curves", "embeddings", "errors", "ghosts", "inference", "judgments", "naive"),
+    *("networks", "page", "poz", "ratings", "rdm", "records", "reliability", "retrieval", "reweighting"),
+    *("rounding", "selection", "simulations", "stimuli", "store", "training"),
+)
+
 __version__ = version("rarefire")
+__all__ = [*_MODULES, "__version__"]
+__getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -1,4 +1,4 @@
-"""Geometry curves over a Dask cluster: the sums of :mod:`rarefire.grams`, added up over its workers.
+"""Geometry curves over a Dask cluster: the sums of :mod:`rarefire._engine.grams`, added up over its workers.
 
 Optional (``pip install 'rarefire[scale]'``). The embedding stays where it is: a file or zarr store
 that the workers can reach, or a Dask array. What travels is the sums, whose size does not depend on
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from rarefire import blocks, grams
+from rarefire._engine import blocks, grams
+from rarefire._engine.grams import LEAST, Grams, correlation
 from rarefire.curves import Curve, check_order, check_steps
 from rarefire.errors import DataError, InputError
-from rarefire.grams import LEAST, Grams, correlation
 from rarefire.rdm import Metric
 
 if TYPE_CHECKING:

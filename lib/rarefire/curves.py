@@ -1,10 +1,10 @@
 """Nested RSA curves: how much of a geometry the first k features of an order carry, for every k.
 
 Both kinds are exact and neither makes a matrix of images by images. Against the full embedding
-(:func:`geometry_curve`), sums over pairs are norms of sums over images (:mod:`rarefire.grams`): time
+(:func:`geometry_curve`), sums over pairs are norms of sums over images (:mod:`rarefire._engine.grams`): time
 linear in the number of images, from memory, disk, a GPU or, with :mod:`rarefire.cluster`, many
 machines. Against an RDM, such as people's (:func:`rdm_curve`), sums over pairs run along with the
-features (:mod:`rarefire.pairs`): all prefixes in one pass.
+features (:mod:`rarefire._engine.pairs`): all prefixes in one pass.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rarefire import blocks
-from rarefire.errors import InputError
-from rarefire.grams import (
+from rarefire._engine import blocks
+from rarefire._engine.grams import (
     LEAST,
     MEMORY,
     ROUNDING,
@@ -31,20 +30,25 @@ from rarefire.grams import (
     residuals,
     unit_scale,
 )
+from rarefire.errors import InputError
 from rarefire.rdm import Metric, check_rdm, class_means, judged_images, standardised
 
 __all__ = [
+    "ENOUGH",
     "Curve",
     "check_order",
     "check_steps",
     "class_curve",
     "count",
+    "enough",
     "geometry_curve",
     "rdm_curve",
     "silenced_curve",
 ]
 
 
+#: A curve is shown, and its best k sought, where at least this share of the images has a similarity.
+ENOUGH = 0.5
 _MOST_PAIRED = 20_000  # images whose pairs are gone through where sums over images lose too many digits
 
 
@@ -138,8 +142,8 @@ def geometry_curve(
 
     Notes
     -----
-    Time n·k·F for each k from sums over images (see :mod:`rarefire.grams`) or n²·F for all k from sums
-    over pairs, whichever is less. Truong et al. (2023), figures 1b and 1c.
+    Time n·k·F for each k from sums over images (see :mod:`rarefire._engine.grams`) or n²·F for all k from
+    sums over pairs, whichever is less. Truong et al. (2023), figures 1b and 1c.
     """
     if precision not in ("double", "single"):
         raise InputError(f"precision is 'double' or 'single'; got {precision!r}.")
@@ -336,7 +340,7 @@ def _over_pairs(
 
     `silence`, with an embedding as reference: the features after the first k are 0, not gone.
     """
-    from rarefire import pairs
+    from rarefire._engine import pairs
 
     tile: Callable[[slice, slice], NDArray[np.float64]]
     if isinstance(reference, np.ndarray) and reference.ndim == 1:
@@ -377,6 +381,21 @@ def _over_known(
     (x, varies), (y, also) = centred(a), centred(b)
     r = mean(x * y) / np.sqrt(np.where(varies & also, mean(x**2) * mean(y**2), np.nan))
     return np.asarray(np.clip(r, -1, 1))
+
+
+def enough(n_images: ArrayLike, of: ArrayLike, *, least: float = ENOUGH) -> NDArray[np.bool_]:
+    """Where so many images have a defined similarity that r says something about all of them.
+
+    The r of the three images for which a rare feature happens to fire says nothing about the set.
+
+    Parameters
+    ----------
+    n_images, of
+        How many have one, and how many there are; of shapes that go together.
+    least
+        The share of them, in [0, 1].
+    """
+    return np.asarray(np.asarray(n_images) >= least * np.asarray(of))
 
 
 def count(share: float, n_features: int) -> int:

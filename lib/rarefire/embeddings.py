@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -18,11 +19,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rarefire import networks, store
+from rarefire import networks, poz, store
+from rarefire._engine.blocks import Rows, open_embedding
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.stimuli import Gallery, Stimuli
 
-__all__ = ["PENULTIMATE", "extract", "layers", "save", "stream"]
+__all__ = [
+    "PENULTIMATE",
+    "Images",
+    "Rows",
+    "Spatial",
+    "View",
+    "extract",
+    "layers",
+    "open_embedding",
+    "save",
+    "stream",
+    "views",
+]
 
 #: The features that enter the last layer with weights: post-ReLU in VGG, AlexNet, LeNet, ResNet, …
 PENULTIMATE = "penultimate"
@@ -163,7 +177,7 @@ def save(
     Returns
     -------
     memmap
-        ``(n_images, n_features)`` float32, opened for reading; :mod:`rarefire.blocks` reads it in blocks.
+        ``(n_images, n_features)`` float32, opened for reading; it is read in blocks wherever it is used.
 
     Raises
     ------
@@ -219,6 +233,69 @@ def save(
             f"could not write {path}: {error.strerror or error}. What is there goes on from where it is when "
             "there is space."
         ) from error
+
+
+@dataclass(frozen=True)
+class View:
+    """A layer, as features.
+
+    Attributes
+    ----------
+    name
+        ``"pooled"``, ``"channels"``, ``"positions"``, or ``"features"`` for a layer without positions.
+    embedding
+        ``(n_images, n_features)``, post-ReLU.
+    silent
+        ``(n_images, n_features)``, how many zeros each image has in each feature; for channels, over
+        positions.
+    positions
+        Zeros that an image can have in a feature.
+    """
+
+    name: str
+    embedding: NDArray[np.float32]
+    silent: NDArray[np.integer | np.bool_]
+    positions: int = 1
+
+    @property
+    def poz(self) -> NDArray[np.float64]:
+        """``(n_features,)``, what the features are ordered by; for channels the APoZ."""
+        return np.asarray(self.silent.sum(axis=0) / (len(self.silent) * self.positions))
+
+
+def views(
+    network: nn.Module,
+    images: Images,
+    *,
+    layer: str = PENULTIMATE,
+    batch_size: int = 32,
+) -> list[View]:
+    """What a layer can be taken for.
+
+    Parameters
+    ----------
+    network, images, layer, batch_size
+        As for :func:`rarefire.embeddings.extract`.
+
+    Returns
+    -------
+    list of View
+        For a layer without positions, ``features`` alone. For a convolutional one: ``pooled``, channels
+        averaged over positions, by the share of images for which that mean is 0; ``channels``, the same
+        features by their APoZ, the share of zeros over images and positions (Hu et al. 2016);
+        ``positions``, every position of every channel a feature.
+    """
+    activations = extract(network, images, layer=layer, spatial="keep", batch_size=batch_size)
+    poz.check_activations(activations)  # post-ReLU, with positions or without
+    if activations.ndim == 2:
+        return [View("features", activations, activations == 0)]
+    pooled, flat = activations.mean(axis=(2, 3)), activations.reshape(len(activations), -1)
+    zeros = np.count_nonzero(activations == 0, axis=(2, 3))
+    return [
+        View("pooled", pooled, pooled == 0),
+        View("channels", pooled, zeros, activations[0, 0].size),
+        View("positions", flat, flat == 0),
+    ]
 
 
 def _append(part: Path, embedded: Iterable[NDArray[np.float32]], n: int, bar: tqdm[Any]) -> None:

@@ -22,9 +22,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, sparse, special, stats
 
-from rarefire import blocks, poz
+from rarefire import poz
+from rarefire._engine import blocks
+from rarefire._engine.grams import ROUNDING
 from rarefire.errors import InputError, RarefireWarning
-from rarefire.grams import ROUNDING
 from rarefire.rounding import SAME, levels, upright
 
 __all__ = ["MOST", "Chance", "Components", "Ghosts", "components", "explained_by", "find"]
@@ -194,7 +195,7 @@ def find(embedding: Any, category: ArrayLike, *, others: Any = None) -> Ghosts:
     Parameters
     ----------
     embedding
-        ``(n_images, n_features)``, post-ReLU; anything that :mod:`rarefire.blocks` reads, once.
+        ``(n_images, n_features)``, post-ReLU; anything that :mod:`rarefire._engine.blocks` reads, once.
     category
         The images of the category: row numbers from 0, or a mask ``(n_images,)``. All the other rows count
         as others.
@@ -280,7 +281,7 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
     Parameters
     ----------
     gallery
-        ``(n_images, n_features)``, anything that :mod:`rarefire.blocks` reads.
+        ``(n_images, n_features)``, anything that :mod:`rarefire._engine.blocks` reads.
     features
         Indices of the features, such as :attr:`Ghosts.features`.
     n

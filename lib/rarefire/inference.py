@@ -21,31 +21,27 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from tqdm import tqdm
 
-from rarefire import blocks, curves, orders, resampling
+from rarefire import curves
+from rarefire._engine import blocks, orders, resampling
+from rarefire._engine.resampling import check_rng, draw, drawn, resample, without_each
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
 from rarefire.rdm import Metric, check_rdm, judged_images
-from rarefire.resampling import check_rng, draw, drawn, resample, without_each
+from rarefire.reliability import check_subjects
 from rarefire.rounding import SAME, TIE, first_largest
 
 __all__ = [
     "Estimate",
     "Maximum",
-    "NoiseCeiling",
     "RandomOrders",
-    "Reliability",
     "Replicates",
     "Test",
     "bootstrap",
     "change_of_prediction",
     "holm",
     "jackknife",
-    "mean_rdm",
-    "noise_ceiling",
     "random_orders",
     "seed_interval",
-    "spearman_brown",
-    "split_half",
     "t_interval",
     "two_factor_bootstrap",
 ]
@@ -329,9 +325,7 @@ class Replicates:
         """Standard error from the replicates of a quantity."""
         n = np.maximum(self.n_images, 2)
         if self.kind == "jackknife":
-            # Every image that is in must have a replicate: the one that lacks it may matter most.
-            every = (np.isfinite(draws).sum(axis=0) == self.n_images) & (self.n_images >= 3)
-            return np.where(every, np.sqrt((n - 1) * _variance(draws, ddof=0)), np.nan)
+            return np.sqrt(resampling.jackknife_variance(draws, n=self.n_images))
         if self.kind == "bootstrap":
             return _mostly(draws, np.sqrt(n / (n - 1) * _variance(draws, ddof=1)))
         # Drawing both at once counts some of the variance twice; combined as rsatoolbox does it.
@@ -381,39 +375,6 @@ class RandomOrders:
         scores = np.abs(every[:, use] - every[:, use].mean(axis=0)) / every[:, use].std(axis=0)
         largest = scores.max(axis=1)
         return float(np.mean(largest >= largest[0] - SAME))
-
-
-@dataclass(frozen=True)
-class NoiseCeiling:
-    """What a perfect model could reach, given how much people differ (Nili et al. 2014).
-
-    Attributes
-    ----------
-    low, high
-        Mean correlation of each subject with the mean of the others, and with the mean of all.
-    by_subject
-        ``(n_subjects,)``, of each subject with the mean of the others.
-    """
-
-    low: float
-    high: float
-    by_subject: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How well halves of the subjects agree.
-
-    Attributes
-    ----------
-    r
-        Correlation of the halves' means, averaged over splits.
-    corrected
-        For all subjects rather than half of them (Spearman–Brown).
-    """
-
-    r: float
-    corrected: float
 
 
 # --- resampling images ---------------------------------------------------------------------------
@@ -524,7 +485,7 @@ def two_factor_bootstrap(
     """
     source, indices, steps = _checked(embedding, order, k)
     n = source.shape[0]
-    people = _subjects(rdms, n)
+    people = check_subjects(rdms, n)
     counts = draw(n, n_boot, rng)
     shares = draw(len(people), n_boot, rng) / len(people)
     r, r_all, defined = resample(source, indices, steps, metric, people, drawn(counts), progress=progress)
@@ -758,65 +719,6 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def noise_ceiling(rdms: ArrayLike, *, standardise: bool = True) -> NoiseCeiling:
-    """How well people predict people.
-
-    Parameters
-    ----------
-    rdms
-        ``(n_subjects, n(n-1)/2)`` or ``(n_subjects, n, n)``, at least two subjects.
-    standardise
-        Bring every subject's dissimilarities to mean 0 and standard deviation 1 before they are
-        averaged; `high` is then the best that any model can reach (Nili et al. 2014). Without it, those
-        who use more of the scale weigh more.
-    """
-    people = _subjects(rdms)
-    if standardise:
-        people = people - np.nanmean(people, axis=1, keepdims=True)
-        people /= np.nanstd(people, axis=1, keepdims=True)
-    every = mean_rdm(people)
-    low, high = [], []
-    for s, own in enumerate(people):
-        others = mean_rdm(np.delete(people, s, axis=0))
-        low.append(_pearson(own, others))
-        high.append(_pearson(own, every))
-    return NoiseCeiling(float(np.mean(low)), float(np.mean(high)), np.array(low))
-
-
-def split_half(rdms: ArrayLike, *, n_splits: int = 100, rng: np.random.Generator) -> Reliability:
-    """Split-half reliability of the mean RDM over subjects.
-
-    Parameters
-    ----------
-    rdms
-        As for :func:`noise_ceiling`.
-    n_splits, rng
-        Random halves of the subjects, and where they come from.
-    """
-    people = _subjects(rdms)
-    check_rng(rng)
-    if n_splits < 1:
-        raise InputError(f"n_splits must be at least 1; got {n_splits}.")
-    half = len(people) // 2
-    found = []
-    for _ in range(n_splits):
-        mixed = people[rng.permutation(len(people))]
-        found.append(_pearson(mean_rdm(mixed[:half]), mean_rdm(mixed[half:])))
-    r = float(np.mean(found))
-    return Reliability(r, spearman_brown(r))
-
-
-def spearman_brown(r: float, *, length: float = 2) -> float:
-    """Reliability of `length` times as much data, from the reliability r of one part.
-
-    >>> round(spearman_brown(0.913), 3)
-    0.955
-    """
-    if not -1 < r <= 1 or 1 + (length - 1) * r <= 0:
-        raise InputError(f"a reliability lies in (−1, 1], above −1 / (length − 1); got {r}.")
-    return length * r / (1 + (length - 1) * r)
-
-
 # --- helpers -------------------------------------------------------------------------------------
 
 
@@ -838,20 +740,6 @@ def _judged(source: Any, rdm: ArrayLike | None) -> tuple[Any, NDArray[np.float64
         return source, values
     rows, columns = np.triu_indices(len(use), k=1)
     return np.asarray(source[:])[use], values[use[rows] & use[columns]]
-
-
-def _subjects(rdms: ArrayLike, n_images: int | None = None) -> NDArray[np.float64]:
-    """RDMs of several subjects, ``(n_subjects, n_pairs)``."""
-    values = np.asarray(rdms, dtype=np.float64)
-    if values.ndim not in (2, 3) or len(values) < 2:
-        raise InputError(
-            "subjects' RDMs are (n_subjects, n_pairs) or (n_subjects, n, n), at least two subjects; "
-            f"got {values.shape}."
-        )
-    if n_images is None:
-        size = values.shape[-1] if values.ndim == 3 else round((1 + np.sqrt(1 + 8 * values.shape[1])) / 2)
-        n_images = int(size)
-    return np.stack([check_rdm(v, n_images) for v in values])
 
 
 def _is_stack(rdm: ArrayLike, n: int) -> bool:
@@ -920,15 +808,3 @@ def _p(value: NDArray[np.float64], se: NDArray[np.float64], df: NDArray[np.float
     # No difference and no spread: the same features on both sides.
     t = np.where((value == 0) & (se == 0), 0.0, t)
     return np.asarray(2 * stats.t.sf(t, np.where(df > 0, df, np.nan)))
-
-
-def mean_rdm(rdms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over subjects, the first axis, of what they judged; NaN where none did."""
-    known = np.isfinite(rdms)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, rdms, 0).sum(axis=0) / known.sum(axis=0))
-
-
-def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    both = np.isfinite(a) & np.isfinite(b)
-    return float(np.clip(np.corrcoef(a[both], b[both])[0, 1], -1, 1))

@@ -15,25 +15,21 @@ Your own judgments are read by :func:`rarefire.ratings.read`.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import rdm, stimuli, store
 from rarefire.errors import DataError, InputError, unknown
+from rarefire.reliability import NoiseCeiling, mean_of_subjects, noise_ceiling, of_parts
 from rarefire.rounding import levels
 from rarefire.stimuli import Stimuli
-
-if TYPE_CHECKING:
-    from rarefire.inference import NoiseCeiling
 
 __all__ = [
     "NAMES",
@@ -222,8 +218,6 @@ class Judgments:
             Where there are no single subjects, a subject has fewer than three pairs in common with the
             others, or they contradict one another.
         """
-        from rarefire.inference import noise_ceiling
-
         if self.subjects is None:
             raise InputError(f"{self.name!r} has no single subjects: its ceiling is .ceiling.")
         known = np.isfinite(self.subjects)
@@ -246,8 +240,6 @@ class Judgments:
         (exactly, where every subject judged every pair). Otherwise both are √reliability: the
         correlation of `human` with what it would be without noise. None without a reliability above 0.
         """
-        from rarefire.inference import NoiseCeiling
-
         if self.subjects is not None:
             try:
                 people = self.subject_ceiling
@@ -292,7 +284,7 @@ class Judgments:
         if subjects is not None:
             human, reliability = mean_of_subjects(subjects)
         elif halves is not None:
-            reliability = _reliability(halves)
+            reliability = of_parts(halves)
         return replace(
             self,
             human=human,
@@ -303,49 +295,6 @@ class Judgments:
             names=tuple(self.names[i] for i in index),
             source=self.source if len(index) == self.n else f"{self.source} ({len(index)} of {self.n})",
         )
-
-
-def mean_of_subjects(
-    subjects: NDArray[np.float64], names: Sequence[str] | None = None
-) -> tuple[NDArray[np.float64], float | None]:
-    """`human` and `reliability` from single subjects; InputError for one who tells nothing apart.
-
-    Parameters
-    ----------
-    subjects
-        ``(n_subjects, n_pairs)``, NaN where a subject did not judge.
-    names
-        ``(n_subjects,)``, for messages; by default their numbers from 1.
-    """
-    for s, own in enumerate(subjects):
-        known = own[np.isfinite(own)]
-        if len(known) < 3 or known.min() == known.max():
-            why = "fewer than three pairs" if len(known) < 3 else "the same rating for every pair"
-            name = str(s + 1) if names is None else names[s]
-            raise InputError(f"subject {name!r} has {why}: nothing to compare. Leave that subject out.")
-    scaled = subjects - np.nanmean(subjects, axis=1, keepdims=True)
-    scaled = scaled / np.nanstd(scaled, axis=1, keepdims=True)
-    count = np.isfinite(scaled).sum(axis=0)
-    human = np.full(len(count), np.nan)
-    human[count > 0] = np.nansum(scaled[:, count > 0], axis=0) / count[count > 0]
-    return human, _reliability(subjects)
-
-
-def _reliability(parts: NDArray[np.float64]) -> float | None:
-    """Of the mean over parts (halves, subjects): the mean correlation of two, stepped up to all.
-
-    None where no two have enough in common, or they contradict one another.
-    """
-    from rarefire.inference import spearman_brown
-
-    found = []
-    for a, b in itertools.combinations(parts, 2):
-        with contextlib.suppress(InputError):
-            found.append(rdm.compare(a, b, method="pearson"))
-    try:
-        return spearman_brown(float(np.mean(found)), length=len(parts)) if found else None
-    except InputError:
-        return None
 
 
 # --- by name -------------------------------------------------------------------------------------
@@ -418,15 +367,17 @@ def available(name: str, *, folder: str | Path | None = None) -> bool:
         raise unknown("set of judgments", name, NAMES)
     if name.startswith("peterson-"):
         which = name.removeprefix("peterson-")
-        public = which == "animals" and _at_hand(_ANIMALS) is not None
+        public = which == "animals" and store.at_hand(_ANIMALS) is not None
         place = _peterson_set(which, folder)
         if place is None:
             return public and folder is None
         facts = PETERSON[which]
         return (place / facts.images).is_dir() and (public or (place / facts.matrix).is_file())
-    if name == "cifar10h-images" and (stimuli._cifar_root() is None or not available("cifar10h")):
+    if name == "cifar10h-images" and not (
+        stimuli.available("cifar10") and stimuli.cifar10_variant() == "cifar10" and available("cifar10h")
+    ):
         return False
-    return all(_at_hand(file) is not None for file in _FILES[name])
+    return all(store.at_hand(file) is not None for file in _FILES[name])
 
 
 def check_size(size: int | None) -> None:
@@ -435,24 +386,16 @@ def check_size(size: int | None) -> None:
         raise InputError(f"size must be a whole number of pixels, at least 1; got {size!r}.")
 
 
-def _at_hand(relative: str) -> Path | None:
-    """A file in the mirror, else in the cache."""
-    for root in (store.mirror_dir(), store.cache_dir()):
-        if root is not None and (root / relative).is_file():
-            return root / relative
-    return None
-
-
 def _known_files(name: str) -> list[Path]:
     """The files of a set: of the mirror, of the cache, or downloaded there; their content is checked."""
     mirror, found = store.mirror_dir(), []
     for relative, md5 in _FILES[name].items():
         if mirror is not None and (mirror / relative).is_file():
-            stimuli._verify(mirror / relative, md5)
+            stimuli.check_file(mirror / relative, md5)
             found.append(mirror / relative)
         else:
             folder, file = relative.split("/")
-            with stimuli._how_to_get(name, relative):
+            with stimuli.how_to_get(name, relative):
                 found.append(store.fetch([_HOMES[folder] + file], store.cache_dir() / relative, md5=md5))
     return found
 
@@ -535,7 +478,7 @@ def _peterson(which: str, size: int | None, folder: str | Path | None) -> Judgme
         raise DataError(f"there are no images in {root}. {_ASK}")
     if which == "animals" and all(re.fullmatch(r"[0-9]+", file.stem) for file in files):
         files.sort(key=lambda file: int(file.stem))
-    public = _at_hand(_ANIMALS) if which == "animals" else None
+    public = store.at_hand(_ANIMALS) if which == "animals" else None
     if matrix.is_file():
         human = _dissimilarities(matrix, facts.key)
     elif public is not None:
@@ -548,7 +491,7 @@ def _peterson(which: str, size: int | None, folder: str | Path | None) -> Judgme
             f"{root} holds {len(files)} images, but the matrix in {place.name} is of {n}. Both come from one "
             "archive: remove what does not belong there, or unpack it again."
         )
-    pixels = stimuli._pictures(files, root, size=size, resize=size)
+    pixels = stimuli.pictures(files, root, size=size, resize=size)
     objects = "various objects" if which == "various" else which
     loaded = Judgments(
         name=name,
@@ -604,7 +547,7 @@ def _with_halves(animals: Judgments, path: Path) -> Judgments:
     if len(whole) != len(animals.human) or not np.allclose(whole, animals.human, equal_nan=True):
         return animals
     halves = np.stack([_dissimilarities(path, f"simMatrix{which}Batch") for which in ("First", "Second")])
-    return replace(animals, halves=halves, reliability=_reliability(halves))
+    return replace(animals, halves=halves, reliability=of_parts(halves))
 
 
 def _dissimilarities(path: Path, key: str) -> NDArray[np.float64]:
@@ -672,7 +615,7 @@ def _cifar10h() -> Judgments:
         human=_confusability(given),
         subjects=None,
         halves=halves,
-        reliability=_reliability(halves),
+        reliability=of_parts(halves),
         images=None,
         names=_CLASSES,
         citation=_CIFAR10H_CITATION,
@@ -753,7 +696,7 @@ def cifar10h_images(*, per_class: int = 20, size: int | None = None) -> Judgment
         human=rdm.rdm(given[rows], metric="cosine"),
         subjects=None,
         halves=halves,
-        reliability=_reliability(halves),
+        reliability=of_parts(halves),
         images=replace(chosen, images=_resized(chosen.images, size)),
         names=tuple(f"{_CLASSES[c]} {row}" for c, row in zip(chosen.labels, rows, strict=True)),
         citation=_CIFAR10H_CITATION,

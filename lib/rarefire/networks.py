@@ -116,11 +116,7 @@ def build(
 
 def local_weights(name: str) -> Path | None:
     """Trained weights of a network on this machine: ``weights/<name>.pth`` in the mirror or the cache."""
-    for root in (store.mirror_dir(), store.cache_dir()):
-        path = None if root is None else root / "weights" / f"{name}.pth"
-        if path is not None and path.is_file():
-            return path
-    return None
+    return store.at_hand(f"weights/{name}.pth")
 
 
 def digest(network: nn.Module) -> str:

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from rarefire import blocks
+from rarefire._engine import blocks
 from rarefire.errors import InputError, unknown
 from rarefire.rounding import levels
 
 __all__ = [
     "KINDS",
+    "RARE",
+    "STATISTICS",
     "PozCounter",
     "Silence",
     "check_activations",
@@ -28,7 +30,9 @@ __all__ = [
     "kinds",
     "order",
     "poz",
+    "rare_share",
     "silence",
+    "silent",
     "statistic",
 ]
 
@@ -37,6 +41,8 @@ Direction = Literal["low", "high"]
 
 #: What a feature can be.
 KINDS = ("active", "rare", "dead")
+#: Features with a greater PoZ are rare; Truong et al. (2023) speak of 80 %.
+RARE = 0.8
 
 
 def poz(embedding: Any) -> NDArray[np.float64]:
@@ -45,9 +51,9 @@ def poz(embedding: Any) -> NDArray[np.float64]:
     Parameters
     ----------
     embedding
-        Post-ReLU activations, ``(n_images, n_features)``, an array or anything else that
-        :mod:`rarefire.blocks` reads in blocks, such as a file on disk; or ``(n_images, n_channels, h, w)``,
-        which gives the APoZ of every channel (Hu et al. 2016, equation 1).
+        Post-ReLU activations, ``(n_images, n_features)``, an array or anything else that is read in blocks
+        (:mod:`rarefire._engine.blocks`), such as a file on disk; or ``(n_images, n_channels, h, w)``, which
+        gives the APoZ of every channel (Hu et al. 2016, equation 1).
 
     Returns
     -------
@@ -69,7 +75,25 @@ def poz(embedding: Any) -> NDArray[np.float64]:
     return counter.result()
 
 
-def kinds(poz: ArrayLike, *, rare: float = 0.8) -> NDArray[np.str_]:
+def rare_share(poz: ArrayLike, *, rare: float = RARE) -> NDArray[np.float64]:
+    """Share of features that are rare or dead: their PoZ is greater than `rare`.
+
+    Parameters
+    ----------
+    poz
+        ``(…, n_features)`` in [0, 1].
+    rare
+        In [0, 1].
+
+    Returns
+    -------
+    ndarray
+        ``(…,)``, in [0, 1].
+    """
+    return np.asarray((np.asarray(poz) > rare).mean(axis=-1))
+
+
+def kinds(poz: ArrayLike, *, rare: float = RARE) -> NDArray[np.str_]:
     """Which features are active, rare or dead.
 
     Parameters
@@ -77,7 +101,7 @@ def kinds(poz: ArrayLike, *, rare: float = 0.8) -> NDArray[np.str_]:
     poz
         ``(n_features,)`` in [0, 1].
     rare
-        Features with a greater PoZ are rare; Truong et al. (2023) speak of .8.
+        Features with a greater PoZ are rare.
 
     Returns
     -------
@@ -209,8 +233,8 @@ def statistic(embedding: ArrayLike, by: str, *, bins: int = 20) -> NDArray[np.fl
     return np.asarray(stats.entropy(counts, base=2, axis=0))
 
 
-def ghosts(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
-    """Ghost features of every category: those that are 0 for all of its images.
+def silent(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
+    """Features that are 0 for every image of a category: its ghosts, and the dead ones.
 
     Parameters
     ----------
@@ -222,8 +246,7 @@ def ghosts(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray
-        ``(n_categories, n_features)``; the rows follow ``numpy.unique(labels)``. A feature that is
-        dead for all the images is a ghost of every category: :func:`silence` tells them apart.
+        ``(n_categories, n_features)``; the rows follow ``numpy.unique(labels)``.
     """
     activations = check_activations(embedding, dimensions=2)
     categories = np.asarray(labels)
@@ -235,6 +258,24 @@ def ghosts(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
     return np.stack([~fires[categories == c].any(axis=0) for c in np.unique(categories)])
 
 
+def ghosts(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
+    """Ghost features of every category: 0 for all of its images, active for some other image.
+
+    Parameters
+    ----------
+    embedding, labels
+        As for :func:`silent`.
+
+    Returns
+    -------
+    ndarray
+        ``(n_categories, n_features)``; the rows follow ``numpy.unique(labels)``. A feature that is dead,
+        0 for all the images, is a ghost of no category.
+    """
+    quiet = silent(embedding, labels)
+    return np.asarray(quiet & ~quiet.all(axis=0))
+
+
 @dataclass(frozen=True)
 class Silence:
     """Three kinds of silent features, told apart.
@@ -244,8 +285,7 @@ class Silence:
     dead_in_training, dead_in_test
         ``(n_features,)`` masks: 0 for every training image, for every test image.
     ghost
-        ``(n_categories, n_features)``: 0 for every test image of the category, but active for some
-        other test image.
+        ``(n_categories, n_features)``: ghosts among the test images (:func:`ghosts`).
     """
 
     dead_in_training: NDArray[np.bool_]
@@ -264,13 +304,11 @@ def silence(poz_training: ArrayLike, embedding: ArrayLike, labels: ArrayLike) ->
         Of the test images: ``(n_images, n_features)`` and ``(n_images,)``.
     """
     training = np.asarray(poz_training, dtype=np.float64)
-    silent = ghosts(embedding, labels)
-    if training.shape != silent.shape[1:]:
-        raise InputError(
-            f"poz_training has shape {training.shape}, the embedding {silent.shape[1]} features."
-        )
-    dead = np.asarray(silent.all(axis=0))
-    return Silence(training == 1, dead, silent & ~dead)
+    quiet = silent(embedding, labels)
+    if training.shape != quiet.shape[1:]:
+        raise InputError(f"poz_training has shape {training.shape}, the embedding {quiet.shape[1]} features.")
+    dead = np.asarray(quiet.all(axis=0))
+    return Silence(training == 1, dead, quiet & ~dead)
 
 
 def check_activations(values: ArrayLike, *, dimensions: int | None = None) -> NDArray[Any]:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from rarefire import rdm, stimuli, store
 from rarefire.errors import DataError, InputError, RarefireWarning
-from rarefire.judgments import Judgments, check_size, mean_of_subjects
+from rarefire.judgments import Judgments, check_size
+from rarefire.reliability import mean_of_subjects
 from rarefire.stimuli import Stimuli
 
 __all__ = ["read"]
@@ -160,7 +161,7 @@ def _columns(header: list[str], lines: list[tuple[int, list[str]]], path: Path) 
     }
     if not (found["first"] and found["second"] and found["rating"]):
         width = max((len(row) for _, row in lines), default=0)
-        if all(rdm._is_number(cell) for cell in header) or abs(len(lines) - width) <= 2:
+        if all(rdm.is_number(cell) for cell in header) or abs(len(lines) - width) <= 2:
             return None
         raise InputError(
             f"the columns of {path.name} are not understood: found {_listed(header)}; expected {_EXPECTED}. "
@@ -201,7 +202,7 @@ def _ratings(
         rating = cells["rating"]
         if rating in rdm._MISSING or rating.lower() == "nan":
             continue
-        if not rdm._is_number(rating) or not np.isfinite(float(rating)):
+        if not rdm.is_number(rating) or not np.isfinite(float(rating)):
             raise DataError(f"{path.name}, line {number}: the rating {rating!r} is not a finite number.")
         if "" in cells.values():
             empty = next(role for role, cell in cells.items() if not cell)
@@ -366,7 +367,7 @@ class _Folder:
         files = [self.files[i] for i in chosen]
         # The shorter side becomes `size` and no more: people judged the whole image, not its centre.
         return stimuli.in_categories(
-            stimuli._pictures(files, self.root, size=size, resize=size),
+            stimuli.pictures(files, self.root, size=size, resize=size),
             [file.parent.name for file in files],
             name=f"folder:{self.root}",
             source=f"images in {self.root.name}",

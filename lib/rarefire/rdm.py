@@ -21,16 +21,27 @@ from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.rounding import SAME, upright
 
 __all__ = [
+    "COMPARATORS",
+    "METRICS",
+    "Comparator",
+    "Metric",
+    "check_embedding",
     "check_rdm",
     "class_means",
     "compare",
+    "condensed",
+    "is_number",
     "judged_images",
     "mds",
+    "pair_similarities",
+    "partial",
     "rdm",
     "read",
+    "read_named",
     "similarities",
     "square",
     "standardised",
+    "turned",
     "unit_vectors",
 ]
 
@@ -141,6 +152,12 @@ def similarities(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDA
     square = np.clip(unit @ unit.T, -1, 1)
     square[~defined], square[:, ~defined] = np.nan, np.nan
     return square
+
+
+def pair_similarities(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDArray[np.float64]:
+    """Similarities of all pairs, condensed ``(n(n-1)/2,)``; 0 where an image has none."""
+    unit, _ = unit_vectors(np.asarray(embedding), metric=metric)
+    return np.asarray((unit @ unit.T)[np.triu_indices(len(unit), k=1)])
 
 
 def compare(first: ArrayLike, second: ArrayLike, *, method: Comparator = "r2") -> float:
@@ -329,11 +346,11 @@ def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] 
     if rows and len(rows[0]) > 1 and all(len(row) > 1 and not row[-1] for row in rows):
         rows = [row[:-1] for row in rows]  # a delimiter at the end of every line
     # As many rows as numbers in the first, which has a name before them: names of rows only.
-    only_before = rows and len(rows[0]) == len(rows) + 1 and all(_is_number(cell) for cell in rows[0][1:])
+    only_before = rows and len(rows[0]) == len(rows) + 1 and all(is_number(cell) for cell in rows[0][1:])
     named = (
         rows
         and (
-            (not all(_is_number(cell) for cell in rows[0]) and not only_before)  # names above the columns
+            (not all(is_number(cell) for cell in rows[0]) and not only_before)  # names above the columns
             or len(rows) == len(rows[0]) + 1  # numbers above them
             or (not rows[0][0] and rows[0][1:] == [row[0] for row in rows[1:]])  # and before the rows
         )
@@ -341,14 +358,14 @@ def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] 
     above = before = None
     if named:
         above, rows = rows[0], rows[1:]
-    if rows and (not all(_is_number(row[0]) for row in rows) or len(rows[0]) == len(rows) + 1):
+    if rows and (not all(is_number(row[0]) for row in rows) or len(rows[0]) == len(rows) + 1):
         before, rows = [row[0] for row in rows], [row[1:] for row in rows]
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
         raise ValueError(f"its rows have {', '.join(map(str, sorted(lengths))) or 'no'} entries")
     for i, row in enumerate(rows):
         for j, cell in enumerate(row):
-            if not _is_number(cell):
+            if not is_number(cell):
                 raise ValueError(f"row {i + 1}, column {j + 1} of the numbers is {cell!r}")
     values = np.array([[np.nan if cell in _MISSING else float(cell) for cell in row] for row in rows])
     if above is not None:
@@ -361,7 +378,8 @@ def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] 
 _MISSING = ("", "NA", "N/A", "-")
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a cell of a table holds a number, or says that one is missing."""
     try:
         float(cell)
     except ValueError:
@@ -427,6 +445,31 @@ def mds(rdm: ArrayLike, *, dimensions: int = 2) -> NDArray[np.float64]:
     spread, axes = spread[::-1][:dimensions], axes[:, ::-1][:, :dimensions]
     real = spread > SAME * np.abs(spread[0])
     return np.asarray(axes * np.sqrt(np.where(real, spread, 0)) * upright(axes))
+
+
+def partial(
+    network: NDArray[np.float64], human: NDArray[np.float64], control: NDArray[Any]
+) -> tuple[float, float]:
+    """How much of an agreement a third RDM accounts for.
+
+    Parameters
+    ----------
+    network, human, control
+        ``(n_pairs,)`` dissimilarities; pairs that are NaN are left out.
+
+    Returns
+    -------
+    with_control, given_control
+        Pearson r of `human` with `control`, and partial r of `network` with `human` given `control`; NaN
+        where one of them does not vary.
+    """
+    use = np.isfinite(network) & np.isfinite(human) & np.isfinite(np.asarray(control, dtype=np.float64))
+    three = [values[use].astype(np.float64) for values in (network, human, control)]
+    if any(len(v) < 4 or np.ptp(v) <= SAME * np.abs(v).max() for v in three):
+        return np.nan, np.nan
+    (_, a, b), (_, _, c), _ = np.asarray(np.corrcoef(three)).tolist()
+    left = (1 - b**2) * (1 - c**2)
+    return c, (a - b * c) / np.sqrt(left) if left > SAME else np.nan
 
 
 def class_means(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from rarefire import blocks, poz
+from rarefire import poz
+from rarefire._engine import blocks
 from rarefire.errors import InputError
 from rarefire.rounding import levels
 
@@ -104,7 +105,7 @@ def unlikeness(embedding: Any, asked: Mapping[str, Query]) -> dict[str, NDArray[
     Parameters
     ----------
     embedding
-        ``(n_images, n_features)``, post-ReLU; anything that :mod:`rarefire.blocks` reads, once.
+        ``(n_images, n_features)``, post-ReLU; anything that :mod:`rarefire._engine.blocks` reads, once.
     asked
         From :func:`queries`, or several of them under names of your own.
 

@@ -20,13 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 from scipy.sparse.linalg import cg
 
-from rarefire import blocks
+from rarefire._engine import blocks
+from rarefire._engine.grams import PairSums, correlation
+from rarefire._engine.resampling import check_rng, jackknife_variance
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
-from rarefire.grams import PairSums, correlation
 from rarefire.inference import Estimate, t_interval
 from rarefire.rdm import Metric, check_embedding, check_rdm, standardised, unit_vectors
-from rarefire.resampling import check_rng
 from rarefire.rounding import SAME, TIE, first_largest
 from rarefire.selection import over_partitions
 
@@ -255,9 +255,8 @@ def _with_and_without(
         return correlation(PairSums(*np.vstack([total, total - of_image @ columns.T]).T))
 
     with_weights, without = each(weighted), each(plain)
-    d, count = (with_weights - without)[1:], len(of_image)
-    variance = (count - 1) / count * float(((d - d.mean()) ** 2).sum()) if count > 2 else np.nan
-    return float(with_weights[0]), float(without[0]), variance
+    variance = jackknife_variance((with_weights - without)[1:])
+    return float(with_weights[0]), float(without[0]), float(variance)
 
 
 def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:

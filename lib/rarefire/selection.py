@@ -9,23 +9,24 @@ D = r(first k, human) − r(all, human) is taken on the rest, with the parts cha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import poz, rdm
-from rarefire.curves import Curve, check_order, rdm_curve
+from rarefire._engine.resampling import check_rng, jackknife_variance, less_one, resample, without_each
+from rarefire.curves import ENOUGH, Curve, check_order, enough, rdm_curve
 from rarefire.errors import InputError
-from rarefire.inference import mean_rdm, t_interval
+from rarefire.inference import t_interval
 from rarefire.rdm import Metric, check_embedding, judged_images
-from rarefire.resampling import check_rng, less_one, resample, without_each
+from rarefire.reliability import mean_rdm, on_one_scale
 from rarefire.rounding import SAME, first_largest
 
 __all__ = ["CrossFitted", "best", "cross_fitted", "over_partitions"]
 
 
-def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
+def best(curve: Curve, *, n_images: int, least: float = ENOUGH) -> int:
     """The number of features with the highest r; the smallest, where several have it.
 
     They have it within :data:`rarefire.rounding.SAME`: curves over 86,528 features differ by 2e-13 between
@@ -45,7 +46,7 @@ def best(curve: Curve, *, n_images: int, least: float = 0.5) -> int:
     InputError
         If there is no such k.
     """
-    use = np.isfinite(curve.r) & (curve.n_images >= least * n_images)
+    use = np.isfinite(curve.r) & enough(curve.n_images, n_images, least=least)
     if not use.any():
         raise InputError(
             f"r is undefined at every k, or fewer than {least:.0%} of {n_images} images have one."
@@ -154,53 +155,109 @@ def cross_fitted(
     median of variance + (D − median)², as Chernozhukov et al. (2018, definition 3.3) combine them.
     :mod:`rarefire.simulations` measures how often the whole procedure is wrong.
     """
-    features = check_embedding(embedding)
-    n, n_features = features.shape
     check_rng(rng)
     for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if not isinstance(value, (int, np.integer)) or value < least:
             raise InputError(f"{name} must be a whole number, at least {least}; got {value}.")
     if not 0 < level < 1:
         raise InputError(f"level lies in (0, 1); got {level}.")
-    if isinstance(order, str):
-        if order not in ("low", "high"):
-            raise InputError(f"order is 'low', 'high' or a permutation of the features; got {order!r}.")
+    study = _study(embedding, human, order, silent, metric)
+    if study.n < 5 * folds:
+        raise InputError(f"{folds} folds need at least {5 * folds} images; got {study.n}.")
+    steps = None if k is None else np.unique(k).tolist()
+    partitions = [np.array_split(rng.permutation(study.n), folds) for _ in range(repeats)]
+    found = [[_on_fold(study, test, steps) for test in parts] for parts in partitions]
+    what = "k" if study.first is None else "order and k"
+    method = (
+        f"{what} chosen on {(folds - 1) / folds:.0%} of the images, D on the others, "
+        f"{repeats} × {folds} folds; delete-one-image jackknife"
+    )
+    return _combined(found, study, level=level, method=method)
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What is to be divided: only images that anybody judged.
+
+    `people` are ``(n_subjects, n, n)``; `order` is fixed, or counted by the `zeros` of training images with
+    `first` PoZ first; `whole`, the similarities of all features, less 1, ``(n, n)``.
+    """
+
+    features: NDArray[np.float64]
+    people: NDArray[np.float64]
+    order: NDArray[np.intp]
+    zeros: NDArray[Any] | None
+    first: poz.Direction | None
+    metric: Metric
+    whole: NDArray[np.float64]
+
+    @property
+    def n(self) -> int:
+        return len(self.features)
+
+
+def _study(
+    embedding: ArrayLike, human: ArrayLike, order: ArrayLike | str, silent: ArrayLike | None, metric: Metric
+) -> _Study:
+    """The arguments of :func:`cross_fitted`, checked."""
+    features = check_embedding(embedding)
+    n, n_features = features.shape
+    first, zeros, indices = None, None, np.arange(n_features)
+    if not isinstance(order, str):
+        indices = check_order(order, n_features)
+    elif order in ("low", "high"):
         poz.poz(features)  # refuses what is not post-ReLU
-        zeros = features == 0 if silent is None else np.asarray(silent)
+        first, zeros = order, features == 0 if silent is None else np.asarray(silent)
         if zeros.shape != features.shape:
             raise InputError(f"silent must be {features.shape}, as the embedding; got {zeros.shape}.")
     else:
-        indices = check_order(order, n_features)
+        raise InputError(f"order is 'low', 'high' or a permutation of the features; got {order!r}.")
     people = _people(human, n)
     judged = judged_images(mean_rdm(people)[np.triu_indices(n, k=1)])
-    features, people, n = features[judged], people[:, judged][:, :, judged], int(judged.sum())
-    if isinstance(order, str):
-        zeros = zeros[judged]
-    if n < 5 * folds:
-        raise InputError(f"{folds} folds need at least {5 * folds} images; got {n}.")
-    options: dict[str, Any] = {"metric": metric, "k": None if k is None else np.unique(k).tolist()}
+    features, people = features[judged], people[:, judged][:, :, judged]
     whole = rdm.square(less_one(features, metric=metric)[0])
-    found = []
-    for _ in range(repeats):
-        parts = []
-        for test in np.array_split(rng.permutation(n), folds):
-            train = np.setdiff1d(np.arange(n), test)
-            if isinstance(order, str):
-                indices = poz.order(zeros[train].mean(axis=0), first=order)  # type: ignore[arg-type]
-            curve = rdm_curve(features[train], mean_rdm(people[:, train][:, :, train]), indices, **options)
-            kept = best(curve, n_images=len(train))
-            own = people[:, test][:, :, test], whole[np.ix_(test, test)]
-            parts.append((kept, *_change(features[test], indices, kept, metric, *own)))
-        found.append(parts)
-    chosen_k = np.array([[part[0] for part in parts] for parts in found])
-    kept_r, all_r = (np.array([[part[i] for part in parts] for parts in found]) for i in (1, 2))
-    by_subject = (kept_r - all_r).mean(axis=1)  # (repeats, subjects)
-    by_image = np.array([sum(part[3] for part in parts) for parts in found]) / folds**2
-    d = by_subject.mean(axis=1)
-    variance, df, subjects = by_image, float(n - folds), 0
-    if len(people) > 1:
-        variance = by_image + by_subject.var(axis=1, ddof=1) / len(people)
-        df, subjects = float(min(n - folds, len(people) - 1)), len(people)
+    kept = None if zeros is None else zeros[judged]
+    return _Study(features, people, indices, kept, first, metric, whole)  # type: ignore[arg-type]
+
+
+class _Fold(NamedTuple):
+    """What one test part says: `k` chosen on the others, r of the features kept and of all, by subject.
+
+    `variance` is the jackknife's, of the mean difference.
+    """
+
+    k: int
+    kept: NDArray[np.float64]
+    all: NDArray[np.float64]
+    variance: float
+
+
+def _on_fold(study: _Study, test: NDArray[np.intp], steps: list[int] | None) -> _Fold:
+    """Choose order and k on the other images, and see on these what they are worth."""
+    train = np.setdiff1d(np.arange(study.n), test)
+    order = study.order
+    if study.zeros is not None:
+        order = poz.order(study.zeros[train].mean(axis=0), first=study.first or "low")
+    people = mean_rdm(study.people[:, train][:, :, train])
+    curve = rdm_curve(study.features[train], people, order, metric=study.metric, k=steps)
+    k = best(curve, n_images=len(train))
+    own = study.people[:, test][:, :, test], study.whole[np.ix_(test, test)]
+    return _Fold(k, *_change(study.features[test], order, k, study.metric, *own))
+
+
+def _combined(found: list[list[_Fold]], study: _Study, *, level: float, method: str) -> CrossFitted:
+    """Over folds the mean, over partitions the median."""
+    repeats, folds, subjects = len(found), len(found[0]), len(study.people)
+    k, kept, whole = (
+        np.array([[getattr(fold, name) for fold in parts] for parts in found])
+        for name in ("k", "kept", "all")
+    )
+    by_subject = (kept - whole).mean(axis=1)  # (repeats, subjects)
+    variance = np.array([sum(fold.variance for fold in parts) for parts in found]) / folds**2
+    d, df = by_subject.mean(axis=1), float(study.n - folds)
+    if subjects > 1:
+        variance = variance + by_subject.var(axis=1, ddof=1) / subjects
+        df = float(min(df, subjects - 1))
     known = np.isfinite(d) & np.isfinite(variance)
     if 2 * np.count_nonzero(known) <= repeats:
         raise InputError(
@@ -210,25 +267,20 @@ def cross_fitted(
         )
     estimate, se = over_partitions(d[known], variance[known])
     low, high, p = map(float, t_interval(estimate, se, df, level=level))
-    what = "order and k" if isinstance(order, str) else "k"
-    method = (
-        f"{what} chosen on {(folds - 1) / folds:.0%} of the images, D on the others, "
-        f"{repeats} × {folds} folds; delete-one-image jackknife"
-    )
     return CrossFitted(
-        estimate,
-        low,
-        high,
-        level,
-        se,
-        df,
-        p,
-        chosen_k,
-        float(np.nanmean(kept_r)),
-        float(np.nanmean(all_r)),
-        n,
-        subjects,
-        method,
+        estimate=estimate,
+        low=low,
+        high=high,
+        level=level,
+        se=se,
+        df=df,
+        p=p,
+        k=k,
+        r_kept=float(np.nanmean(kept)),
+        r_all=float(np.nanmean(whole)),
+        n=study.n,
+        n_subjects=subjects if subjects > 1 else 0,
+        method=method,
     )
 
 
@@ -255,10 +307,8 @@ def _people(human: ArrayLike, n: int) -> NDArray[np.float64]:
     several = values.ndim == 3 or (values.ndim == 2 and values.shape != (n, n))
     if several and len(values) < 2:
         raise InputError(f"several subjects are at least two; got {values.shape}.")
-    rows = [rdm.check_rdm(v, n) for v in (values if several else values[None])]
-    if several:
-        rows = [(v - np.nanmean(v)) / np.nanstd(v) for v in rows]
-    return np.stack([rdm.square(v) for v in rows])
+    rows = np.stack([rdm.check_rdm(v, n) for v in (values if several else values[None])])
+    return np.stack([rdm.square(v) for v in (on_one_scale(rows) if several else rows)])
 
 
 def _change(
@@ -283,7 +333,5 @@ def _change(
     r_all = np.where(np.abs(r - r_all) < SAME, r, r_all)
     # An image without a similarity is no replicate, nor one that nobody judged.
     inside = defined[0] & np.any([judged_images(p) for p in pairs], axis=0)
-    draws = (r - r_all)[:, 1:, 0].mean(axis=0)[inside]
-    count = len(draws)
-    variance = (count - 1) / count * float(((draws - draws.mean()) ** 2).sum()) if count > 2 else np.nan
-    return r[:, 0, 0], r_all[:, 0, 0], variance
+    variance = jackknife_variance((r - r_all)[:, 1:, 0].mean(axis=0)[inside])
+    return r[:, 0, 0], r_all[:, 0, 0], float(variance)

@@ -37,11 +37,42 @@ from numpy.typing import ArrayLike, NDArray
 from rarefire import store
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
 
-__all__ = ["NAMES", "WORDNET", "Gallery", "Stimuli", "available", "content_digest", "gallery", "load"]
+__all__ = [
+    "NAMES",
+    "SPLITS",
+    "TITLES",
+    "WORDNET",
+    "Gallery",
+    "Stimuli",
+    "available",
+    "check_file",
+    "cifar10_variant",
+    "content_digest",
+    "gallery",
+    "gallery_root",
+    "half_mask",
+    "how_to_get",
+    "identifiable",
+    "image_files",
+    "in_categories",
+    "load",
+    "normalisation",
+    "pictures",
+    "stratified_mask",
+]
 
 NAMES = ["digits", "mnist", "cifar10", "cifar10-jpg", "folder:<path>"]
 SPLITS = ("train", "test")
+#: Names for captions.
+TITLES = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar10-jpg": "CIFAR-10 in a JPEG re-encoding",
+    "mur": "the photographs of Mur et al. (2013)",
+    "imagenet-sample": "one picture of each ImageNet class",
+}
 
+_MNIST, _CIFAR = "MNIST/raw", "cifar-10-batches-py"  # where each lies in the mirror or the cache
 _MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -221,9 +252,9 @@ def available(name: str) -> bool:
     if name == "digits":
         return True
     if name == "mnist":
-        return _mnist_root() is not None
+        return store.at_hand(_MNIST) is not None
     if name == "cifar10":
-        return _cifar_root() is not None or available("cifar10-jpg")
+        return store.at_hand(_CIFAR) is not None or available("cifar10-jpg")
     if name == "cifar10-jpg":
         return _cifar_tar() is not None
     if name.startswith("folder:"):
@@ -233,7 +264,7 @@ def available(name: str) -> bool:
 
 def cifar10_variant() -> str:
     """What ``load("cifar10")`` would load: ``"cifar10"``, or its re-encoding where only that is here."""
-    return "cifar10-jpg" if _cifar_root() is None and _cifar_tar() is not None else "cifar10"
+    return "cifar10-jpg" if store.at_hand(_CIFAR) is None and _cifar_tar() is not None else "cifar10"
 
 
 def identifiable(name: str) -> bool:
@@ -294,7 +325,7 @@ class Gallery:
         chosen = self.files[rows] if isinstance(rows, slice) else [self.files[i] for i in rows]
         if not chosen:
             return np.empty((0, 3, self.size, self.size), dtype=np.float32)
-        return _pictures(chosen, self.root, size=self.size, resize=self.resize)
+        return pictures(chosen, self.root, size=self.size, resize=self.resize)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -358,10 +389,7 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
 
 def gallery_root() -> Path | None:
     """The gallery on this machine, one picture of each ImageNet class; None where there is none."""
-    for place in (store.mirror_dir(), store.cache_dir()):
-        if place is not None and (place / _SAMPLE).is_dir():
-            return place / _SAMPLE
-    return None
+    return store.at_hand(_SAMPLE)
 
 
 # --- the loaders ---------------------------------------------------------------------------------
@@ -389,20 +417,13 @@ def _digits(split: str) -> Stimuli:
     )
 
 
-def _mnist_root() -> Path | None:
-    for root in (store.mirror_dir(), store.cache_dir()):
-        if root is not None and (root / "MNIST" / "raw").is_dir():
-            return root
-    return None
-
-
 def _mnist(split: str) -> Stimuli:
     from torchvision.datasets import MNIST
 
-    root = _mnist_root() or _download_mnist()
+    folder = store.at_hand(_MNIST) or _download_mnist()
     for name, md5 in _MNIST_MD5.items():
-        _verify(root / "MNIST" / "raw" / name, md5)
-    data = MNIST(str(root), train=split == "train", download=False)
+        check_file(folder / name, md5)
+    data = MNIST(str(folder.parents[1]), train=split == "train", download=False)
     return Stimuli(
         name="mnist",
         split=split,
@@ -419,7 +440,7 @@ def _download_mnist() -> Path:
     folder = store.cache_dir() / "MNIST"
     archives = []
     for name, md5 in MNIST.resources:
-        with _how_to_get("mnist", "MNIST/raw"):
+        with how_to_get("mnist", "MNIST/raw"):
             urls = [home + name for home in MNIST.mirrors]
             archives.append(store.fetch(urls, folder / "downloads" / name, md5=md5))
     # Unpacked beside, so that the folder `raw` appears with all of its files.
@@ -428,14 +449,7 @@ def _download_mnist() -> Path:
             shutil.copyfileobj(packed, file)
     os.replace(folder / "unpacked", folder / "raw")
     shutil.rmtree(folder / "downloads")
-    return store.cache_dir()
-
-
-def _cifar_root() -> Path | None:
-    for root in (store.mirror_dir(), store.cache_dir()):
-        if root is not None and (root / "cifar-10-batches-py").is_dir():
-            return root
-    return None
+    return folder / "raw"
 
 
 def _cifar_tar() -> Path | None:
@@ -447,21 +461,21 @@ def _cifar_tar() -> Path | None:
 def _cifar10(split: str) -> Stimuli:
     from torchvision.datasets import CIFAR10
 
-    root = _cifar_root()
-    if root is None and _cifar_tar() is not None:
+    folder = store.at_hand(_CIFAR)
+    if folder is None and _cifar_tar() is not None:
         return _cifar10_jpg(split)
-    if root is None:
-        root = store.cache_dir()
-        with _how_to_get("cifar10", "cifar-10-batches-py or cifar10-jpg.tar"):
-            store.fetch([CIFAR10.url], root / CIFAR10.filename, md5=CIFAR10.tgz_md5)
-        folder = "cifar-10-batches-py"
-        _extract(root / CIFAR10.filename, root / folder, inside=folder)
+    if folder is None:
+        folder = store.cache_dir() / _CIFAR
+        archive = folder.with_name(CIFAR10.filename)
+        with how_to_get("cifar10", f"{_CIFAR} or cifar10-jpg.tar"):
+            store.fetch([CIFAR10.url], archive, md5=CIFAR10.tgz_md5)
+        _extract(archive, folder, inside=_CIFAR)
     try:
         # Its files are pickles: torchvision opens them only after checking their MD5.
-        data = CIFAR10(str(root), train=split == "train", download=False)
+        data = CIFAR10(str(folder.parent), train=split == "train", download=False)
     except RuntimeError as error:
         raise DataError(
-            f"cifar10 in {root / 'cifar-10-batches-py'} is damaged or incomplete ({error}). "
+            f"cifar10 in {folder} is damaged or incomplete ({error}). "
             "Remove that folder to have it downloaded again."
         ) from error
     return Stimuli(
@@ -531,26 +545,26 @@ def _folder(
     return Stimuli(
         name=name or f"folder:{root}",
         split=split,
-        images=_pictures([files[i] for i in np.flatnonzero(chosen)], root, size=size, resize=resize),
+        images=pictures([files[i] for i in np.flatnonzero(chosen)], root, size=size, resize=resize),
         labels=targets[chosen],
         class_names=tuple(listing.classes),
         source=f"images in {root.name}",
     )
 
 
-def _pictures(
+def pictures(
     files: Sequence[str | Path], root: Path, *, size: int | None, resize: int | None = None
 ) -> NDArray[np.float32]:
     """Images in `root` as (n, 3, h, w) in [0, 1]: of one size, or scaled and cropped to one."""
-    pictures = [_picture(file, size=size, resize=resize) for file in files]
-    shapes = sorted({p.shape for p in pictures})
+    read = [_picture(file, size=size, resize=resize) for file in files]
+    shapes = sorted({p.shape for p in read})
     if len(shapes) > 1:
         raise InputError(
             f"the images in {root} differ in size (from {shapes[0][:2]} to {shapes[-1][:2]} "
             "pixels). Pass size=, e.g. size=224, to scale and crop them to one."
         )
-    images = np.empty((len(pictures), 3, *shapes[0][:2]), dtype=np.float32)
-    for i, picture in enumerate(pictures):
+    images = np.empty((len(read), 3, *shapes[0][:2]), dtype=np.float32)
+    for i, picture in enumerate(read):
         np.divide(picture.transpose(2, 0, 1), 255, out=images[i], dtype=np.float32)
     return images
 
@@ -619,7 +633,8 @@ def stratified_mask(labels: NDArray[Any], fraction: float, *, seed: int) -> NDAr
     return mask
 
 
-def _verify(path: Path, md5: str) -> None:
+def check_file(path: Path, md5: str) -> None:
+    """Raise DataError unless a file of a data set is there, and is what it should be."""
     if not path.is_file():
         raise DataError(f"{path} is missing. Put it there, or remove its folder for a new download.")
     got = store.file_digest(path, algorithm="md5")
@@ -631,7 +646,7 @@ def _verify(path: Path, md5: str) -> None:
 
 
 @contextlib.contextmanager
-def _how_to_get(name: str, content: str) -> Iterator[None]:
+def how_to_get(name: str, content: str) -> Iterator[None]:
     """Add to a failed download what the user can do about it."""
     try:
         yield

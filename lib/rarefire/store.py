@@ -4,9 +4,9 @@ A file that a user names may be anything. What is read is a regular file; text m
 pipe. What is written replaces the file that the name leads to, or goes into a pipe, a character device
 or an open file such as ``/dev/stdout``. Nothing waits for a writer that is not there.
 
-An expensive question (one trained instance, measured) is answered by :func:`recall`, keyed by
-everything that determines the answer. It looks in the results shipped with the book
-(``data/results/``), then in the user's cache, and computes only what neither has.
+The answer to an expensive question (one trained instance, measured) is found by :func:`recall`, by a key
+made of everything that determines it: in the results shipped with the book (``data/results/``), else in the
+user's cache, into which :func:`keep` puts what was computed. :mod:`rarefire.records` asks.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import uuid
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,16 +43,18 @@ from rarefire.errors import DataError, RarefireWarning
 
 __all__ = [
     "Answer",
-    "Ensemble",
     "alone",
     "array_digest",
+    "at_hand",
     "atomic_write",
     "cache_dir",
     "check_file",
+    "copy_tree",
     "data_dir",
     "descriptor",
     "fetch",
     "file_digest",
+    "keep",
     "key",
     "mirror_dir",
     "pack",
@@ -109,6 +111,20 @@ def mirror_dir() -> Path | None:
     if not path.is_dir():
         raise DataError(f"RAREFIRE_MIRROR names {named!r}, which is not a folder. Correct it or unset it.")
     return path
+
+
+def at_hand(name: str) -> Path | None:
+    """A file or folder of data in the mirror, else in the cache; None where neither has it.
+
+    Parameters
+    ----------
+    name
+        Relative to both, such as ``"weights/vgg19.pth"``.
+    """
+    for root in (mirror_dir(), cache_dir()):
+        if root is not None and (root / name).exists():
+            return root / name
+    return None
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -448,43 +464,6 @@ class Answer:
     provenance: Mapping[str, Any]
     source: str
 
-    @property
-    def origin(self) -> str:
-        """Where the numbers come from, for captions."""
-        versions = self.provenance["versions"]
-        how = "recorded run" if self.source == "shipped" else "computed on this machine"
-        made = f"rarefire {versions['rarefire']}, torch {versions['torch']}, {self.provenance['date']}"
-        return f"{how}; {made}"
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Answers to one question about independently trained networks.
-
-    Attributes
-    ----------
-    answers
-        One for each instance.
-    """
-
-    answers: tuple[Answer, ...]
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        """One of the arrays, with the instances as its first axis."""
-        return self._stacked[name]
-
-    @cached_property
-    def _stacked(self) -> dict[str, NDArray[Any]]:
-        return {name: np.stack([a.arrays[name] for a in self.answers]) for name in self.answers[0].arrays}
-
-    def stamp(self) -> str:
-        """Where the numbers come from: a sentence for a caption."""
-        facts = self.answers[0].provenance["facts"]
-        return f"{facts['network']} on {facts['stimuli']}, {len(self)} instances, {self.answers[0].origin}"
-
 
 def provenance(question: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """A stamp for numbers computed now: what was asked, with which versions, how and when."""
@@ -497,14 +476,8 @@ def provenance(question: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def recall(
-    question: str,
-    facts: Mapping[str, Any],
-    compute: Callable[[], Mapping[str, NDArray[Any]]] | None,
-    *,
-    use_shipped: bool = True,
-) -> Answer | None:
-    """The answer to `question` under `facts`: shipped, else cached, else computed and cached.
+def recall(question: str, facts: Mapping[str, Any], *, use_shipped: bool = True) -> Answer | None:
+    """The answer to `question` under `facts` that is shipped, else cached; None where there is none.
 
     Parameters
     ----------
@@ -512,9 +485,6 @@ def recall(
         A short name, e.g. ``"instance"``.
     facts
         JSON-able; everything that determines the answer, the version of the step included.
-    compute
-        Called without arguments when neither the shipped results nor the cache have the answer.
-        With None, such an answer is None.
     use_shipped
         Whether the results shipped with the book count.
     """
@@ -523,30 +493,36 @@ def recall(
     if at is not None:
         return _shipped_answer(*at)
     path = cache_dir() / "results" / f"{name}.npz"
-    if path.exists():
-        try:
-            arrays, stamp = _read(path)
-            return Answer(arrays, stamp, "cache")
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            warnings.warn(
-                f"the cached result {path} is damaged ({error}); it is computed again.",
-                RarefireWarning,
-                stacklevel=2,
-            )
-    if compute is None:
+    if not path.exists():
         return None
-    arrays = {k: np.asarray(v) for k, v in compute().items()}
-    stamp = provenance(question, facts)
-    _write(path, arrays, stamp)
-    return Answer(arrays, stamp, "computed")
+    try:
+        return Answer(*_read(path), "cache")
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        warnings.warn(
+            f"the cached result {path} is damaged ({error}); it is computed again.",
+            RarefireWarning,
+            stacklevel=2,
+        )
+        return None
 
 
-def shipped(question: str) -> list[Answer]:
-    """All answers to `question` that are shipped with the book."""
+def keep(question: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Answer:
+    """Put an answer that was computed now into the user's cache, where :func:`recall` finds it."""
+    answer = Answer({k: np.asarray(v) for k, v in arrays.items()}, provenance(question, facts), "computed")
+    path = cache_dir() / "results" / f"{key(question=question, **facts)}.npz"
+    _write(path, answer.arrays, answer.provenance)
+    return answer
+
+
+def shipped(question: str, **facts: Any) -> list[Answer]:
+    """The answers to `question` that are shipped with the book and have all of these facts."""
     places = _shipped_index(data_dir() / "results").values()
-    return [
-        _shipped_answer(path, row) for path, row in places if _read_shipped(path)[1]["question"] == question
-    ]
+    answers = [_shipped_answer(path, row) for path, row in places if _asked(path) == question]
+    return [answer for answer in answers if facts.items() <= answer.provenance["facts"].items()]
+
+
+def _asked(path: Path) -> str:
+    return str(_read_shipped(path)[1]["question"])
 
 
 def _shipped_answer(path: Path, row: int) -> Answer:

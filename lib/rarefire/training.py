@@ -31,7 +31,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rarefire import blocks, networks, stimuli, store
+from rarefire import networks, stimuli, store
+from rarefire._engine import blocks
 from rarefire.errors import InputError, RarefireWarning, unknown
 from rarefire.stimuli import Stimuli
 
@@ -373,7 +374,7 @@ def _divide(task: _Task, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, T
 
 def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> None:
     """Train one instance on one thread, from its checkpoint on."""
-    from rarefire import pooling  # compiles; where all is trained already, nobody waits for it
+    from rarefire._engine import pooling  # compiles; where all is trained already, nobody waits for it
 
     state = _resume(task)
     if state.optimizer is not None and len(state.optimizer["param_groups"][0]["params"]) > 1:

@@ -1,0 +1,177 @@
+"""What the commands share: the program, its errors, its files."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import TyperException
+
+import rarefire
+from rarefire.errors import InputError, RarefireError, RarefireWarning
+
+__all__ = [
+    "Embedding",
+    "Recompute",
+    "Ship",
+    "Weights",
+    "apart",
+    "app",
+    "outside",
+    "readable",
+    "record",
+    "run",
+    "tables_opened",
+    "trained",
+    "write_tables",
+]
+
+Embedding = Annotated[Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")]
+Weights = Annotated[
+    str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
+]
+Recompute = Annotated[bool, typer.Option(help="leave the results shipped with the book aside")]
+Ship = Annotated[Path | None, typer.Option(help="also write the results to this .npz")]
+
+#: Modules that an optional part of the package brings, and what that is called.
+_OPTIONAL = {
+    **dict.fromkeys(("yaml", "nbformat", "papermill", "jupyter_book", "latex2mathml"), "book"),
+    **dict.fromkeys(("dask", "distributed", "zarr"), "scale"),
+}
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+record = typer.Typer(
+    no_args_is_help=True, help="Measure what the book keeps. Stop it at any time; it goes on where it was."
+)
+app.add_typer(record, name="record")
+
+
+def run() -> None:
+    """Run the program: what a user got wrong is one readable line, never a traceback."""
+    warnings.formatwarning = _one_line
+    try:
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except TyperException as error:
+        print(f"rarefire: {error.format_message().rstrip('.')}. See rarefire --help.", file=sys.stderr)
+        status = 2
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:
+    """A warning, as a user reads it."""
+    return f"{'rarefire' if issubclass(category, RarefireWarning) else category.__name__}: {message}\n"
+
+
+def readable(command: Callable[..., None]) -> Callable[..., None]:
+    """An error of ours is one readable message and exit status 1, never a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            with _standard_output_left_to_files(kwargs.values()):
+                command(*args, **kwargs)
+        except RarefireError as error:
+            print(f"rarefire: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except Exception as error:
+            if os.environ.get("RAREFIRE_DEBUG"):
+                raise
+            print(f"rarefire: {_in_words(error)}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            print(
+                "rarefire: interrupted. What is finished is kept, nothing is half-written.", file=sys.stderr
+            )
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def _in_words(error: Exception) -> str:
+    """An error that is none of ours, in one line."""
+    lacking = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
+    if lacking in _OPTIONAL:
+        return f"this needs {lacking}, which is not installed: pip install 'rarefire[{_OPTIONAL[lacking]}]'."
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{text} (RAREFIRE_DEBUG=1 shows where)"
+
+
+@contextmanager
+def _standard_output_left_to_files(arguments: Iterable[object]) -> Iterator[None]:
+    """Where a file to write is standard output, what is said goes to standard error."""
+    from rarefire import store
+
+    with ExitStack() as stack:
+        if any(isinstance(given, Path) and store.descriptor(given) == 1 for given in arguments):
+            stack.enter_context(redirect_stdout(sys.stderr))
+        yield
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"rarefire {rarefire.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="say which, and leave", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What rarely firing features do in a vision network: PoZ, nested RSA curves, and the book on them."""
+
+
+def trained(network: str, weights: str, size: int) -> Any:
+    """A torchvision classifier with its weights: those named, or those on this machine."""
+    from rarefire import networks
+
+    networks.check_name(network)
+    state = weights or networks.local_weights(network)
+    if state is None:
+        raise InputError(
+            f"no weights of {network} on this machine. Say --weights DEFAULT to download torchvision's, "
+            "or name a state dict."
+        )
+    return networks.build(network, input_shape=(3, size, size), weights=state)
+
+
+def apart(*paths: Path | None) -> None:
+    """No file that is written is one that is read, or another one that is written."""
+    named = [os.path.realpath(path) for path in paths if path is not None]
+    for path in named:
+        if named.count(path) > 1:
+            raise InputError(
+                f"{Path(path).name} is named twice: what is written must not replace what is read."
+            )
+
+
+def outside(folder: Path, *paths: Path | None) -> None:
+    """No file that is written lies among the images that are read."""
+    for path in paths:
+        if path is not None and Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+            raise InputError(f"{path.name} would lie among the images that are read; write it elsewhere.")
+
+
+def write_tables(tables: Mapping[Path, Any]) -> None:
+    """CSVs: all of them, whole, or none."""
+    with tables_opened(tables):
+        pass
+
+
+@contextmanager
+def tables_opened(tables: Mapping[Path, Any]) -> Iterator[None]:
+    """CSVs that are written now and appear at the end of the block; none does if the block fails."""
+    from rarefire import store
+
+    with ExitStack() as stack:
+        for path, table in tables.items():
+            stack.enter_context(store.atomic_write(path)).write(table.to_csv(index=False).encode())
+        yield

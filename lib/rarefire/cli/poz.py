@@ -1,0 +1,33 @@
+"""``rarefire poz``: percentage of zeros of every feature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rarefire.cli.common import Embedding, apart, app, readable, write_tables
+
+
+@app.command("poz")
+@readable
+def poz_command(
+    embedding: Embedding,
+    out: Annotated[Path, typer.Option(help="CSV with columns feature, poz, kind")],
+    rare: Annotated[
+        float, typer.Option(help="features with a greater share of zeros are rare", min=0, max=1)
+    ] = 0.8,
+) -> None:
+    """Percentage of zeros of every feature: active, rare, or dead (0 for every image)."""
+    import pandas as pd
+
+    from rarefire import poz
+    from rarefire._engine import blocks
+
+    apart(embedding, out)
+    rates = poz.poz(blocks.open_embedding(embedding))
+    kinds = poz.kinds(rates, rare=rare)
+    write_tables({out: pd.DataFrame({"feature": range(len(rates)), "poz": rates, "kind": kinds})})
+    counts = ", ".join(f"{(kinds == kind).sum():,} {kind}" for kind in poz.KINDS)
+    print(f"{len(rates):,} features: {counts} (rare: PoZ > {rare:g}, dead: PoZ = 1). Written: {out}")

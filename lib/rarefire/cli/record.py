@@ -1,0 +1,173 @@
+"""``rarefire record``: what the book keeps, measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rarefire.cli.common import Recompute, Ship, Weights, apart, readable, record, trained
+
+Jobs = Annotated[int | None, typer.Option(help="processes; default: one per core", min=1)]
+Instances = Annotated[int, typer.Option(help="seeds 0, 1, … of that many instances", min=1)]
+
+
+@record.command()
+@readable
+def ensembles(
+    images: Annotated[str, typer.Argument(help="digits, mnist, cifar10, cifar10-jpg or folder:PATH")],
+    network: Annotated[str, typer.Option(help="lenet5, lenet5-wide or a torchvision classifier")] = "lenet5",
+    instances: Instances = 50,
+    jobs: Jobs = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the GPU if any")] = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Train and measure an ensemble."""
+    import numpy as np
+
+    from rarefire import poz, records
+
+    seeds, use_shipped = range(instances), not recompute
+    options = {"jobs": jobs, "device": device, "use_shipped": use_shipped}
+    found = records.ensembles.measure(images, network, seeds=seeds, **options)
+    accuracy, rare = found.accuracy, poz.rare_share(found.poz_test)
+    print(f"accuracy: median {np.median(accuracy):.1%}, {accuracy.min():.1%} to {accuracy.max():.1%}")
+    print(f"features with PoZ > {poz.RARE:.0%}: median {np.median(rare):.0%} of {found.n_features}")
+    print(records.source(found))
+    if ship is not None:
+        if network == "lenet5":  # small enough to travel
+            records.ensembles.trained(images, seed=seeds[0], use_shipped=use_shipped)
+            for seed in seeds[: records.ensembles.SAMPLED]:
+                records.ensembles.excerpt(images, network, seed=seed, use_shipped=use_shipped)
+        print(f"written: {records.ensembles.ship(found, ship)}")
+
+
+@record.command()
+@readable
+def recipes(
+    images: Annotated[str, typer.Argument(help="digits, mnist, cifar10 or cifar10-jpg")],
+    names: Annotated[list[str] | None, typer.Argument(help="of variations; default: all")] = None,
+    instances: Instances = 3,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Vary the recipe of LeNet-5 and count silent features."""
+    import numpy as np
+    import pandas as pd
+
+    from rarefire import poz, records
+
+    known = records.recipes.VARIATIONS
+    seeds = range(instances)
+    options = {"seeds": seeds, "jobs": jobs, "use_shipped": not recompute}
+    found = records.recipes.measure(images, names or list(known), **options)
+    rows = [
+        {
+            "name": name,
+            "recipe": known[name].title,
+            "epochs": np.median(varied.epochs),
+            "accuracy": np.median(varied.accuracy),
+            f"PoZ > {poz.RARE:.0%}": np.median(varied.rare_share()),
+            "never fire": np.median(varied.dead),
+        }
+        for name, varied in found.items()
+    ]
+    print(f"{images}, median of {instances} instance{'s' * (instances > 1)}")
+    print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
+    if ship is not None:
+        print(f"written: {records.recipes.ship(images, ship, seeds=seeds)}")
+
+
+@record.command("people-by-class")
+@readable
+def people_by_class(
+    judgments: Annotated[str, typer.Argument(help="judgments of classes")] = "cifar10h",
+    images: Annotated[str, typer.Option(help="of these classes, on which LeNets are trained")] = "cifar10",
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Compare the class means of fifty LeNets with the classes that people confuse."""
+    from rarefire import judgments as people
+    from rarefire import records
+
+    found = None if recompute else records.people_by_class.known(judgments)
+    if found is None:
+        given, options = people.load(judgments), {"seeds": range(50), "use_shipped": False}
+        found = records.people_by_class.measure(images, given, **options)
+    print(found.changes().to_string(index=False, float_format="%.3f"))
+    print(records.source(found))
+    if ship is not None:
+        print(f"written: {found.ship(ship)}")
+
+
+@record.command("ghosts-by-class")
+@readable
+def ghosts_by_class(
+    images: Annotated[str, typer.Argument(help="digits, mnist or cifar10")],
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Count the ghosts of every class in fifty LeNets, and how well they separate."""
+    import pandas as pd
+
+    from rarefire import records, retrieval
+    from rarefire.errors import unknown
+
+    if images not in ("digits", "mnist", "cifar10"):
+        raise unknown("image set", images, ["digits", "mnist", "cifar10"])
+    found = records.ghosts_by_class.measure(images, seeds=range(50), use_shipped=not recompute)
+    columns = dict(zip(retrieval.QUERIES, found.auc.mean(axis=(0, 1)).T, strict=True))
+    ghosts = found.expected.mean(axis=(0, 1))
+    table = pd.DataFrame({"m": found.m[0], "ghosts of a class": ghosts, **columns})
+    print(table.to_string(index=False, float_format="%.3f"))
+    print(records.source(found))
+    if ship is not None:
+        print(f"written: {found.ship(ship)}")
+
+
+@record.command()
+@readable
+def ghosts(
+    gallery: Annotated[
+        Path | None, typer.Option(help="folder of pictures to look through; default: those on this machine")
+    ] = None,
+    network: Annotated[str, typer.Option(help="a torchvision classifier")] = "squeezenet1_0",
+    weights: Weights = "",
+    layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "features",
+    size: Annotated[int, typer.Option(help="of the photographs, in pixels", min=16, max=2048)] = 227,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Read the ghosts of photographs' categories on a gallery."""
+    from rarefire import judgments, records, stimuli, store
+
+    apart(ship, Path(weights) if weights else None)
+    model = trained(network, weights, size)
+    pictures = stimuli.gallery(gallery, size=size)
+    given = judgments.load("mur", size=size)
+    found = records.ghosts.measure(
+        given, pictures, model, name=network, layer=layer, use_shipped=not recompute
+    )
+    print(records.ghosts.retrieved(found).to_string(index=False, float_format="%.3f"))
+    print(records.source(*found))
+    if ship is not None:
+        print(f"written: {store.pack(ship, [answer for reading in found for answer in reading.answers])}")
+
+
+@record.command("error-rates")
+@readable
+def error_rates(
+    simulations: Annotated[int, typer.Option(help="of each test, in each kind of world", min=100)] = 2000,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Simulate how often each test of the package is wrong."""
+    from rarefire import records
+
+    found = records.error_rates.measure(n=simulations, use_shipped=not recompute, progress=True)
+    print(found.table().to_string(index=False, float_format="%.3f"))
+    if ship is not None:
+        print(f"written: {found.ship(ship)}")

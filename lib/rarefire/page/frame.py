@@ -1,0 +1,255 @@
+"""Panels, pictures and tables -> figures of the page, each with a caption and the numbers behind it.
+
+A figure is made of one or more panels (small matplotlib figures, :mod:`rarefire.page.plots`), which
+:func:`show` puts on the page as inline SVG: they stand side by side on a desk, below each other on a phone,
+follow the page's light or dark colours, and carry a text alternative, a caption and the numbers behind them.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from rarefire.errors import InputError
+from rarefire.page.palette import page_colour, style, themed
+
+__all__ = ["contact_sheet", "framed", "number", "show", "sprite", "table"]
+
+_TOGETHER = 4  # images in one piece of a contact sheet
+
+
+# --- on the page ---------------------------------------------------------------------------------
+
+
+def show(
+    panels: Figure | Sequence[Figure],
+    *,
+    name: str,
+    alt: str,
+    caption: str,
+    numbers: pd.DataFrame | None = None,
+    legend: Mapping[str, str] | None = None,
+) -> HTML:
+    """Panels as one figure of the page.
+
+    Parameters
+    ----------
+    panels
+        Figures from this module.
+    name
+        Short and unique on the page; the anchor ``#figure-<name>`` and the file name of the numbers.
+    alt
+        What a reader who cannot see it should know.
+    caption
+        The finding and the source of the numbers. May hold ``<em>`` and ``<strong>``.
+    numbers
+        What is drawn, offered for download as CSV.
+    legend
+        Label -> name in :data:`COLOURS`; one for all the panels.
+    """
+    if not alt:
+        raise InputError(f"the figure {name!r} needs a text alternative and a caption.")
+    figures = [panels] if isinstance(panels, Figure) else list(panels)
+    drawings = "".join(_svg(f, prefix=f"{name}-{i}-") for i, f in enumerate(figures))
+    least = min(f.get_figwidth() for f in figures) * 96
+    columns = f"repeat(auto-fit,minmax(min(100%,{least:.0f}px),1fr))"
+    keys = "".join(
+        f'<li><span style="background:{page_colour(colour)}"></span>{html.escape(label)}</li>'
+        for label, colour in (legend or {}).items()
+    )
+    legends = f'<ul class="rf-legend">{keys}</ul>' if keys else ""
+    grid = f'style="display:grid;grid-template-columns:{columns}"'
+    return framed(
+        f'{legends}<div class="rf-panels" {grid} {_image(alt)}>{drawings}</div>', name, caption, numbers
+    )
+
+
+def sprite(
+    images: NDArray[Any], *, largest: int, columns: int | None = None, quality: int = 85
+) -> dict[str, Any]:
+    """Images in one picture, PNG where they are small and grey, JPEG otherwise.
+
+    Parameters
+    ----------
+    images
+        ``(n, c, h, w)`` in [0, 1], c 1 or 3.
+    largest
+        Longer side of a tile, in pixels; smaller images stay as they are.
+    columns
+        Tiles in a row; by default as many as there are rows.
+    quality
+        Of the JPEG.
+
+    Returns
+    -------
+    dict
+        ``file``, bytes; ``type``, of the file; ``tile``, width and height in pixels; ``columns``.
+    """
+    n, channels, height, width = images.shape
+    factor = min(1, largest / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    columns = columns or int(np.ceil(np.sqrt(n)))
+    sheet = Image.new("L" if channels == 1 else "RGB", (columns * size[0], -(-n // columns) * size[1]))
+    for i, pixels in enumerate(np.rint(255 * images.transpose(0, 2, 3, 1)).clip(0, 255).astype(np.uint8)):
+        tile = Image.fromarray(np.squeeze(pixels, axis=2) if channels == 1 else pixels)
+        if factor < 1:
+            tile = tile.resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(tile, (i % columns * size[0], i // columns * size[1]))
+    kind = "png" if channels == 1 else "jpeg"
+    buffer = io.BytesIO()
+    sheet.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": quality}))
+    return {"file": buffer.getvalue(), "type": f"image/{kind}", "tile": list(size), "columns": columns}
+
+
+def contact_sheet(
+    rows: Mapping[str, tuple[NDArray[Any] | None, Sequence[str]]],
+    *,
+    name: str,
+    caption: str,
+    numbers: pd.DataFrame,
+    size: int = 80,
+) -> HTML:
+    """Rows of images with a title each, as one figure of the page.
+
+    Parameters
+    ----------
+    rows
+        Title -> ``(n, c, h, w)`` in [0, 1], and a name for each image. Where there are no images, their
+        names are written out.
+    name, caption, numbers
+        As for :func:`show`; the text alternatives are the titles and the names.
+    size
+        Of an image, in pixels.
+    """
+    parts = []
+    for title, (images, names) in rows.items():
+        said = html.escape(", ".join(names), quote=True)
+        if images is None:
+            strip = f"<p>{said}</p>"
+        else:
+            if len(images) != len(names):
+                raise InputError(f"{title!r} has {len(images)} images and {len(names)} names.")
+            # Four by four: beside each other on a desk, below each other on a phone.
+            fours = [slice(i, i + _TOGETHER) for i in range(0, len(images), _TOGETHER)]
+            strip = "".join(_strip(images[four], names[four], size) for four in fours)
+        parts.append(f'<div><b>{html.escape(title)}</b><div class="rf-strips">{strip}</div></div>')
+    said = html.escape("; ".join(rows), quote=True)
+    sheet = f'<div class="rf-sheet" role="group" aria-label="{said}">{"".join(parts)}</div>'
+    return framed(sheet, name, caption, numbers)
+
+
+def _strip(images: NDArray[Any], names: Sequence[str], size: int) -> str:
+    """A few images as one picture."""
+    made = sprite(images, largest=size, columns=len(images), quality=75)
+    data = base64.b64encode(made["file"]).decode()
+    said = html.escape(", ".join(names), quote=True)
+    return (
+        f'<img class="dark-light" style="max-width:{100 * len(images) / _TOGETHER:g}%" '
+        f'width="{made["tile"][0] * len(images)}" height="{made["tile"][1]}" '
+        f'src="data:{made["type"]};base64,{data}" alt="{said}" title="{said}">'
+    )
+
+
+def framed(body: str, name: str, caption: str, numbers: pd.DataFrame | None) -> HTML:
+    """A body with its anchor, its caption and its numbers; see :func:`show`."""
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        raise InputError(f"name is lower-case letters, digits and hyphens; got {name!r}.")
+    if not caption:
+        raise InputError(f"the figure {name!r} needs a text alternative and a caption.")
+    return HTML(
+        f'<figure class="rf-figure" id="figure-{name}">{body}'
+        f"<figcaption>{caption}{_download(numbers, name)}</figcaption></figure>"
+    )
+
+
+def _image(alt: str) -> str:
+    return f'role="img" aria-label="{html.escape(alt, quote=True)}"'
+
+
+def number(value: float) -> str:
+    """Two digits, three near 0 and 1; the typographic minus."""
+    digits = 3 if 0.0005 <= abs(value) < 0.02 or 0.98 < abs(value) < 0.9995 else 2
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no minus before a zero
+
+
+def table(
+    frame: pd.DataFrame, *, name: str, caption: str, digits: int = 2, numbers: pd.DataFrame | None = None
+) -> HTML:
+    """A data frame as a table of the page, with a caption and numbers (its own by default) for download."""
+    body = frame.to_html(
+        index=False,
+        border=0,
+        classes="rf-table",
+        float_format=lambda v: f"{v:.{digits}f}".replace("-", "−"),
+        na_rep="–",
+    )
+    return HTML(
+        f'<figure class="rf-figure" id="table-{name}"><div class="rf-scroll" tabindex="0" role="region" '
+        f'aria-label="table {name}">{body}</div>'
+        f"<figcaption>{caption}{_download(frame if numbers is None else numbers, name)}</figcaption></figure>"
+    )
+
+
+def _svg(figure: Figure, *, prefix: str) -> str:
+    """Inline SVG whose colours are the page's and whose ids are unique on it."""
+    with style():
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' d="([^"]*)"', lambda path: f' d="{_short_path(path[1])}"', text)
+    text = re.sub(r"data:image/png;base64,([^\"]+)", lambda image: _short_image(image[1]), text)
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = re.sub(r"url\(#", f"url(#{prefix}", text)
+    text = re.sub(r'(xlink:href|href)="#', rf'\1="#{prefix}', text)
+    text = themed(text)
+    width = re.search(r'width="([\d.]+)pt"', text)
+    points = float(width.group(1)) if width else 250.0
+    start = re.sub(r' (width|height)="[\d.]+pt"', "", text[: text.index(">")])
+    pixels = points * 96 / 72
+    size = f'style="width:100%;max-width:{1.5 * pixels:.0f}px" aria-hidden="true"'
+    return f"{start} {size}{text[text.index('>') :]}"
+
+
+def _short_path(path: str) -> str:
+    """The same path in tenths of a point, without what goes without saying."""
+    path = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path)
+    parts = re.findall(r"[A-Za-z][^A-Za-z]*", " ".join(path.split()))
+    lines = [after == "L" and before in "ML" for before, after in pairwise(part[0] for part in parts)]
+    # A line goes on after M and after L without being named.
+    return "".join(
+        (part[1:] if goes_on else part).rstrip() for part, goes_on in zip(parts, [False, *lines], strict=True)
+    ).strip()
+
+
+def _short_image(data: str) -> str:
+    """The same PNG with a palette, where it has few colours: a third of the bytes."""
+    image: Image.Image = Image.open(io.BytesIO(base64.b64decode(re.sub(r"\s", "", data))))
+    opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
+    if opaque and (colours := image.getcolors(256)):
+        image = image.convert("RGB").quantize(len(colours), dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    image.save(buffer, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _download(frame: pd.DataFrame | None, name: str) -> str:
+    if frame is None:
+        return ""
+    data = base64.b64encode(frame.to_csv(index=False, float_format="%.6g").encode()).decode()
+    return (
+        f' <a class="rf-numbers" download="{name}.csv" href="data:text/csv;base64,{data}">Numbers (CSV)</a>'
+    )

@@ -1,0 +1,416 @@
+"""Arrays -> panels: small matplotlib figures in the book's style. Nothing is computed here but positions."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from rarefire import store
+from rarefire.curves import Curve
+from rarefire.errors import InputError
+from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, style
+
+__all__ = [
+    "cumulative_share",
+    "curve_panels",
+    "curves",
+    "histogram",
+    "panel",
+    "percent",
+    "picture",
+    "prediction_panel",
+    "rdm_panel",
+    "rdm_with_images",
+    "save_curve",
+    "strips",
+    "summary",
+]
+
+_DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
+
+
+def panel(width: float = 2.1, height: float = 2.05, *, title: str = "") -> tuple[Figure, Axes]:
+    """An empty panel of `width` × `height` inches in the book's style."""
+    with style():
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_subplot()
+        axes.set_title(title)
+    return figure, axes
+
+
+def curves(
+    axes: Axes,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    colour: str,
+    singles: bool = True,
+) -> None:
+    """Median over instances, the band that holds 90 % of them, and every single instance.
+
+    Parameters
+    ----------
+    x, y
+        ``(n_steps,)`` and ``(n_instances, n_steps)``; NaN where a curve is undefined. The median
+        and the band are drawn where at least half of the instances are defined.
+    colour
+        A name in :data:`COLOURS`.
+    """
+    x, y = np.asarray(x, dtype=float), np.atleast_2d(np.asarray(y, dtype=float))
+    ink = COLOURS[colour]
+    enough = np.isfinite(y).mean(axis=0) >= 0.5
+    low, middle, high = np.nanquantile(y[:, enough], [0.05, 0.5, 0.95], axis=0)
+    if singles:
+        for row in y:
+            axes.plot(x, row, color=ink, alpha=0.25, linewidth=0.5)
+    axes.fill_between(x[enough], low, high, color=ink, alpha=0.18, linewidth=0)
+    axes.plot(x[enough], middle, color=ink)
+
+
+def curve_panels(
+    sets: Mapping[str, tuple[ArrayLike, Mapping[str, ArrayLike]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    singles: bool = True,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel of :func:`curves` for each image set, and the numbers behind them.
+
+    Parameters
+    ----------
+    sets
+        Title -> ``x (n_steps,)`` and, by colour, ``y (n_instances, n_steps)``.
+    xlabel, ylabel
+        Of all panels.
+    singles
+        Draw single instances too.
+    limits
+        Of ``"x"`` and ``"y"``; an axis that ends at 1 is one of shares.
+    """
+    panels, tables = [], []
+    for title, (x, by_colour) in sets.items():
+        figure, axes = panel(title=title)
+        for colour, y in by_colour.items():
+            curves(axes, x, y, colour=colour, singles=singles)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        for which, (low, high) in (limits or {}).items():
+            axes.set(**{f"{which}lim": (low, 1.02 * high if which == "y" else high)})
+        if (limits or {}).get("x", (0, 0))[1] == 1:
+            percent(axes, "x")
+        panels.append(figure)
+        tables.append(summary(x, **by_colour).assign(images=title))
+    return panels, pd.concat(tables)
+
+
+def strips(
+    rows: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    xlabel: str,
+    band: tuple[float, float] | None = None,
+    width: float = 4.6,
+) -> tuple[Figure, pd.DataFrame]:
+    """Rows of dots, one for each value, and a tick at their median; rows from the top down.
+
+    Parameters
+    ----------
+    rows
+        Title -> name in :data:`COLOURS` -> ``(n,)`` values; those of one row stand below each other.
+    xlabel
+        Of the axis.
+    band
+        A range to be shaded.
+    width
+        In inches.
+
+    Returns
+    -------
+    Figure, DataFrame
+        The drawing, and a line for each dot: ``row, group, value``.
+    """
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    figure, axes = panel(width, 0.55 + 0.3 * len(rows))
+    if band is not None:
+        axes.axvspan(*band, color=INK, alpha=0.1, linewidth=0)
+    lines = []
+    for place, (title, row) in enumerate(rows.items()):
+        for name, given in row.items():
+            values = np.asarray(given, dtype=np.float64)
+            values = values[np.isfinite(values)]
+            y = place + 0.24 * (names.index(name) - (len(names) - 1) / 2)
+            axes.scatter(values, np.full(len(values), y), s=11, color=COLOURS[name], linewidths=0, alpha=0.75)
+            middle = values if len(values) < 2 else [np.median(values)]
+            axes.plot(middle, [y] * len(middle), "|", color=COLOURS[name], markersize=8, markeredgewidth=2)
+            lines += [{"row": title, "group": name, "value": value} for value in values]
+    axes.set(yticks=range(len(rows)), yticklabels=list(rows), ylim=(len(rows) - 0.4, -0.6), xlabel=xlabel)
+    axes.tick_params(axis="y", length=0)
+    return figure, pd.DataFrame(lines)
+
+
+def cumulative_share(poz: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of features with PoZ ≤ x: the grid of x ``(101,)`` and the shares ``(I, 101)``."""
+    values = np.sort(np.atleast_2d(np.asarray(poz, dtype=float)), axis=1)
+    grid = np.linspace(0, 1, 101)
+    return grid, np.stack([np.searchsorted(row, grid, side="right") / row.size for row in values])
+
+
+def histogram(axes: Axes, values: ArrayLike, *, colour: str, bins: int | Sequence[float] = 20) -> None:
+    """Histogram of one number per instance or feature."""
+    with warnings.catch_warnings():
+        # seaborn sets pandas options that this pandas is about to drop; nothing of ours depends on them.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="seaborn")
+        sns.histplot(
+            x=np.asarray(values, dtype=float),
+            bins=bins,
+            color=COLOURS[colour],
+            alpha=0.85,
+            linewidth=0,
+            ax=axes,
+        )
+
+
+def percent(axes: Axes, which: str, *, ticks: int = 4) -> None:
+    """Write an axis of shares (``"x"`` or ``"y"``) in per cent, with about that many ticks."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(mpl.ticker.MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+
+
+def rdm_panel(
+    square: ArrayLike,
+    *,
+    title: str = "",
+    below: str = "",
+    groups: Sequence[str] = (),
+    limits: tuple[float, float] | None = None,
+    size: float = 1.55,
+) -> Figure:
+    """A square RDM as a panel.
+
+    Parameters
+    ----------
+    square
+        ``(n, n)``; NaN is left empty.
+    groups
+        Names of equally large groups of images in order, written along the left edge.
+    limits
+        Dissimilarities at the ends of the colour map; by default those of the matrix.
+    """
+    values = np.asarray(square, dtype=float)
+    with style():
+        figure = Figure(figsize=(size, size + 0.25 * bool(title) + 0.25 * bool(below)))
+        axes = figure.add_subplot()
+        low, high = limits or (None, None)
+        axes.imshow(values, cmap=COLOUR_MAP, interpolation="none", vmin=low, vmax=high)
+        axes.set_title(title, loc="center")
+        axes.set_xlabel(below)
+        axes.set_xticks([])
+        step = len(values) / max(1, len(groups))
+        axes.set_yticks((np.arange(len(groups)) + 0.5) * step - 0.5, groups, fontsize=7.5)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def prediction_panel(
+    x: ArrayLike,
+    lines: Mapping[str, ArrayLike],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    ylim: tuple[float, float],
+    ceiling: tuple[float, float] | None = None,
+    band: tuple[ArrayLike, ArrayLike] | None = None,
+    points: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    hollow: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    peaks: Sequence[tuple[float, float]] = (),
+    stars: Sequence[tuple[float, float]] = (),
+    height: float = 2.3,
+) -> Figure:
+    """How well the first features predict people, with what people themselves reach.
+
+    Parameters
+    ----------
+    x
+        ``(n_steps,)``, shares of the features.
+    lines
+        By colour, ``(n_steps,)``; NaN where undefined.
+    title, xlabel, ylabel, ylim
+        Of the panel.
+    ceiling
+        Of noise, low and high.
+    band
+        Low and high ``(n_steps,)``, of random orders.
+    points, hollow
+        By colour, x and y ``(n_points,)``, joined by a thin line; filled dots, and empty ones.
+    peaks, stars
+        (x, y): a red dot for the best number of features, a star where it is a significant improvement.
+    height
+        Of the panel, in inches.
+    """
+    figure, axes = panel(2.1, height, title=title)
+    x = np.asarray(x, dtype=float)
+    if band is not None:
+        axes.fill_between(x, *band, color=COLOURS["random"], alpha=0.3, linewidth=0)
+    for colour, y in lines.items():
+        axes.plot(x, y, color=COLOURS[colour], linewidth=1.5, linestyle=_DASHES.get(colour, "-"))
+    for given, fill in ((hollow, "none"), (points, "full")):
+        for colour, (at, y) in (given or {}).items():
+            ink = COLOURS[colour]
+            axes.plot(at, y, color=ink, linewidth=0.8, marker="o", markersize=4, fillstyle=fill)
+    if ceiling is not None:
+        axes.axhspan(*ceiling, color=COLOURS["random"], alpha=0.35, linewidth=0)
+        axes.text(0.98, ceiling[0] - 0.015, "noise ceiling", ha="right", va="top", fontsize=8, color=INK)
+    for at, y in peaks:
+        axes.plot(at, y, "o", color=COLOURS["peak"], markersize=5.5, zorder=5)
+    for at, y in stars:
+        axes.plot(at, y + 0.06 * (ylim[1] - ylim[0]), "*", color=INK, markersize=8, zorder=5)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=ylim)
+    percent(axes, "x")
+    return figure
+
+
+def rdm_with_images(
+    square: ArrayLike,
+    images: NDArray[np.floating],
+    *,
+    title: str,
+    limits: tuple[float, float],
+    size: float = 2.6,
+) -> Figure:
+    """A square RDM with the images along its edge, staggered so that each can be seen.
+
+    Parameters
+    ----------
+    square
+        ``(n, n)``; NaN is left empty.
+    images
+        ``(n, c, h, w)`` in [0, 1], in the order of the rows.
+    title, limits, size
+        Of the panel; dissimilarities at the ends of the colour map; height of the matrix in inches.
+    """
+    values = np.asarray(square, dtype=float)
+    n, columns, pixels = len(values), 5, 26  # of a thumbnail
+    if len(images) != n:
+        raise InputError(f"there are {len(images)} images for {n} rows.")
+    height = round(n * pixels / columns)
+    strip = np.ones((height + pixels, columns * pixels, 3)) * images[:, :, 0, 0].mean(axis=0)  # their ground
+    for i, image in enumerate(np.clip(images, 0, 1)):
+        tile = Image.fromarray(np.rint(255 * image.transpose(1, 2, 0)).astype(np.uint8).squeeze())
+        top, left = round((i + 0.5) * height / n), (columns - 1 - i % columns) * pixels
+        strip[top : top + pixels, left : left + pixels] = (
+            np.asarray(tile.convert("RGB").resize((pixels, pixels), Image.Resampling.LANCZOS)) / 255
+        )
+    # 200 colours are enough for thumbnails, and a third of the bytes.
+    sheet = Image.fromarray(np.rint(255 * strip[pixels // 2 : pixels // 2 + height]).astype(np.uint8))
+    sheet = sheet.quantize(200, dither=Image.Dither.NONE).convert("RGB")
+    edge = size * columns * pixels / height
+    with style():
+        figure = Figure(figsize=(size + edge, size + 0.25))
+        figure.set_layout_engine("none")
+        share, width = size / (size + 0.25), size + edge
+        left_axes = figure.add_axes((0, 0, edge / width, share))
+        left_axes.imshow(np.asarray(sheet), aspect="auto", interpolation="none")
+        axes = figure.add_axes((edge / width, 0, size / width, share))
+        low, high = limits
+        axes.imshow(values, cmap=COLOUR_MAP, interpolation="none", vmin=low, vmax=high, aspect="auto")
+        axes.set_title(title, loc="center")
+        for each in (left_axes, axes):
+            each.axis("off")
+        axes.title.set_visible(True)
+    return figure
+
+
+def picture(
+    images: NDArray[np.floating], *, titles: Sequence[str] = (), columns: int = 10, size: float = 0.6
+) -> Figure:
+    """Images ``(n, c, h, w)`` in [0, 1] as a contact sheet."""
+    n = len(images)
+    rows = -(-n // columns)
+    with style():
+        figure = Figure(figsize=(size * columns, (size + 0.18 * bool(titles)) * rows))
+        for i, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+            axes.axis("off")
+            if i < n:
+                axes.imshow(np.squeeze(images[i].transpose(1, 2, 0)), cmap="gray", vmin=0, vmax=1)
+                if titles:
+                    axes.set_title(titles[i], loc="center", fontsize=8)
+    return figure
+
+
+def save_curve(path: str | Path, curve: Curve, poz: ArrayLike, *, title: str, against: str) -> None:
+    """Draw one nested curve into a file.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.png`` or ``.svg``.
+    curve
+        Its R² is drawn against the number of features.
+    poz
+        ``(n_steps,)``, PoZ of the feature at each cut, drawn beside it.
+    title, against
+        Written above, and named as the reference.
+    """
+    kind = Path(path).suffix[1:].lower()
+    if kind not in ("png", "svg"):
+        raise InputError(f"a curve is drawn into a .png or .svg file; got {Path(path).name!r}.")
+    figure, axes = panel(5.2, 3.2, title=_plain(title))
+    marker = {"marker": "o", "markersize": 3.5} if len(curve.k) <= 30 else {}
+    axes.plot(curve.k, curve.r2, color=COLOURS["low"], label=_plain(f"R² with {against}"), **marker)  # type: ignore[arg-type]
+    label = "PoZ of the feature at the cut"
+    axes.plot(curve.k, poz, color=COLOURS["random"], linewidth=1, linestyle="--", label=label)
+    axes.set(xlabel="number of features", xlim=(0, curve.n_features), ylim=(0, 1.02))
+    with style():
+        figure.legend(loc="outside lower center", ncols=2)
+        buffer = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
+    with store.atomic_write(path) as file:
+        file.write(buffer.getvalue())
+
+
+def _plain(text: str) -> str:
+    """Text as it is: a dollar sign in a file's name is no formula."""
+    return text.replace("$", r"\$")
+
+
+def summary(x: ArrayLike, **curves: ArrayLike) -> pd.DataFrame:
+    """Tabulate the median and the band of :func:`curves`: the numbers behind a drawing.
+
+    Parameters
+    ----------
+    x
+        ``(n_steps,)``.
+    **curves
+        By name, ``(n_instances, n_steps)``; NaN where a curve is undefined.
+
+    Returns
+    -------
+    DataFrame
+        A row for each step: ``x``; for each curve its median, its 5 % and 95 % quantiles over the
+        instances, and how many of them are defined.
+    """
+    columns = {"x": np.asarray(x, dtype=float)}
+    for name, values in curves.items():
+        rows = np.atleast_2d(np.asarray(values, dtype=float))
+        defined = np.isfinite(rows)
+        quantiles = np.full((3, rows.shape[1]), np.nan)
+        some = defined.any(axis=0)
+        quantiles[:, some] = np.nanquantile(rows[:, some], [0.5, 0.05, 0.95], axis=0)
+        columns |= dict(zip([f"{name} median", f"{name} 5%", f"{name} 95%"], quantiles, strict=True))
+        columns[f"{name} defined"] = defined.sum(axis=0)
+    return pd.DataFrame(columns)

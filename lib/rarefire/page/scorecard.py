@@ -1,0 +1,339 @@
+"""What this project measured for each claim of the paper, in the ways in which a claim can be read.
+
+The chapters and the page *The scorecard* take their verdicts from here: :func:`accuracy` and
+:func:`geometry` for fifty small networks, :func:`example` for the paper's three images, :func:`people`
+and :func:`ghosts` for human judgments and for what never fires. :func:`verdicts` sets them beside the
+claims of :mod:`rarefire.page.claims`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from rarefire import poz, rdm, records, retrieval
+from rarefire.curves import count
+from rarefire.errors import InputError, unknown
+from rarefire.page import claims
+from rarefire.page.claims import EDGE
+from rarefire.page.frame import number
+from rarefire.records.ensembles import Ensemble
+from rarefire.records.ghosts import Reading
+from rarefire.records.ghosts_by_class import ClassGhosts
+from rarefire.records.people import Prediction
+from rarefire.records.people_by_class import ClassLevel
+
+__all__ = [
+    "CONVENTIONS",
+    "EXAMPLE",
+    "Finding",
+    "accuracy",
+    "example",
+    "geometry",
+    "ghosts",
+    "people",
+    "readable",
+    "untested",
+    "verdicts",
+]
+
+#: Ways of reading the claims about geometry: what is compared, and which images PoZ is counted on.
+CONVENTIONS = {
+    "authors": "class means, r², PoZ from the same images",
+    "class": "class means, r, PoZ from the same images",
+    "images": "images, r, PoZ from the same images",
+    "strict": "images, r, PoZ from held-out images",
+}
+_SUFFIX = {"authors": "_class", "class": "_class_signed", "images": "", "strict": "_heldout"}
+
+#: The paper's example (introduction): images A, B, C by six features, the last of which never fires.
+EXAMPLE = (
+    (0.91, 0.76, 0.3, 0.7, 0.9, 0.0),
+    (0.4, 0.7, 0.6, 0.3, 0.7, 0.0),
+    (0.02, 0.4, 0.9, 0.2, 0.2, 0.0),
+)
+
+
+_COLUMNS = [
+    *("id", "claim", "paper", "images", "convention", "ours", "low", "high", "from", "to"),
+    *("instances", "undefined", "within", "beyond", "verdict", "firm"),
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured for a claim, in one way, on one image set.
+
+    Attributes
+    ----------
+    claim
+        Its id.
+    images
+        Name of the image set, with the network where that is not the usual one.
+    values
+        One per instance ``(I,)`` or a number; NaN where there is none.
+    convention
+        How, where there are several ways.
+    interval
+        The 95 % interval, where it is not one over instances.
+    """
+
+    claim: str
+    images: str
+    values: ArrayLike
+    convention: str = ""
+    interval: tuple[float, float] | None = None
+
+
+def geometry(ensemble: Ensemble, *, convention: str = "strict") -> Iterator[Finding]:
+    """Findings on figure 1a–c: an ensemble's PoZ and geometry.
+
+    Parameters
+    ----------
+    ensemble
+        The ensemble.
+    convention
+        One of :data:`CONVENTIONS`: ``"authors"`` is that of the authors' earlier public code,
+        ``"class"`` the same without the inner square, ``"strict"`` leaves out what could flatter.
+    """
+    if convention not in CONVENTIONS:
+        raise unknown("convention", convention, list(CONVENTIONS))
+    images = _name(ensemble)
+    low, high = (first + _SUFFIX[convention] for first in ("low", "high"))
+    counted = "poz_heldout" if convention == "strict" else "poz_test"
+    values = {
+        "poz-80": poz.rare_share(ensemble[counted]),
+        "r2-at-80": ensemble.at(low, 0.8),
+        "zeros-matter": 1 - ensemble.of_firing(low, counted_as=counted),
+        "r2-at-30": ensemble.at(low, 0.3),
+        "rare-20": ensemble.at(high, 0.2),
+        "rare-max": _largest(ensemble.r2(high)[:, : count(0.2, ensemble.n_features)]),
+        "rare-below-low": ensemble.at(low, 0.3) - ensemble.at(high, 0.3),
+    }
+    for name, found in values.items():
+        yield Finding(name, images, found, convention)
+
+
+def accuracy(ensemble: Ensemble) -> Iterator[Finding]:
+    """Findings on an ensemble's accuracy, where the paper has these images."""
+    for name, claim in claims.claims().items():
+        if name.startswith("accuracy-") and claim.is_about(ensemble.images):
+            yield Finding(name, _name(ensemble), ensemble["accuracy"])
+
+
+def _name(ensemble: Ensemble) -> str:
+    """Of the images, and of the network's form where that is not the usual one."""
+    form = ensemble.network.removeprefix("lenet5").removeprefix("-")
+    return f"{ensemble.images}, {form}" if form else ensemble.images
+
+
+def example() -> Iterator[Finding]:
+    """Findings on the introduction's example: three Pearson correlations, with the zero and without it."""
+    rows = np.array(EXAMPLE)
+    found: dict[str, float] = {}
+    for suffix, embedding in (("", rows), ("-without", rows[:, :-1])):
+        ab, ac, bc = 1 - rdm.rdm(embedding)
+        found |= {f"worked-ab{suffix}": ab, f"worked-bc{suffix}": bc, f"worked-ac{suffix}": ac}
+    with_it, without = (found[f"worked-ab{s}"] - found[f"worked-bc{s}"] for s in ("", "-without"))
+    found["worked-order"] = float(np.sign(with_it) != np.sign(without))
+    for name, value in found.items():
+        yield Finding(name, "example", value)
+
+
+def people(
+    found: Sequence[Prediction], lenets: ClassLevel | None, six: Sequence[Prediction] = ()
+) -> Iterator[Finding]:
+    """Findings on figure 1d: people's judgments predicted by slices of the features.
+
+    Parameters
+    ----------
+    found
+        Predictions of people other than the paper's.
+    lenets
+        Class means of an ensemble beside people's confusions, if any.
+    six
+        Predictions of the paper's own sets; without them those claims stay untested.
+    """
+    named = [(p.judgments, p) for p in six] + [(f"{p.judgments}, {p.view}", p) for p in found]
+    for name, prediction in named:
+        if prediction["rare"] > 0:  # something fires rarely
+            whole = prediction.at("low", 1)
+            at = records.people.beforehand([prediction], kinds=["low"]).set_index("share").loc[0.2]
+            # Of D = r(20 %) − r(all), beside a given r(all).
+            low, high = (float(max((whole + d) / whole, 0) ** 2) for d in (at["low"], at["high"]))
+            yield Finding("human-20", name, (prediction.at("low", 0.2) / whole) ** 2, interval=(low, high))
+        tested = records.people.verdicts([prediction], kinds=["low"]).iloc[0]
+        interval = (float(tested["low"]), float(tested["high"]))
+        yield Finding("human-lower", name, float(tested["D"]), interval=interval)
+    if lenets is not None:
+        r, k = lenets.r("low"), lenets.change("low", 0.2).k
+        yield Finding("human-20", "CIFAR-10H, class means of LeNets", (r[:, k - 1] / r[:, -1]) ** 2)
+    if not six:
+        yield from untested("human-20", "human-lower")
+
+
+def untested(*ids: str) -> Iterator[Finding]:
+    """Claims for whose own image sets there is nothing: a finding without a value for each set."""
+    known = claims.claims()
+    for name in ids:
+        if name not in known:
+            raise unknown("claim", name, list(known))
+        for images in known[name].scope:
+            yield Finding(name, images, np.nan)
+
+
+def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) -> Iterator[Finding]:
+    """Findings on ghost features: whether they separate a category, and whether only they do.
+
+    Parameters
+    ----------
+    lenets
+        By image set, ghosts of every class in an ensemble
+        (:func:`rarefire.records.ghosts_by_class.measure`). At the number of defining images nearest to
+        the paper's 120.
+    photographs
+        Readings of categories by a larger network.
+    """
+    query = list(retrieval.QUERIES).index("ghosts")
+    for name, found in lenets.items():
+        m = int(np.argmin(np.abs(found["m"][0] - 120)))
+        area = found["auc"][:, :, m, query].mean(axis=1)
+        yield Finding("ghosts-separate", name, area, f"{found['m'][0][m]} images")
+    for reading in photographs:
+        if reading.category != records.ghosts.EVERY:  # it has no outside but photographs of all kinds
+            half = f"{reading.n_images - reading.n_images // 2} images"
+            area = reading["auc"][1 if reading.from_gallery else 0][0]
+            yield Finding("ghosts-separate", f"photographs: {reading.category}", area, half)
+    for reading in photographs:
+        own = 1 - reading["control"][-1][0]
+        images = f"{reading.n_images} images"
+        yield Finding("ghosts-specific", f"photographs: {reading.category}", own, images)
+    yield from untested("ghosts-separate", "ghosts-specific", "ghosts-figure")
+
+
+def _largest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Largest value of each row; NaN where the row has none."""
+    return np.where(np.isfinite(values).any(axis=1), np.nanmax(np.nan_to_num(values, nan=-1), axis=1), np.nan)
+
+
+def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
+    """Findings beside the paper's claims, with verdicts.
+
+    Parameters
+    ----------
+    findings
+        What was measured. The verdict is on the claim's statistic over instances. That of a median is
+        withheld where fewer than half of the instances have a value, for those would be a selection.
+
+    Returns
+    -------
+    DataFrame
+        A row for each finding: ``id, claim, paper, images, convention``; ``ours``, the statistic;
+        ``low, high``, its 95 % interval (of the median over instances: from order statistics, so
+        exact whatever the distribution, and empty for fewer than six; empty for the largest value);
+        ``from, to``, 5 % and 95 % quantiles of the instances; ``instances``; ``undefined``, how many
+        have no value; ``within``, how many lie in the range that counts as reproduced; ``beyond``,
+        whether the claim is about other images; ``verdict``; ``firm``, whether every value in the
+        interval would have the same.
+    """
+    known = claims.claims()
+    rows: list[dict[str, Any]] = []
+    for finding in findings:
+        if finding.claim not in known:
+            raise unknown("claim", finding.claim, list(known))
+        claim = known[finding.claim]
+        values = np.atleast_1d(np.asarray(finding.values, dtype=np.float64))
+        if values.ndim != 1:
+            raise InputError(f"{claim.id}: expected one value per instance, got shape {values.shape}.")
+        finite = values[np.isfinite(values)]
+        largest = claim.statistic == "largest"
+        ours = float((np.max if largest else np.median)(finite)) if len(finite) else math.nan
+        low, high = finding.interval or ((math.nan, math.nan) if largest else _of_median(finite))
+        start, end = np.quantile(finite, [0.05, 0.95]) if len(finite) > 1 else (math.nan, math.nan)
+        least = 1 if largest else len(values) / 2
+        selected = len(values) > 1 and len(finite) < least
+        verdict = claims.UNDEFINED if selected else _verdict(claim, ours, low, high)
+        rows.append(
+            {
+                "id": claim.id,
+                "claim": claim.reading,
+                "paper": claim.value,
+                "images": finding.images,
+                "convention": finding.convention,
+                "ours": ours,
+                "low": low,
+                "high": high,
+                "from": start,
+                "to": end,
+                "instances": len(values),
+                "undefined": len(values) - len(finite),
+                "within": int(((finite >= claim.low - EDGE) & (finite <= claim.high + EDGE)).sum()),
+                "beyond": not claim.is_about(finding.images),
+                "verdict": verdict,
+                "firm": not selected and _is_firm(claim, ours, low, high),
+            }
+        )
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _verdict(claim: claims.Claim, ours: float, low: float, high: float) -> str:
+    """That of the value, or, where the claim is that something is positive, of its interval."""
+    if claim.statistic != "positive" or math.isnan(ours):
+        return claims.verdict(claim, ours)
+    if low > EDGE:
+        return claims.REPRODUCED
+    return claims.NOT_REPRODUCED if high <= EDGE else claims.UNDECIDED
+
+
+def _is_firm(claim: claims.Claim, ours: float, low: float, high: float) -> bool:
+    """Whether every value in an interval has the same verdict; not, where there is no interval or value."""
+    if not np.isfinite([ours, low, high]).all():
+        return False
+    if claim.statistic == "positive":
+        return _verdict(claim, ours, low, high) != claims.UNDECIDED
+    ends = (claim.direction_low, claim.low, claim.high, claim.direction_high)
+    # The ranges cut the line into pieces; the interval must not leave the one that it starts in.
+    places = {
+        sum(value >= end - EDGE for end in ends[:2]) + sum(value > end + EDGE for end in ends[2:])
+        for value in (low, high)
+    }
+    return len(places) == 1
+
+
+def _of_median(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of the median of a distribution of any shape; NaN for fewer than six values."""
+    if not len(values):
+        return math.nan, math.nan
+    low, high = stats.quantile_test(values, q=0, p=0.5).confidence_interval(0.95)
+    return float(low), float(high)
+
+
+def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """A scorecard for readers: its intervals as text, and only these columns.
+
+    Parameters
+    ----------
+    card
+        From :func:`verdicts`.
+    *columns
+        Of the result, in order; ``95 %``, ``90 % of instances`` and those of `card` but its numbers.
+    """
+
+    def span(low: float, high: float) -> str:
+        return "–" if math.isnan(low) else f"{number(low)}\u00a0to\u00a0{number(high)}"
+
+    texts = {
+        "95 %": [span(*pair) for pair in zip(card["low"], card["high"], strict=True)],
+        "90 % of instances": [span(*pair) for pair in zip(card["from"], card["to"], strict=True)],
+    }
+    absent = [name for name in columns if name not in card.columns and name not in texts]
+    if absent:
+        raise unknown("column", absent[0], [*card.columns, *texts])
+    return card.assign(**texts)[list(columns)]

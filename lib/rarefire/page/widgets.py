@@ -1,0 +1,233 @@
+"""Widgets that live in JupyterLab and, without a kernel, in a static page.
+
+A widget is an anywidget: in JupyterLab it sits beside stock ipywidgets, is driven by ``jslink`` and
+observed from Python. In the book, ``static/host.js`` runs the same module on the state that the
+notebook stored. Where no script runs, a figure with the same message stands in its place.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+from IPython.display import HTML
+from ipywidgets.embed import dependency_state
+from numpy.typing import ArrayLike, NDArray
+
+from rarefire import rdm, store
+from rarefire.errors import InputError, unknown
+from rarefire.page import palette
+
+__all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "save", "script"]
+
+_FOLDER = Path(__file__).parent
+_FIGURE = '<figure class="rf-figure"'
+
+
+def script(name: str) -> str:
+    """The module of one widget: what all of them share, and its own."""
+    return _joined("js/common.js", f"js/{name}.js")
+
+
+def _joined(*files: str) -> str:
+    return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in files)
+
+
+class PageWidget(anywidget.AnyWidget):
+    """A widget with a caption, and a figure for pages without scripts.
+
+    Parameters
+    ----------
+    name
+        Short and unique in the notebook.
+    caption
+        The finding and the source of the numbers, as for :func:`rarefire.page.frame.show`.
+    fallback
+        A figure from :func:`rarefire.page.frame.show` with the same name and caption: the widget takes
+        the place of its drawing.
+    """
+
+    _css = _joined("static/palette.css", "js/widgets.css")
+
+    name = traitlets.Unicode().tag(sync=True)
+    caption = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, *, name: str, caption: str, fallback: HTML, **state: Any) -> None:
+        for key in state:
+            if not self.has_trait(key):
+                raise unknown("trait", key, [t for t in self.trait_names(sync=True) if t[0] != "_"])
+        self._fallback = str(fallback.data)
+        if not self._fallback.startswith(_FIGURE):
+            raise InputError("fallback must be a figure from rarefire.page.frame.show.")
+        super().__init__(name=name, caption=caption, **state)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        marked = f'<figure data-widget="{self.model_id}"{_FIGURE[7:]}'
+        return {**data, "text/html": self._fallback.replace(_FIGURE, marked, 1)}, metadata
+
+
+def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> None:
+    """Write widgets as one file: a page that is alive from disk, without a kernel and without a network.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.html``.
+    *shown
+        In the order of the page; ``jslink`` between them holds there too.
+    title
+        Of the page.
+    """
+    path = Path(path)
+    if path.suffix != ".html" or not shown:
+        raise InputError(
+            f"a page is an .html file with at least one widget; got {path.name!r}, {len(shown)}."
+        )
+    for widget in shown:
+        if not isinstance(widget, PageWidget):
+            raise InputError(f"a page takes widgets of this package; got {type(widget).__name__}.")
+    names = [widget.name for widget in shown]
+    if len(set(names)) < len(names):
+        raise InputError(f"widgets on one page need names of their own (name=); got {', '.join(names)}.")
+    state = json.dumps({"state": dependency_state(shown, drop_defaults=False)}, allow_nan=False).replace(
+        "<", "\\u003c"
+    )
+    figures = "".join(widget._repr_mimebundle_()[0]["text/html"] for widget in shown)
+    style = _joined("static/palette.css", "static/rarefire.css", "js/page.css")
+    heading = html.escape(title)
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{heading}</title><style>{style}</style><script>{_joined('js/page.js')}</script>"
+        f'<main class="bd-content"><h1>{heading}</h1>{figures}</main>'
+        f'<script type="application/vnd.jupyter.widget-state+json">{state}</script>'
+        f"<script>{_joined('static/host.js')}</script></html>\n"
+    )
+    with store.atomic_write(path) as file:
+        file.write(page.encode())
+
+
+class PozHistogram(PageWidget):
+    """A threshold on the histogram of PoZ that marks the features above it.
+
+    Parameters
+    ----------
+    sets
+        By name, ``(colour, poz, seeds)``: a name in :data:`rarefire.page.palette.COLOURS`; PoZ in [0, 1],
+        ``(n_networks, n_features)``; and the seeds of the networks.
+    name, caption, fallback
+        As for :class:`PageWidget`.
+    **state
+        Any of the traits.
+
+    Attributes
+    ----------
+    set, network
+        Indices of the image set and of the network shown.
+    threshold
+        Features with a greater PoZ are marked, in [0, 1].
+    """
+
+    _esm = script("threshold")
+
+    sets = traitlets.List(traitlets.Dict()).tag(sync=True)
+    set = traitlets.Int(0).tag(sync=True)
+    network = traitlets.Int(0).tag(sync=True)
+    threshold = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
+
+    def __init__(self, sets: Mapping[str, tuple[str, ArrayLike, Sequence[int]]], **state: Any) -> None:
+        packed: list[dict[str, Any]] = []
+        for name, (colour, poz, seeds) in sets.items():
+            rates = np.atleast_2d(np.asarray(poz, dtype=np.float64))
+            if rates.ndim != 2 or not rates.size or not ((rates >= 0) & (rates <= 1)).all():
+                raise InputError(
+                    f"poz of {name!r} must be (n_networks, n_features) in [0, 1]; got {np.shape(poz)}."
+                )
+            if len(seeds) != len(rates):
+                raise InputError(
+                    f"seeds of {name!r} must be {len(rates)}, one per network; got {len(seeds)}."
+                )
+            packed.append(
+                {
+                    "name": name,
+                    "colour": palette.page_colour(colour),
+                    "p": rates.shape[1],
+                    "seeds": [int(seed) for seed in seeds],
+                    "poz": rates.astype("<f4").tobytes(),
+                }
+            )
+        if not packed:
+            raise InputError("a histogram needs at least one image set.")
+        super().__init__(sets=packed, **state)
+
+    @traitlets.validate("set", "network")
+    def _in_range(self, proposal: Any) -> Any:
+        trait, value = proposal["trait"].name, proposal["value"]
+        most = len(self.sets) if trait == "set" else max(len(s["seeds"]) for s in self.sets)
+        if not 0 <= value < most:
+            raise traitlets.TraitError(f"{trait} is an index from 0 to {most - 1}; got {value}.")
+        return value
+
+    def removed(self) -> NDArray[np.bool_]:
+        """``(n_features,)``: which features of the network shown lie above the threshold."""
+        shown = self.sets[self.set]
+        rates = np.frombuffer(shown["poz"], dtype="<f4").reshape(-1, shown["p"])
+        return np.asarray(rates[min(self.network, len(rates) - 1)] > self.threshold + 1e-6)
+
+
+class FeatureSwitch(PageWidget):
+    """A few images and features, small enough to read; each feature can be switched on and off.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``.
+    names
+        Of the images.
+    name, caption, fallback
+        As for :class:`PageWidget`.
+    **state
+        The trait `on`.
+
+    Attributes
+    ----------
+    on
+        For each feature, whether it counts.
+    """
+
+    _esm = script("switch")
+
+    vectors = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    on = traitlets.List(traitlets.Bool()).tag(sync=True)
+
+    def __init__(self, embedding: ArrayLike, *, names: Sequence[str], **state: Any) -> None:
+        features = rdm.check_embedding(embedding)
+        if len(names) != len(features):
+            raise InputError(f"names must be {len(features)}, one per image; got {len(names)}.")
+        super().__init__(
+            **{"vectors": features.tolist(), "names": list(names), "on": [True] * features.shape[1], **state}
+        )
+
+    @traitlets.validate("on")
+    def _one_each(self, proposal: Any) -> Any:
+        if len(proposal["value"]) != len(self.vectors[0]):
+            expected = f"on must be {len(self.vectors[0])} truth values, one per feature"
+            raise traitlets.TraitError(f"{expected}; got {len(proposal['value'])}.")
+        return proposal["value"]
+
+    def similarities(self, metric: rdm.Metric = "correlation") -> NDArray[np.float64]:
+        """Condensed ``(n(n-1)/2,)``, in the features that are on; NaN where undefined."""
+        on = np.asarray(self.on)
+        kept = np.asarray(self.vectors)[:, on] if on.any() else np.zeros((len(self.vectors), 1))
+        return np.asarray(rdm.similarities(kept, metric=metric)[np.triu_indices(len(kept), k=1)])

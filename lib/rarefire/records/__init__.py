@@ -1,0 +1,22 @@
+"""What the book keeps: every answer is recorded, cached or computed, by one mechanism (:mod:`.record`).
+
+Each module asks one question; its ``measure`` computes what is not there, its ``known`` finds what is.
+
+``ensembles``
+    Networks of one kind, trained from different seeds: accuracy, PoZ, nested curves.
+``recipes``
+    LeNet-5 trained in other ways.
+``people``, ``people_by_class``
+    People predicted by slices of a network's features; classes that people confuse, beside LeNets.
+``ghosts``, ``ghosts_by_class``
+    Ghost features of photographs, read on a gallery; of every class of an ensemble.
+``error_rates``
+    How often each test is wrong.
+"""
+
+from rarefire._engine.lazy import submodules
+from rarefire.records.record import Record, Stack, answer_each, source
+
+_MODULES = ("ensembles", "error_rates", "ghosts", "ghosts_by_class", "people", "people_by_class", "recipes")
+__all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
+__getattr__, __dir__ = submodules(__name__, _MODULES)

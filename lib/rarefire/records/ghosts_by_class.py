@@ -1,0 +1,170 @@
+"""Ghosts of every class in an ensemble: how many, how firm, and how well they separate.
+
+Half of the test images define the ghosts of a class, the other half is scored and read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rarefire import ghosts, retrieval, stimuli
+from rarefire.records.ensembles import embedded, embedded_facts
+from rarefire.records.ghosts import TOP, VERSION, steps
+from rarefire.records.record import Array, Stack, answer_each, by_seed
+from rarefire.retrieval import QUERIES
+
+__all__ = ["ClassGhosts", "known", "measure", "measure_network"]
+
+_PURE = 3  # components whose images are compared with labels
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassGhosts(Stack):
+    """Ghosts of every class of an ensemble. The instance is the first axis; see :func:`measure_network`."""
+
+    m = Array("I, M", "numbers of images that define a class's ghosts")
+    dead = Array("I,", "features silent for the whole half that defines")
+    expected = Array("I, C, M", "ghosts, on average over which images define them")
+    fires = Array("I, C, M", "share of the ghosts that fires for a held-out image of the class")
+    rate = Array("I, C, M", "the same, as the m images alone tell it (:class:`rarefire.ghosts.Chance`)")
+    high = Array("I, C, M", "its upper bound from these alone")
+    auc = Array("I, C, M, 5", "by :data:`rarefire.retrieval.QUERIES`")
+    alike = Array(
+        "I, C, M, 2", "share of pairs of one label among the highest images, ghosts and random features"
+    )
+    own = Array("I, C, M, 2", "share of images of the class itself among these")
+
+
+def measure(
+    images: str,
+    *,
+    network: str = "lenet5",
+    seeds: Sequence[int],
+    use_shipped: bool = True,
+    progress: bool = True,
+) -> ClassGhosts:
+    """Measure an ensemble; compute only what is neither shipped nor cached.
+
+    Parameters
+    ----------
+    images, network, seeds
+        As for :func:`rarefire.training.train`; instances that are not trained yet are. For ``"cifar10"``
+        its re-encoding is taken where only that is at hand.
+    use_shipped
+        Whether the results shipped with the book count.
+    progress
+        Show a progress bar.
+    """
+    images = stimuli.cifar10_variant() if images == "cifar10" else images
+
+    def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        title = f"{images}: ghosts"
+        for seed, features, test in embedded(images, network, missing, title=title, progress=progress):
+            yield seed, measure_network(features, test.labels, seed=seed)
+
+    answers = answer_each(
+        "ghosts",
+        _facts(images, network),
+        by_seed(seeds),
+        compute,
+        use_shipped=use_shipped,
+        what=f"{images}, {network}: ghosts",
+    )
+    return ClassGhosts(tuple(answers.values()))
+
+
+def known(images: str, *, network: str = "lenet5", seeds: Iterable[int] = range(50)) -> ClassGhosts | None:
+    """What is shipped or cached for these images and this network; needs no data."""
+    if not stimuli.identifiable(images):
+        return None
+    answers = answer_each("ghosts", _facts(images, network), by_seed(seeds), None)
+    return ClassGhosts(tuple(answers.values())) if answers else None
+
+
+def _facts(images: str, network: str) -> dict[str, Any]:
+    return embedded_facts(images, network) | {"ghosts_version": VERSION}
+
+
+def measure_network(
+    embedding: NDArray[np.floating], labels: ArrayLike, *, seed: int = 0
+) -> dict[str, NDArray[Any]]:
+    """Ghosts of every class in one network, by how many images define them.
+
+    Half of the images define (of a class, its first m in random order), the other half is scored: it is the
+    gallery, images of the class included.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``, post-ReLU, of images that the network was not trained on.
+    labels
+        ``(n_images,)``, integers.
+    seed
+        Of orders and of random features.
+
+    Returns
+    -------
+    dict
+        ``m (M,)``, :func:`steps` up to the smallest class's half; ``dead``, features silent for the whole
+        first half; ``expected (C, M)``, ghosts on average over which images; ``fires (C, M)``, the share of
+        the ghosts that fires for a held-out image of the class; ``rate``, ``high (C, M)``, the estimate and
+        the upper bound that m images give (:class:`rarefire.ghosts.Chance`); ``auc (C, M, 5)`` by
+        :data:`rarefire.retrieval.QUERIES`; ``alike`` and ``own (C, M, 2)``, among the eight images that
+        score highest on each of the first three components of the ghosts, and of as many random features:
+        the share of pairs with one label, and the share that are of the class itself. NaN without ghosts.
+    """
+    classes = np.unique(labels)
+    labels = np.searchsorted(classes, labels)
+    half = stimuli.half_mask(labels)
+    first, second = embedding[half], embedding[~half]
+    own, shown = labels[half], labels[~half]
+    alive = (first > 0).any(axis=0)
+    at = steps(int(np.bincount(own).min()))
+    rng = np.random.default_rng(seed)
+    shape = (len(classes), len(at))
+    found: dict[str, NDArray[Any]] = {
+        "m": np.array(at),
+        "dead": np.asarray((~alive).sum()),
+        "expected": np.empty(shape),
+        "fires": np.full(shape, np.nan),
+        "rate": np.full(shape, np.nan),
+        "high": np.full(shape, np.nan),
+        "auc": np.empty((*shape, len(QUERIES))),
+        "alike": np.full((*shape, 2), np.nan),
+        "own": np.full((*shape, 2), np.nan),
+    }
+    for c in range(len(classes)):
+        rows = rng.permutation(np.flatnonzero(own == c))
+        found["expected"][c] = ghosts.find(first, rows).rarefaction(at)
+        inside = shown == c
+        for i, m in enumerate(at):
+            looked = first[rows[:m]]
+            features = np.flatnonzero(alive & ~(looked > 0).any(axis=0))
+            asked = retrieval.queries(looked, alive=alive, rng=rng)
+            scores = retrieval.unlikeness(second, asked)
+            found["auc"][c, i] = [retrieval.auc(s[inside], s[~inside]).value for s in scores.values()]
+            if not len(features):
+                continue
+            found["fires"][c, i] = (second[inside][:, features] > 0).mean()
+            if m > 1:
+                chance = ghosts.find(first, rows[:m]).chance()
+                found["rate"][c, i], found["high"][c, i] = chance.rate, chance.high
+            drawn = rng.choice(np.flatnonzero(alive), len(features), replace=False)
+            for kind, which in enumerate((features, drawn)):
+                top = ghosts.components(second, which, n=_PURE).top(TOP)
+                if len(top):
+                    found["alike"][c, i, kind] = _same_pairs(shown[top])
+                    found["own"][c, i, kind] = inside[top].mean()
+    return found
+
+
+def _same_pairs(labels: NDArray[np.integer]) -> float:
+    """Mean over rows: the share of pairs of entries that are the same."""
+    n = labels.shape[1]
+    same = (labels[:, :, None] == labels[:, None, :]).sum(axis=(1, 2)) - n
+    return float(np.mean(same / (n * (n - 1))))

@@ -1,0 +1,244 @@
+"""One record: the answers to a question, what they are about, and where they came from.
+
+Every expensive question of the book is asked in one way. The facts that determine an answer name it;
+:func:`answer_each` finds the answers that are shipped or cached, and has those computed that are not.
+Each module of this room has two verbs for its question: ``measure`` computes what is missing, ``known``
+finds what is there, and needs neither data nor a network.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self, TypeVar, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rarefire import stimuli, store
+from rarefire.errors import InputError
+
+__all__ = ["Array", "Record", "Stack", "answer_each", "answer_one", "by_seed", "source"]
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Array:
+    """A field of a record: one of its arrays, under the name by which it is kept.
+
+    Parameters
+    ----------
+    shape
+        In words, such as ``"I, F"``.
+    what
+        What it holds, its unit and range.
+    """
+
+    def __init__(self, shape: str, what: str) -> None:
+        self.shape, self.what = shape, what
+        self.__doc__ = f"``({shape})``, {what}"
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, record: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, record: Record, owner: type) -> NDArray[Any]: ...
+    def __get__(self, record: Record | None, owner: type) -> Any:
+        return self if record is None else record[self.name]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Record:
+    """The answer to one question.
+
+    Attributes
+    ----------
+    answers
+        What the store gave: one answer, and one for each instance in a :class:`Stack`.
+    """
+
+    answers: tuple[store.Answer, ...]
+
+    @cached_property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """The numbers, by name."""
+        return self.answers[0].arrays
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.arrays[name]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {source(self)}>"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What determines the answer, or the first of several."""
+        facts: Mapping[str, Any] = self.answers[0].provenance["facts"]
+        return facts
+
+    @property
+    def network(self) -> str:
+        """Name of the network."""
+        return str(self.facts["network"])
+
+    @property
+    def about(self) -> str:
+        """Name of the images, or of the judgments, that were put to the network."""
+        return str(self.facts.get("stimuli") or self.facts["judgments"])
+
+    @property
+    def recorded(self) -> bool:
+        """Whether all of it is shipped with the book."""
+        return all(answer.source == "shipped" for answer in self.answers)
+
+    @property
+    def made(self) -> str:
+        """Versions and date of the computation."""
+        stamp = self.answers[0].provenance
+        return (
+            f"rarefire {stamp['versions']['rarefire']}, torch {stamp['versions']['torch']}, {stamp['date']}"
+        )
+
+    def _origin(self) -> str:
+        return "recorded run" if self.recorded else "computed on this machine"
+
+    def ship(self, path: str | Path) -> Path:
+        """Write the answers as a file of shipped results."""
+        return store.pack(path, self.answers)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stack(Record):
+    """Answers to one question about several instances, which are the first axis of every array."""
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, ArrayLike], **facts: Any) -> Self:
+        """A record of numbers that are here already.
+
+        Parameters
+        ----------
+        arrays
+            By name, each with the instance as its first axis.
+        **facts
+            What they are about: ``stimuli``, ``network``; ``seed`` is counted from 0.
+        """
+        columns = {name: np.asarray(values) for name, values in arrays.items()}
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) != 1:
+            raise InputError(f"arrays must have one first axis, the instances; got {lengths}.")
+        return cls(
+            tuple(
+                store.Answer(
+                    {name: column[i] for name, column in columns.items()},
+                    store.provenance("given", {"seed": i, **facts}),
+                    "computed",
+                )
+                for i in range(next(iter(lengths.values())))
+            )
+        )
+
+    @cached_property
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """The numbers, by name, each with the instance as its first axis."""
+        return {name: np.stack([a.arrays[name] for a in self.answers]) for name in self.answers[0].arrays}
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One for each instance."""
+        return tuple(int(answer.provenance["facts"]["seed"]) for answer in self.answers)
+
+    def _origin(self) -> str:
+        kinds = Counter(
+            "recorded runs" if a.source == "shipped" else "computed on this machine" for a in self.answers
+        )
+        if len(kinds) == 1:
+            return f"{len(self)} instances, {next(iter(kinds))}"
+        return f"{len(self)} instances: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
+
+
+def source(*records: Record) -> str:
+    """Where the numbers of a figure come from: a sentence for its caption."""
+    said: dict[str, dict[str, None]] = {}  # network -> what it looked at, each once
+    for each in records:
+        what = f"{stimuli.TITLES.get(each.about, each.about)} ({each._origin()})"
+        said.setdefault(each.network, {})[what] = None
+    alike: dict[str, list[str]] = {}  # networks that looked at the same
+    for network, whats in said.items():
+        alike.setdefault(", ".join(whats), []).append(network)
+    parts = [f"{', '.join(networks)} on {whats}" for whats, networks in alike.items()]
+    return f"Source: {'; '.join([*parts, *sorted({each.made for each in records})])}."
+
+
+def answer_each(
+    question: str,
+    shared: Mapping[str, Any],
+    own: Mapping[Key, Mapping[str, Any]],
+    compute: Callable[[list[Key]], Iterable[tuple[Key, Mapping[str, NDArray[Any]]]]] | None,
+    *,
+    use_shipped: bool = True,
+    what: str = "",
+) -> dict[Key, store.Answer]:
+    """Answer a question about each of several things: shipped, else cached, else computed and cached.
+
+    Parameters
+    ----------
+    question
+        A short name, e.g. ``"instance"``.
+    shared, own
+        The facts that determine the answers: those of all of them, and by thing its own. JSON-able.
+    compute
+        Given the things without an answer, in order, gives them with the answers' arrays, one after the
+        other and in any order; each is kept as soon as it is there. What all need is prepared once. With
+        None, nothing is computed.
+    use_shipped
+        Whether the results shipped with the book count.
+    what
+        Is computed, in words, for others who wait for the same.
+
+    Returns
+    -------
+    dict
+        In the order of `own`; without those that are not known, where nothing is computed.
+    """
+    facts = {thing: {**shared, **more} for thing, more in own.items()}
+
+    def known(things: Iterable[Key]) -> dict[Key, store.Answer]:
+        found = {t: store.recall(question, facts[t], use_shipped=use_shipped) for t in things}
+        return {t: answer for t, answer in found.items() if answer is not None}
+
+    answers = known(facts)
+    missing = [t for t in facts if t not in answers]
+    if missing and compute is not None:
+        place = store.cache_dir() / "results" / f"{question}-{store.key(**shared)}"
+        with store.alone(place, wait_for=what or question):
+            answers |= known(missing)  # another process may have computed them in the meantime
+            missing = [t for t in missing if t not in answers]
+            for thing, arrays in compute(missing) if missing else ():
+                answers[thing] = store.keep(question, facts[thing], arrays)
+    return {t: answers[t] for t in facts if t in answers}
+
+
+def by_seed(seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """The facts of each instance, for :func:`answer_each`."""
+    return {int(seed): {"seed": int(seed)} for seed in seeds}
+
+
+def answer_one(
+    question: str,
+    facts: Mapping[str, Any],
+    compute: Callable[[], Mapping[str, NDArray[Any]]] | None,
+    *,
+    use_shipped: bool = True,
+) -> Record | None:
+    """As :func:`answer_each`, a single question; None where it is not known and nothing is computed."""
+    each = None if compute is None else (lambda things: ((thing, compute()) for thing in things))
+    answers = answer_each(question, facts, {"": {}}, each, use_shipped=use_shipped)
+    return Record(tuple(answers.values())) if answers else None

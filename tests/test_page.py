@@ -1,0 +1,742 @@
+"""Figures: what reaches the page."""
+
+import base64
+import io
+import re
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rarefire.errors import DataError, InputError, UnknownNameError
+from rarefire.page import cards, claims, frame, palette, plots, scorecard
+from rarefire.page.scorecard import Finding
+
+
+@pytest.fixture
+def drawn(rng):
+    figure, axes = plots.panel(title="title")
+    x, y = np.linspace(0, 1, 20), rng.uniform(size=(7, 20))
+    y[:5, :3] = np.nan
+    plots.curves(axes, x, y, colour="low")
+    axes.text(0.5, 0.5, "R² = 0.9974")
+    return figure, axes, x, y
+
+
+def test_curves_draw_median_band_and_single_instances(drawn):
+    _, axes, x, y = drawn
+    assert len(axes.lines) == 8
+    median = axes.lines[-1]
+    np.testing.assert_allclose(median.get_xdata(), x[3:])  # where at least half are defined
+    np.testing.assert_allclose(median.get_ydata(), np.median(y[:, 3:], axis=0))
+
+
+def test_summary_by_hand():
+    found = plots.summary([1, 2], a=[[1.0, np.nan], [3.0, np.nan], [2.0, 5.0]])
+    assert found["a median"].tolist() == [2, 5]
+    assert found["a 5%"][0] == pytest.approx(1.1)
+    assert found["a defined"].tolist() == [3, 1]
+
+
+def test_cumulative_share_by_hand():
+    grid, share = plots.cumulative_share([[0.0, 0.25, 0.25, 1.0]])
+    at = dict(zip(np.round(grid, 2), share[0], strict=True))
+    assert (at[0.0], at[0.24], at[0.25], at[0.99], at[1.0]) == (0.25, 0.25, 0.75, 0.75, 1.0)
+
+
+def test_a_path_says_the_same_in_fewer_bytes():
+    assert frame._short_path("M 0.04 1.26 \nL 2.5 3.149 \nL 4 5.0 \nz") == "M 0 1.3 2.5 3.1 4 5z"
+    # Only a line that follows a line, or its start, needs no name.
+    assert frame._short_path("M 0 0 C 1 1 2 2 3 3 L 4 4 L 5 5") == "M 0 0C 1 1 2 2 3 3L 4 4 5 5"
+
+
+def test_a_small_image_is_the_same_image(rng):
+    square = rng.uniform(size=(30, 30))
+    for values in (square, np.where(square < 0.1, np.nan, square)):  # opaque, and with holes
+        figure = plots.rdm_panel(values, limits=(0, 1))
+        data = re.search(r"base64,([^\"]+)", frame._svg(figure, prefix="x"))[1]
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")).astype(int)
+        expected = mpl.colormaps[palette.COLOUR_MAP](values, bytes=True).astype(int)
+        assert shown.shape == (30, 30, 4)
+        np.testing.assert_allclose(shown[..., 3], 255 * np.isfinite(values))
+        np.testing.assert_allclose(shown[np.isfinite(values)], expected[np.isfinite(values)], atol=1)
+
+
+def test_page_colours():
+    assert palette.page_colour("low") == "var(--rf-0072b2, #0072b2)"
+    with pytest.raises(UnknownNameError, match="no colour 'lwo'. There are: low"):
+        palette.page_colour("lwo")
+
+
+def test_a_figure_on_the_page(drawn):
+    numbers = pd.DataFrame({"k": [1, 2], "r2": [0.5, 1.0]})
+    page = frame.show(
+        [drawn[0], drawn[0]],
+        name="two",
+        alt='a "quoted" text',
+        caption="finding",
+        numbers=numbers,
+        legend={"low first": "low"},
+    ).data
+    assert page.count("<svg") == 2
+    assert 'aria-label="a &quot;quoted&quot; text"' in page
+    assert "R² = 0.9974" in page  # text is text, whole
+    assert "currentColor" in page
+    assert palette.INK not in page
+    assert "var(--rf-0072b2, #0072b2)" in page
+    assert "low first" in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'(?:url\(#|href="#)([^")]+)', page):
+        assert target in ids
+    data = re.search(r'href="data:text/csv;base64,([^"]+)"', page)[1]
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(base64.b64decode(data))), numbers)
+
+
+def test_the_same_figure_is_the_same_text():
+    def draw():
+        figure, axes = plots.panel(title="same")
+        plots.curves(axes, [0, 0.5, 1], [[0.1, 0.4, 0.9], [0.2, 0.3, 1.0]], colour="low")
+        return frame.show(figure, name="x", alt="a", caption="c").data
+
+    assert draw() == draw()
+
+
+def test_rdm_panel_histogram_picture_and_table(rng):
+    square = rng.uniform(size=(20, 20))
+    panel = plots.rdm_panel(square, title="t", below="b", groups=["a", "b"], limits=(0, 1))
+    image = panel.axes[0].images[0]
+    np.testing.assert_array_equal(image.get_array(), square)
+    assert image.get_clim() == (0, 1)
+    assert [t.get_text() for t in panel.axes[0].get_yticklabels()] == ["a", "b"]
+    sheet = plots.picture(rng.uniform(size=(7, 1, 4, 4)), titles=list("abcdefg"), columns=3)
+    assert len(sheet.axes) == 9
+    _, axes = plots.panel()
+    plots.histogram(axes, [0.1, 0.9, 0.95], colour="mnist", bins=[0, 0.5, 1])
+    assert [p.get_height() for p in axes.patches] == [1, 2]
+    text = frame.table(pd.DataFrame({"x": [0.12345], "y": [np.nan]}), name="t", caption="c").data
+    assert "<td>0.12</td>" in text
+    assert "<td>–</td>" in text
+
+
+def test_curve_panels_and_percent(rng):
+    y = rng.uniform(size=(3, 5))
+    x = np.linspace(0.2, 1, 5)
+    limits = {"x": (0, 1), "y": (0, 1)}
+    panels, numbers = plots.curve_panels(
+        {"a": (x, {"low": y, "high": 1 - y}), "b": (x, {"low": y})}, xlabel="k", ylabel="r", limits=limits
+    )
+    assert [p.axes[0].get_title(loc="left") for p in panels] == ["a", "b"]
+    assert panels[0].axes[0].xaxis.get_major_formatter()(0.5) == "50%"
+    assert numbers["images"].tolist() == ["a"] * 5 + ["b"] * 5
+    np.testing.assert_allclose(numbers["low median"][:5], np.median(y, axis=0))
+    assert numbers["high median"][5:].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "No Spaces", "alt": "a", "caption": "c"}, "lower-case letters, digits and hyphens"),
+        ({"name": "x", "alt": "", "caption": "c"}, "'x' needs a text alternative"),
+        ({"name": "x", "alt": "a", "caption": ""}, "'x' needs a text alternative and a caption"),
+    ],
+)
+def test_errors(drawn, options, message):
+    with pytest.raises(InputError, match=message):
+        frame.show(drawn[0], **options)
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_a_curve_in_a_file(tmp_path, embedding, suffix):
+    from rarefire import curves
+
+    curve = curves.geometry_curve(embedding, np.arange(24))
+    path = tmp_path / f"curve.{suffix}"
+    plots.save_curve(path, curve, np.linspace(0, 1, 24), title="low→high PoZ", against="people")
+    first = path.read_bytes()
+    plots.save_curve(path, curve, np.linspace(0, 1, 24), title="low→high PoZ", against="people")
+    assert path.read_bytes() == first  # the same numbers make the same file
+    if suffix == "svg":
+        assert "R² with people" in first.decode()
+    with pytest.raises(InputError, match="a .png or .svg file; got 'curve.gif'"):
+        plots.save_curve(tmp_path / "curve.gif", curve, np.linspace(0, 1, 24), title="", against="")
+    (tmp_path / f"folder.{suffix}").mkdir()
+    with pytest.raises(DataError, match="it is a folder"):
+        plots.save_curve(tmp_path / f"folder.{suffix}", curve, np.linspace(0, 1, 24), title="", against="")
+
+
+def test_a_panel_of_predictions_draws_what_it_is_given():
+    x = np.linspace(0.1, 1, 10)
+    lines = {"low": x / 2, "high": np.where(x < 0.3, np.nan, x / 3)}
+    figure = plots.prediction_panel(
+        x,
+        lines,
+        title="people",
+        xlabel="share",
+        ylabel="r",
+        ylim=(0, 0.8),
+        ceiling=(0.57, 0.63),
+        band=(x / 5, x / 4),
+        points={"ridge": ([0.2, 1.0], [0.3, 0.6])},
+        peaks=[(0.5, 0.25)],
+        stars=[(0.5, 0.25)],
+    )
+    (axes,) = figure.axes
+    drawn = [(line.get_xdata(), line.get_ydata()) for line in axes.lines]
+    np.testing.assert_allclose(drawn[0], (x, lines["low"]))
+    np.testing.assert_allclose(drawn[1], (x, lines["high"]))
+    np.testing.assert_allclose(drawn[2], ([0.2, 1.0], [0.3, 0.6]))
+    assert (drawn[3][0], drawn[3][1]) == ([0.5], [0.25])
+    assert axes.lines[3].get_color() == palette.COLOURS["peak"]
+    assert drawn[4][1] == pytest.approx([0.25 + 0.06 * 0.8])  # above its dot
+    assert axes.lines[4].get_marker() == "*"
+    ceiling = axes.patches[0]
+    assert (ceiling.get_y(), ceiling.get_height()) == pytest.approx((0.57, 0.06))
+    assert [text.get_text() for text in axes.texts] == ["noise ceiling"]
+    bare = plots.prediction_panel(x, lines, title="", xlabel="", ylabel="", ylim=(0, 1))
+    assert len(bare.axes[0].lines) == 2
+    assert not bare.axes[0].texts
+
+
+def test_an_rdm_with_its_images_along_the_edge(rng):
+    n = 30
+    images = np.ones((n, 3, 8, 8)) * np.linspace(0, 1, n)[:, None, None, None]
+    square = rng.uniform(size=(n, n))
+    figure = plots.rdm_with_images(square, images, title="RDM", limits=(0, 1))
+    edge, matrix = figure.axes
+    np.testing.assert_allclose(matrix.images[0].get_array(), square)
+    assert matrix.get_title() == "RDM"
+    strip = np.asarray(edge.images[0].get_array())
+    height = len(strip)
+    assert strip.shape == (round(n * 26 / 5), 5 * 26, 3)
+    for i in range(2, n - 2):  # each image is there, beside its row
+        row, column = int((i + 0.5) * height / n), (4 - i % 5) * 26 + 13
+        assert strip[row, column, 0] / 255 == pytest.approx(i / (n - 1), abs=0.01), i
+    grey = plots.rdm_with_images(square, images[:, :1], title="", limits=(0, 1))
+    np.testing.assert_allclose(np.asarray(grey.axes[0].images[0].get_array()), strip)
+    with pytest.raises(InputError, match="29 images for 30 rows"):
+        plots.rdm_with_images(square, images[1:], title="", limits=(0, 1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sprite_holds_every_image_in_its_place(rng, channels):
+    images = np.broadcast_to(rng.uniform(size=(7, channels, 1, 1)), (7, channels, 16, 24))
+    made = frame.sprite(images, largest=24)
+    kind = "png" if channels == 1 else "jpeg"
+    assert (made["type"], made["tile"], made["columns"]) == (f"image/{kind}", [24, 16], 3)
+    sheet = Image.open(io.BytesIO(made["file"]))
+    assert (sheet.format, sheet.mode) == (kind.upper(), "L" if channels == 1 else "RGB")
+    assert sheet.size == (3 * 24, 3 * 16)
+    pixels = np.asarray(sheet, dtype=float).reshape(48, 72, channels)
+    for i, image in enumerate(images):
+        x, y = 24 * (i % 3), 16 * (i // 3)
+        tile = pixels[y : y + 16, x : x + 24]
+        expected = np.rint(255 * image[:, 0, 0])
+        if channels == 1:  # to the pixel
+            np.testing.assert_array_equal(tile, np.broadcast_to(expected, tile.shape))
+        else:
+            np.testing.assert_allclose(tile[6:10, 6:18].mean(axis=(0, 1)), expected, atol=4)
+    assert pixels[34:, 34:].max() < 8  # after the last, nothing
+
+
+def test_a_sprite_makes_images_smaller_and_never_larger(rng):
+    images = rng.uniform(size=(2, 1, 40, 20))
+    for largest, tile in [(40, [20, 40]), (400, [20, 40]), (10, [5, 10]), (1, [1, 1])]:
+        made = frame.sprite(images, largest=largest, columns=2)
+        assert made["tile"] == tile
+        assert Image.open(io.BytesIO(made["file"])).size == (2 * tile[0], tile[1])
+    exact = np.asarray(Image.open(io.BytesIO(frame.sprite(images, largest=40, columns=2)["file"])))
+    np.testing.assert_array_equal(exact, np.rint(255 * np.hstack(images[:, 0])))
+    light = np.where(np.arange(40)[:, None] < 20, 0.0, 1.0) * np.ones((1, 1, 40, 20))
+    small = np.asarray(Image.open(io.BytesIO(frame.sprite(light, largest=10)["file"])))
+    assert small[:4].max() < 40
+    assert small[6:].min() > 215
+    single = frame.sprite(images, largest=40, columns=1)
+    assert (single["columns"], Image.open(io.BytesIO(single["file"])).size) == (1, (20, 80))
+
+
+def test_a_sprite_of_colours_is_smaller_in_lower_quality(rng):
+    images = rng.uniform(size=(4, 3, 32, 32))
+    low, high = (frame.sprite(images, largest=32, quality=q)["file"] for q in (40, 95))
+    assert len(low) < 0.7 * len(high)
+
+
+def test_a_contact_sheet(rng):
+    rows = {
+        "cats & dogs": (rng.uniform(size=(3, 3, 90, 60)), ["a <cat>", 'the "dog"', "a cat's"]),
+        "<b>grey</b>": (np.full((2, 1, 30, 30), 0.4), ["one", "two"]),
+        "without images": (None, ["tench", "<i>fence</i>"]),
+    }
+    numbers = pd.DataFrame({"row": [3, 1, 4], "image": ["a", "b,c", 'd"']})
+    page = frame.contact_sheet(rows, name="sheet", caption="<em>Finding</em>.", numbers=numbers).data
+    assert page.startswith('<figure class="rf-figure" id="figure-sheet">')
+    titles = re.findall(r"<b>(.*?)</b>", page)
+    assert titles == ["cats &amp; dogs", "&lt;b&gt;grey&lt;/b&gt;", "without images"]
+    alternatives = re.findall(r'\balt="([^"]*)"', page)
+    assert alternatives == ["a &lt;cat&gt;, the &quot;dog&quot;, a cat&#x27;s", "one, two"]
+    assert "<p>tench, &lt;i&gt;fence&lt;/i&gt;</p>" in page
+    assert "<figcaption><em>Finding</em>." in page
+    sheets = re.findall(r'width="(\d+)" height="(\d+)" src="data:(image/\w+);base64,([^"]+)"', page)
+    opened = [Image.open(io.BytesIO(base64.b64decode(data))) for *_, data in sheets]
+    # One beside the other; 80 pixels at most, or as they are.
+    assert [(kind, image.size) for (_, _, kind, _), image in zip(sheets, opened, strict=True)] == [
+        ("image/jpeg", (3 * 53, 80)),
+        ("image/png", (2 * 30, 30)),
+    ]
+    assert [(int(width), int(height)) for width, height, *_ in sheets] == [image.size for image in opened]
+    np.testing.assert_array_equal(np.asarray(opened[1]), np.full((30, 60), 102))
+    data = re.search(r'download="sheet.csv" href="data:text/csv;base64,([^"]+)"', page)[1]
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(base64.b64decode(data))), numbers)
+    smaller = frame.contact_sheet(rows, name="sheet", caption="c", numbers=numbers, size=36).data
+    assert 'width="72" height="36"' in smaller
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two", "three"]])
+def test_a_contact_sheet_needs_a_name_for_each_image(names):
+    rows = {"fine": (None, ["x"]), "ghosts": (np.zeros((2, 1, 4, 4)), names)}
+    with pytest.raises(InputError, match=f"'ghosts' has 2 images and {len(names)} names"):
+        frame.contact_sheet(rows, name="x", caption="c", numbers=pd.DataFrame({"a": [1]}))
+
+
+def test_strips_draw_every_value_where_it_is(rng):
+    rows = {
+        "usual": {"digits": rng.uniform(size=5), "mnist": rng.uniform(size=4)},
+        "only one set": {"mnist": [0.9, 0.1, 0.4]},
+        "another first": {"cifar10": [0.2], "digits": [0.3, 0.6]},
+    }
+    figure, numbers = plots.strips(rows, xlabel="share", band=(0.3, 0.5))
+    (axes,) = figure.axes
+    given = [(title, name, np.asarray(v)) for title, row in rows.items() for name, v in row.items()]
+    ticks = [line for line in axes.lines if line.get_marker() == "|"]
+    assert len(ticks) == len(axes.lines) == len(axes.collections) == len(given)
+    places = {}
+    for (title, name, values), dots, tick in zip(given, axes.collections, ticks, strict=True):
+        x, y = np.asarray(dots.get_offsets()).T
+        np.testing.assert_allclose(x, values)
+        assert len(set(y)) == 1
+        assert tick.get_xdata() == pytest.approx([np.median(values)])
+        assert tick.get_ydata() == pytest.approx(y[:1])
+        assert mpl.colors.to_hex(dots.get_facecolor()[0]) == tick.get_color() == palette.COLOURS[name]
+        places[title, name] = y[0]
+    # Rows from the top, at their names; in each row every set at its own height, also where one is absent.
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(rows)
+    bottom, top = axes.get_ylim()
+    assert bottom > max(places.values())
+    assert top < min(places.values())
+    offsets = {}
+    for (title, name), y in places.items():
+        row = axes.get_yticks()[list(rows).index(title)]
+        assert abs(y - row) < 0.5
+        offsets.setdefault(name, set()).add(round(y - row, 9))
+    assert all(len(seen) == 1 for seen in offsets.values())
+    heights = [*offsets["digits"], *offsets["mnist"], *offsets["cifar10"]]  # in the order in which they come
+    assert heights == sorted(set(heights))
+    assert axes.get_xlabel() == "share"
+    (band,) = axes.patches
+    assert (band.get_x(), band.get_width()) == pytest.approx((0.3, 0.2))
+    assert numbers.columns.tolist() == ["row", "group", "value"]
+    expected = [(title, name, value) for title, name, values in given for value in values]
+    assert list(numbers.itertuples(index=False, name=None)) == expected
+    page = frame.show(figure, name="recipes", alt="a", caption="c", numbers=numbers).data
+    assert "only one set" in page
+
+
+def test_strips_without_a_band_and_of_another_width():
+    figure, _ = plots.strips({"a": {"low": [1, 2, 9]}}, xlabel="x", width=3)
+    assert not figure.axes[0].patches
+    assert figure.get_figwidth() == 3
+    assert figure.axes[0].lines[0].get_xdata() == [2]
+    wide, _ = plots.strips({name: {"low": [1]} for name in "abcdefgh"}, xlabel="x")
+    assert wide.get_figheight() > 3 * figure.get_figheight() / 2
+
+
+def test_strips_leave_out_what_is_undefined():
+    rows = {"some": {"digits": [np.nan, 0.2, 0.8, np.nan, 0.3]}, "none": {"digits": [np.nan, np.nan]}}
+    figure, numbers = plots.strips(rows, xlabel="x")
+    (axes,) = figure.axes
+    some, none = axes.collections
+    assert np.asarray(some.get_offsets())[:, 0].tolist() == [0.2, 0.8, 0.3]
+    assert len(none.get_offsets()) == 0
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0.3], []]  # the median of those that are left
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["some", "none"]  # its row stays
+    assert numbers["value"].tolist() == [0.2, 0.8, 0.3]
+    assert set(numbers["row"]) == {"some"}
+    assert figure.get_figwidth() == pytest.approx(4.6)
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def cards(findings, *, places=None, renamed=None, **options):
+    """The page of some findings, as a tree, and the scorecard."""
+    card = scorecard.verdicts(findings)
+    if renamed:
+        card["images"] = card["images"].replace(renamed)
+    given = {"name": "verdicts", "caption": "Finding <em>one</em>."} | options
+    page = cards.verdict_cards(card, places=places or {}, **given)
+    return ElementTree.fromstring(page.data), card  # which it would not be, were a text not escaped
+
+
+def text(element):
+    return " ".join("".join(element.itertext()).split())
+
+
+def lines(root):
+    """Every finding: its name, drawing, number and verdict."""
+    return [list(line) for line in root.iter("li")]
+
+
+@pytest.fixture
+def some(rng):
+    """Findings on three claims, in no order: firm ones, one selected, one of other images, one untested."""
+    few = [0.3, *[np.nan] * 9]
+    return [
+        Finding("rare-20", "mnist", rng.uniform(0.2, 0.4, 50), "strict"),
+        Finding("worked-ac", "example", -0.1818),
+        Finding("rare-20", "digits", rng.uniform(0.6, 0.7, 50)),
+        Finding("human-20", "peterson", np.nan),
+        Finding("rare-20", "cifar10", few),
+        Finding("rare-20", "cifar10-jpg", 0.9, interval=(0.85, 0.95)),
+    ]
+
+
+def test_a_card_for_each_claim_and_a_line_for_each_finding(some):
+    root, card = cards(some, places={"rare-20": "03.html?a=1&b=2#figure-x", "poz-80": "unused.html"})
+    assert (root.tag, root.get("id"), root.get("class")) == ("figure", "figure-verdicts", "rf-figure")
+    sections = list(root.iter("section"))
+    order = ["rare-20", "worked-ac", "human-20"]
+    assert [section.get("id") for section in sections] == [f"claim-{name}" for name in order]
+    for name, section in zip(order, sections, strict=True):
+        claim = claims.claims()[name]
+        assert section.find("p/b").text == claim.title
+        quote = section.find("blockquote")
+        assert text(quote) == f"“{claim.claim}” {claim.where}"
+        assert quote.find("cite").text == claim.where
+        assert f"Read as: {claim.reading}. Reproduced: " in text(section)
+        rows = card[card["id"] == name]
+        found = section.findall("ul/li")
+        assert len(found) == len(rows)
+        for (who, drawing, _, verdict), row in zip(found, rows.itertuples(), strict=True):
+            assert text(who) == f"{row.images} {row.convention}".strip()
+            assert text(verdict) == f"{cards.SIGNS[row.verdict]} {row.verdict}"
+            assert (drawing.tag, drawing.get("aria-hidden")) == ("svg", "true")  # the words say it all
+        missing = f"What is missing to test it: {claim.missing}"
+        assert (missing in text(section)) == bool(claim.missing)
+    assert "Reproduced: 0.10 to 0.50; in direction: 0.02 to 0.80." in text(sections[0])
+    assert "Reproduced: −0.185 to −0.175; in direction: −1.00 to 0.00." in text(sections[1])
+    assert "What is missing" in text(sections[2])
+    links = {section.get("id"): [a.get("href") for a in section.iter("a")] for section in sections}
+    assert links == {
+        "claim-rare-20": ["03.html?a=1&b=2#figure-x"],
+        "claim-worked-ac": [],
+        "claim-human-20": [],
+    }
+
+
+def test_the_class_of_a_line_says_its_verdict_and_whether_it_goes_beyond_the_paper(some):
+    root, card = cards(some)
+    # In order of the claims: the lines of rare-20 first.
+    card = card.sort_values("id", key=lambda ids: ids.map(card["id"].unique().tolist().index), kind="stable")
+    expected = [
+        f"rf-verdict-{claims.VERDICTS.index(row.verdict)}{' rf-beyond' * row.beyond}"
+        for row in card.itertuples()
+    ]
+    assert [line.get("class") for line in root.iter("li")] == expected
+    assert expected == [
+        "rf-verdict-0",
+        "rf-verdict-1 rf-beyond",
+        "rf-verdict-4",
+        "rf-verdict-2",
+        "rf-verdict-0",
+        "rf-verdict-5",
+    ]
+
+
+def percent(element, name):
+    assert element.get(name).endswith("%")
+    return float(element.get(name)[:-1])
+
+
+def test_a_dot_stands_where_its_value_is(some):
+    """Two dots fix the axis; all else must fit: the other dot, the bars, the ranges, the printed ends."""
+    root, card = cards(some)
+    section, rows = next(root.iter("section")), card[card["id"] == "rare-20"]
+    drawn = [line[1] for line in section.findall("ul/li")]
+    dots = [percent(drawing.find("g/circle"), "cx") for drawing in drawn]
+    (a, b), (x, y) = rows["ours"].iloc[[0, 3]], (dots[0], dots[3])
+
+    def at(value):
+        return x + (value - a) * (y - x) / (b - a)
+
+    assert dots == pytest.approx([at(value) for value in rows["ours"]], abs=0.03)
+    for drawing, row in zip(drawn, rows.to_dict("records"), strict=True):
+        spans = [(row["from"], row["to"]), (row["low"], row["high"])]
+        bars = drawing.findall("g/rect")
+        expected = [(at(low), at(high)) for low, high in spans if np.isfinite(low)]
+        found = [(percent(bar, "x"), percent(bar, "x") + percent(bar, "width")) for bar in bars]
+        assert len(found) == len(expected)
+        np.testing.assert_allclose(np.ravel(found), np.ravel(expected), atol=0.05)
+        direction, reproduced = drawing.findall("rect")
+        ends = [percent(reproduced, "x"), percent(reproduced, "x") + percent(reproduced, "width")]
+        assert ends == pytest.approx([at(0.1), at(0.5)], abs=0.05)
+        # That for the direction ends with the axis, or at its own end.
+        wide = [percent(direction, "x"), percent(direction, "x") + percent(direction, "width")]
+        assert wide == pytest.approx([max(0, at(0.02)), min(100, at(0.8))], abs=0.05)
+    start, end = (float(span.text.replace("−", "-")) for span in section.find("p[@class='rf-ends']"))
+    assert (at(start), at(end)) == pytest.approx((0, 100), abs=0.7)  # printed with two digits
+    for value in rows[["ours", "low", "high", "from", "to"]].to_numpy().ravel():
+        assert np.isnan(value) or -0.02 < at(value) < 100.02
+
+
+def test_what_is_drawn_stays_in_its_place_whatever_comes_out():
+    known = claims.claims()
+    values = [-7.0, -0.2, 0.0, 0.31, 0.5, 0.9, 0.9999, 1.0, 3.0]
+    one = [Finding(name, "x", value) for name in known for value in values]
+    many = [Finding(name, "x", np.linspace(value, value + 2, 9)) for name in known for value in values]
+    wide = [Finding(name, "x", value, interval=(value - 9, value + 9)) for name in known for value in values]
+    for findings in (*([finding] for finding in one + many + wide), one, many):
+        root, _ = cards(findings)
+        drawn = [e for e in root.iter() if e.tag in ("rect", "circle")]
+        assert drawn
+        for shape in drawn:
+            ends = [percent(shape, "cx")] if shape.tag == "circle" else [percent(shape, "x")]
+            if shape.tag == "rect":
+                assert percent(shape, "width") > 0
+                ends.append(ends[0] + percent(shape, "width"))
+                assert percent(shape, "width") <= 100
+            assert min(ends) >= 0, ElementTree.tostring(shape)
+            # What is narrow is drawn .8 % wide, so that it can be seen.
+            assert max(ends) <= 100.82, ElementTree.tostring(shape)
+
+
+@pytest.mark.parametrize("claim", list(claims.claims()))
+def test_an_axis_goes_no_further_than_the_quantity(claim):
+    """Where all that is found lies in the range of the direction, the axis ends there at the latest."""
+    known = claims.claims()[claim]
+    for value in (known.direction_low, (known.low + known.high) / 2, known.direction_high):
+        if known.direction_low < known.direction_high:
+            root, _ = cards([Finding(claim, "x", value)])
+            start, end = (
+                float(s.text.replace("−", "-")) for s in root.findall(".//p[@class='rf-ends']/span")
+            )
+            assert known.direction_low - 0.006 < start <= end < known.direction_high + 0.006
+            assert start - 0.006 < value < end + 0.006
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_an_axis_has_a_length_where_all_is_equal(value):
+    root, _ = cards([Finding("worked-order", "example", value)])
+    shapes = [e for e in root.iter() if e.tag in ("rect", "circle")]
+    assert len(shapes) == (3 if value == 1 else 2)
+    for shape in shapes:
+        assert 0 <= percent(shape, "cx" if shape.tag == "circle" else "x") <= 100
+    assert "Reproduced: 1.00." in text(root)
+    assert "in direction" not in text(root)  # for it is the same range
+
+
+def test_numbers_are_written_out(some):
+    root, card = cards(some)
+    said = {text(who): text(number) for who, _, number, _ in lines(root)}
+    first = card.iloc[0]
+    assert said["mnist strict"] == f"{first['ours']:.2f} {first['low']:.2f} to {first['high']:.2f}"
+    assert said["example"] == "−0.18"
+    assert said["peterson"] == "–"
+    assert said["cifar10"] == "0.30 in 1 of 10"
+    assert said["cifar10-jpg"] == "0.90 0.85 to 0.95"
+    root, _ = cards(
+        [
+            Finding("rare-max", "cifar10", [0.1, 0.41, 0.5, np.nan, 0.3, 0.39, 0.2]),
+            Finding("rare-max", "mnist", [0.6]),
+            Finding("rare-below-low", "cifar10", -0.054, interval=(-0.2, 0.1)),
+            Finding("r2-at-80", "mnist", 0.9974, interval=(0.981, 0.99951)),
+            Finding("r2-at-80", "cifar10", -0.9904),
+            Finding("r2-at-80", "digits", 1.0),
+        ]
+    )
+    assert [text(number) for _, _, number, _ in lines(root)] == [
+        "0.50 in range: 2 of 7",
+        "0.60",
+        "−0.05 −0.20 to 0.10",
+        "0.997 0.981 to 1.00",
+        "−0.990",
+        "1.00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0, "0.00"),
+        (-0.0, "0.00"),
+        (0.0004, "0.00"),
+        (-0.0004, "0.00"),
+        (0.0006, "0.001"),
+        (-0.004, "−0.004"),
+        (0.0194, "0.019"),
+        (0.0196, "0.020"),
+        (0.02, "0.02"),
+        (-0.024, "−0.02"),
+        (0.126, "0.13"),
+        (-0.18, "−0.18"),
+        (0.979, "0.98"),
+        (0.98, "0.98"),
+        (0.9804, "0.980"),
+        (0.9949, "0.995"),
+        (0.9994, "0.999"),
+        (0.9996, "1.00"),
+        (-0.9949, "−0.995"),
+        (-0.9996, "−1.00"),
+        (1.0, "1.00"),
+        (1.004, "1.00"),
+        (-12.3, "−12.30"),
+    ],
+)
+def test_a_number_has_two_digits_or_three_near_0_and_1(value, expected):
+    assert frame.number(value) == expected
+
+
+def test_how_many_instances_have_a_value_is_said_where_some_have_none():
+    root, _ = cards(
+        [
+            Finding("poz-80", "mnist", [0.4, 0.4, np.nan]),
+            Finding("poz-80", "digits", [0.4, 0.4, 0.4]),
+            Finding("rare-max", "mnist", [0.5, np.nan, 0.1]),  # the largest: what lies in the range counts
+            Finding("rare-max", "digits", [0.5, 0.1, 0.1]),
+        ]
+    )
+    assert [text(number) for _, _, number, _ in lines(root)] == [
+        "0.40 in 2 of 3",
+        "0.40",
+        "0.50 in range: 1 of 3",
+        "0.50 in range: 1 of 3",
+    ]
+
+
+def test_a_verdict_that_other_seeds_or_images_could_turn_says_so():
+    across, within = np.linspace(0, 0.8, 9), np.linspace(0.35, 0.45, 9)
+    findings = [
+        (Finding("poz-80", "a", across), "seeds"),
+        (Finding("poz-80", "b", within), None),
+        (Finding("poz-80", "c", 0.4, interval=(0.0, 0.8)), "images"),  # one value: there are no seeds
+        (Finding("poz-80", "d", [0.1, 0.8]), None),  # too few for an interval
+        (Finding("poz-80", "e", [*across, *[np.nan] * 10]), None),  # no verdict that could turn
+        (Finding("poz-80", "f", np.nan), None),
+        (Finding("human-lower", "g", across - 0.4), "seeds"),
+        (Finding("human-lower", "h", 0.1, interval=(-0.1, 0.3)), "images"),
+    ]
+    root, card = cards([finding for finding, _ in findings])
+    doubts = [[small.text for small in verdict.findall("small")] for *_, verdict in lines(root)]
+    assert doubts == [[f"other {others} could turn it"] if others else [] for _, others in findings]
+    expected = [claims.REPRODUCED] * 4 + [claims.UNDEFINED, claims.UNTESTED] + [claims.UNDECIDED] * 2
+    assert card["verdict"].replace(claims.DIRECTION, claims.REPRODUCED).tolist() == expected
+
+
+def test_what_need_only_be_positive_has_no_ranges_in_words():
+    root, _ = cards([Finding("human-lower", "x", 0.1, interval=(-0.1, 0.3)), Finding("poz-80", "x", 0.4)])
+    positive, usual = (text(section) for section in root.iter("section"))
+    assert "Reproduced: " not in positive
+    assert "in direction: " not in positive
+    assert f"Read as: {claims.claims()['human-lower'].reading}." in positive
+    assert "? undecided" in positive
+    assert "Reproduced: 0.30 to 0.50; in direction: 0.10 to 1.00." in usual
+
+
+def test_minus_signs_are_typographic():
+    root, _ = cards(
+        [Finding("worked-ac", "example", -0.18), Finding("rare-below-low", "mnist", np.linspace(-1, 0, 9))]
+    )
+    for section in root.iter("section"):
+        own = [text(part) for part in section if part.tag != "blockquote"]  # that is the paper's
+        assert not re.search(r"-\d", " ".join(own))
+        assert re.search(r"−\d", " ".join(own))
+
+
+def test_what_has_no_value_has_no_dot_and_is_no_nan():
+    findings = [
+        Finding("human-20", "peterson", np.nan),
+        Finding("human-lower", "peterson-furniture", [np.nan, np.nan]),
+        Finding("human-20", "mur", 0.9, interval=(np.nan, np.nan)),
+        Finding("rare-20", "mnist", [np.nan] * 5),
+    ]
+    root, card = cards(findings)
+    sections = {s.get("id"): s.findall("ul/li") for s in root.iter("section")}
+    dots = {name: [len(line.findall(".//circle")) for line in found] for name, found in sections.items()}
+    assert dots == {"claim-human-20": [0, 1], "claim-human-lower": [0], "claim-rare-20": [0]}
+    for part in root.iter():
+        if part.tag != "a":
+            for said in (part.text, part.tail, *part.attrib.values()):
+                assert "nan" not in (said or "").lower()
+    said = []
+    for _, drawing, number, verdict in (line for line in lines(root) if line[1].find(".//circle") is None):
+        assert text(number) == "–"
+        said.append(text(verdict))
+        assert not drawing.findall("g/*")
+        assert drawing.findall("rect")  # what is asked for is drawn all the same
+    # One finding without a value, then two of several instances.
+    without = [claims.UNTESTED, claims.UNDEFINED, claims.UNDEFINED]
+    assert said == [f"{cards.SIGNS[verdict]} {verdict}" for verdict in without]
+    assert card["ours"].isna().sum() == 3
+
+
+def test_texts_are_escaped():
+    name, way, place = '<b>bold</b> & "co"', "<i>strictly</i>", 'x.html?"><script>alert(1)</script>'
+    root, _ = cards(
+        [Finding("poz-80", name, 0.4, way), Finding("human-lower", "x", 1)], places={"poz-80": place}
+    )
+    (who, *_), _ = lines(root)
+    assert (who.text.strip(), who.find("small").text) == (name, way)
+    assert not list(who.iter("b"))
+    assert next(root.iter("section")).find(".//a").get("href") == place
+    assert not list(root.iter("script"))
+    assert claims.claims()["human-lower"].missing in text(root)  # with its own quotation marks
+
+
+def test_cards_have_a_name_a_caption_and_their_numbers(some):
+    root, card = cards(some)
+    (group,) = [e for e in root.iter("div") if e.get("role") == "group"]
+    assert group.get("aria-label")
+    assert len(list(group.iter("section"))) == 3
+    caption = root.find("figcaption")
+    assert text(caption).startswith("Finding one.")
+    assert caption.find("em").text == "one"
+    link = caption.find("a[@download='verdicts.csv']")
+    data = base64.b64decode(link.get("href").removeprefix("data:text/csv;base64,"))
+    found = pd.read_csv(
+        io.BytesIO(data), keep_default_na=False, na_values=dict.fromkeys(("ours", "low", "high"), "")
+    )
+    assert found.columns.tolist() == [c for c in card.columns if c != "claim"]
+    assert found["images"].tolist() == card["images"].tolist()
+    assert found["verdict"].tolist() == card["verdict"].tolist()
+    np.testing.assert_allclose(found["ours"].astype(float), card["ours"], rtol=1e-5)
+    np.testing.assert_allclose(found["low"].astype(float), card["low"], rtol=1e-5)
+
+
+def test_names_for_readers_are_shown(some):
+    root, _ = cards(some, renamed=palette.LABELS)
+    names = [text(line[0]) for line in lines(root)]
+    assert names == [
+        *("MNIST strict", "digits", "CIFAR-10", "CIFAR-10 (JPEG)", "example"),
+        "Peterson et al., six sets",
+    ]
+    assert "rf-beyond" in root.findall(".//li")[1].get("class")
+
+
+def test_signs_tell_verdicts_apart_without_colour():
+    assert list(cards.SIGNS) == list(claims.VERDICTS)
+    assert len(set(cards.SIGNS.values())) == len(claims.VERDICTS)
+    assert all(len(sign) == 1 for sign in cards.SIGNS.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "No Spaces"}, "lower-case letters, digits and hyphens; got 'No Spaces'"),
+        ({"caption": ""}, "the figure 'verdicts' needs a text alternative and a caption"),
+    ],
+)
+def test_errors_of_cards(some, options, message):
+    with pytest.raises(InputError, match=message):
+        cards(some, **options)
