@@ -25,9 +25,10 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 #: Modules in which results are compared, other than in pages; and what in them is long, not numeric.
 NUMERIC = (
-    *("blocks", "claims", "class_level", "curves", "explorer", "ghosts", "grams", "inference", "judgments"),
-    *("networks", "pairs", "poz", "predictions", "ratings", "rdm", "readings", "retrieval", "reweighting"),
-    *("scorecard", "selection", "simulations", "studies", "training", "variations"),
+    *("blocks", "claims", "curves", "ensembles", "error_rates", "explorer", "ghosts", "grams", "inference"),
+    *("judgments", "naive", "networks", "orders", "pairs", "people", "people_by_class", "poz", "ratings"),
+    *("rdm", "recipes", "reliability", "retrieval", "reweighting", "scorecard", "selection", "simulations"),
+    *("training",),
 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import wait_until
 
+import rarefire
 from rarefire.errors import DataError
 from rarefire.page import build
 
@@ -157,16 +158,20 @@ def test_two_builds_at_once_are_refused(small):
         build.build(small)
 
 
-def test_a_chapter_is_executed_again_when_the_widgets_change(small, monkeypatch):
+def test_a_chapter_is_executed_again_when_the_package_changes_anywhere(small, monkeypatch):
     package = small / "rarefire"
-    shutil.copytree(Path(build.__file__).parent, package)
-    monkeypatch.setattr(build, "__file__", str(package / "book.py"))
+    shutil.copytree(Path(rarefire.__file__).parent, package)
+    monkeypatch.setattr(build, "_PACKAGE", package)
     stamps = [build._chapter_stamp(small, small / "index.ipynb", {})]
-    for part in ("js/common.js", "js/widgets.css", "static/palette.css"):
+    rooms = [path.parent.relative_to(package) for path in package.rglob("__init__.py")]
+    parts = ["page/js/common.js", "page/js/widgets.css", "page/static/palette.css"]
+    parts += [str(room / "__init__.py") for room in rooms]  # the package, and every room of it
+    for part in parts:
         with (package / part).open("a") as file:
             file.write("\n")
         stamps.append(build._chapter_stamp(small, small / "index.ipynb", {}))
-    assert len(set(stamps)) == 4
+    assert len(rooms) >= 5
+    assert len(set(stamps)) == 1 + len(parts)
 
 
 MEET = """
@@ -220,7 +225,8 @@ def test_a_chapter_that_fails_beside_another(three):
 
 INTERRUPTED = """
 import signal
-from rarefire import blocks, book
+from rarefire._engine import blocks
+from rarefire.page import build
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     blocks.cores = lambda: 2

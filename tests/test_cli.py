@@ -53,11 +53,13 @@ def run(*arguments):
 def test_help_lists_the_commands():
     done = program("--help")
     assert done.returncode == 0
-    assert re.search(r"study .*Train and measure", done.stdout)
-    assert re.search(r"variations .*Vary the recipe", done.stdout)
+    assert re.search(r"people .*Measure how well slices", done.stdout)
     assert re.search(r"book .*Execute the chapters", done.stdout)
     assert re.search(r"curve .*R² of the first k features", done.stdout)
     assert program().stdout == done.stdout
+    kept = run("record", "--help").stdout
+    assert re.search(r"ensembles .*Train and measure", kept)
+    assert re.search(r"recipes .*Vary the recipe", kept)
 
 
 # --- an embedding from elsewhere -----------------------------------------------------------------
@@ -580,7 +582,7 @@ def test_among_images_what_is_no_file_is_passed_over_or_named(
 ):
     no_file(tmp_path / "images" / "in" / "c.png", kind)
     assert len(stimuli.gallery("images", size=64)) == 10
-    status, said = said_wrong(monkeypatch, capsys, "study", "folder:images", "--instances", "1")
+    status, said = said_wrong(monkeypatch, capsys, "record", "ensembles", "folder:images", "--instances", "1")
     assert status == 1
     assert "c.png cannot be read as an image: it is no file. Replace or remove it." in said
 
@@ -666,7 +668,7 @@ def test_version(monkeypatch, capsys):
 
 
 def test_error_rates_are_printed_from_the_record(own_cache):
-    done = run("error-rates")
+    done = run("record", "error-rates")
     assert done.exit_code == 0, done.stderr
     assert re.search(r"jackknife of the difference +image +True +0\.0\d\d", done.stdout)
 
@@ -682,9 +684,11 @@ def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((digits.images[i] * 15).astype("uint8")).resize((32, 32)).save(path)
     ship = ("--ship", str(tmp_path / "out.npz"))
-    done = run("study", f"folder:{tmp_path / 'digits'}", "--instances", "1", "--jobs", "1", *ship)
+    done = run(
+        "record", "ensembles", f"folder:{tmp_path / 'digits'}", "--instances", "1", "--jobs", "1", *ship
+    )
     assert done.exit_code == 0, done.stderr
-    assert re.search(r"1 instances, 1 computed now", done.stdout)
+    assert re.search(r"Source: lenet5 on folder:\S+ \(1 instance, computed on this machine\)", done.stdout)
     assert float(re.search(r"median ([\d.]+)%", done.stdout)[1]) > 90
     arrays, stamp = store._read(tmp_path / "out.npz")
     assert arrays["poz_test"].shape == (1, 84)
@@ -707,9 +711,6 @@ def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):
 def one_epoch(own_cache, monkeypatch):
     """Digits, trained for a moment."""
     monkeypatch.setitem(training.RECIPES, "digits", training.Recipe(batch_size=64, max_epochs=1))
-    records.ensembles._ensemble_facts.cache_clear()
-    yield
-    records.ensembles._ensemble_facts.cache_clear()
 
 
 def elsewhere(monkeypatch, tmp_path):
@@ -725,7 +726,7 @@ def elsewhere(monkeypatch, tmp_path):
 
 def test_a_study_ships_weights_and_samples_with_it(one_epoch, tmp_path, monkeypatch):
     path = tmp_path / "data" / "results" / "digits-lenet5.npz"
-    arguments = ["study", "digits", "--instances", "2", "--jobs", "1"]
+    arguments = ["record", "ensembles", "digits", "--instances", "2", "--jobs", "1"]
     done = CliRunner().invoke(cli.app, [*arguments, "--ship", str(path)])
     assert done.exit_code == 0, done.output
     assert f"written: {path}" in done.stdout
@@ -734,7 +735,7 @@ def test_a_study_ships_weights_and_samples_with_it(one_epoch, tmp_path, monkeypa
     expected = embeddings.extract(instance.network(), test)
 
     elsewhere(monkeypatch, tmp_path)
-    assert records.ensembles.known("digits").sources == {"shipped": 2}
+    assert records.ensembles.known("digits").recorded
     again = embeddings.extract(records.ensembles.trained("digits", seed=0), test)
     np.testing.assert_allclose(again, expected, rtol=1e-4, atol=1e-5)
     for seed in (0, 1):
@@ -742,13 +743,24 @@ def test_a_study_ships_weights_and_samples_with_it(one_epoch, tmp_path, monkeypa
     shipped = records.ensembles.excerpt("digits", seed=0)
     np.testing.assert_allclose(shipped["embedding"], expected[shipped["rows"]], rtol=1e-3, atol=1e-4)
     again = CliRunner().invoke(cli.app, arguments)
-    assert (again.exit_code, again.stdout.splitlines()[1:]) == (0, done.stdout.splitlines()[1:-1])
-    assert "2 instances, 2 shipped with the book" in again.stdout
+    assert (again.exit_code, again.stdout.splitlines()[:2]) == (0, done.stdout.splitlines()[:2])
+    assert "(2 instances, computed on this machine)" in done.stdout
+    assert "(2 instances, recorded runs)" in again.stdout
 
 
 def test_a_study_of_another_form_ships_its_numbers_alone(one_epoch, tmp_path):
     path = tmp_path / "out.npz"
-    arguments = ["study", "digits", "--network", "lenet5-half", "--instances", "1", "--ship", str(path)]
+    arguments = [
+        "record",
+        "ensembles",
+        "digits",
+        "--network",
+        "lenet5-half",
+        "--instances",
+        "1",
+        "--ship",
+        str(path),
+    ]
     done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
     assert [found.name for found in tmp_path.glob("*.npz")] == ["out.npz"]
@@ -768,7 +780,7 @@ def short(own_cache, monkeypatch):
 
 def test_variations_are_tabulated_and_shipped(short, tmp_path, monkeypatch):
     path = tmp_path / "data" / "results" / "digits-variations.npz"
-    arguments = ["variations", "digits", "sgd", "--instances", "1", "--jobs", "1"]
+    arguments = ["record", "recipes", "digits", "sgd", "--instances", "1", "--jobs", "1"]
     done = CliRunner().invoke(cli.app, [*arguments, "--ship", str(path)])
     assert done.exit_code == 0, done.output
     title, head, row, last = done.stdout.splitlines()
@@ -800,13 +812,13 @@ def test_every_variation_is_asked_for_unless_some_are_named(short, tmp_path, mon
     asked: list[tuple[object, ...]] = []
     said: list[str] = []
 
-    def run(images, names, **options):
+    def measure(images, names, **options):
         asked.append((images, list(names), list(options["seeds"]), options["use_shipped"]))
         return {}
 
-    monkeypatch.setattr(records.recipes, "run", run)
+    monkeypatch.setattr(records.recipes, "measure", measure)
     for arguments in (["mnist"], ["digits", "half", "l2", "--instances", "5", "--recompute"]):
-        done = CliRunner().invoke(cli.app, ["variations", *arguments])
+        done = CliRunner().invoke(cli.app, ["record", "recipes", *arguments])
         said.append(done.stdout.splitlines()[0])
     assert said == ["mnist, median of 3 instances", "digits, median of 5 instances"]
     assert asked == [
@@ -827,7 +839,7 @@ def test_every_variation_is_asked_for_unless_some_are_named(short, tmp_path, mon
 )
 def test_errors_of_variations(short, tmp_path, monkeypatch, capsys, arguments, message, status):
     elsewhere(monkeypatch, tmp_path)
-    found = said_wrong(monkeypatch, capsys, "variations", *arguments)
+    found = said_wrong(monkeypatch, capsys, "record", "recipes", *arguments)
     assert found[0] == status
     assert message in found[1]
     if "variation " in message:
@@ -955,8 +967,8 @@ def test_errors_of_people(own_cache, tmp_path, monkeypatch, arguments, message):
 
 def test_errors_are_one_message_and_no_traceback(own_cache, tmp_path, monkeypatch, capsys):
     for arguments, message in [
-        (("study", "minst"), "no image set 'minst'. There are: mnist"),
-        (("study", "digits", "--network", "lenet6"), "no network 'lenet6'"),
+        (("record", "ensembles", "minst"), "no image set 'minst'. There are: mnist"),
+        (("record", "ensembles", "digits", "--network", "lenet6"), "no network 'lenet6'"),
         (("book", str(tmp_path)), "holds no _toc.yml: run this in a clone of the book"),
         (("book", "--instances", "3", "--seed", "7"), "one of the 3 instances, 0 to 2; got 7"),
     ]:
@@ -968,17 +980,15 @@ def test_errors_are_one_message_and_no_traceback(own_cache, tmp_path, monkeypatc
 def test_ship_writes_what_find_finds(own_cache, tmp_path, monkeypatch):
     recipe = training.Recipe(batch_size=64, max_epochs=1)
     monkeypatch.setitem(training.RECIPES, "digits", recipe)
-    records.ensembles._ensemble_facts.cache_clear()
-    study = records.ensembles.measure("digits", seeds=[4, 5], jobs=1, progress=False)
+    made = records.ensembles.measure("digits", seeds=[4, 5], jobs=1, progress=False)
     sample = records.ensembles.excerpt("digits", seed=5)
-    records.ensembles.ship(study, tmp_path / "data" / "results" / "digits.npz")
+    records.ensembles.ship(made, tmp_path / "data" / "results" / "digits.npz")
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "none"))
     found = records.ensembles.known("digits", seeds=range(10))
     assert found.seeds == (4, 5)
-    assert found.sources == {"shipped": 2}
-    np.testing.assert_allclose(found["low"], study["low"], atol=1e-7)
+    assert found.recorded
+    np.testing.assert_allclose(found["low"], made["low"], atol=1e-7)
     assert (tmp_path / "data" / "results" / "digits-sample.npz").is_file()
     shipped = records.ensembles.excerpt("digits", seed=5)  # no checkpoint is there to compute it from
     np.testing.assert_array_equal(shipped["embedding"], sample["embedding"])
-    records.ensembles._ensemble_facts.cache_clear()

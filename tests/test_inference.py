@@ -360,42 +360,6 @@ def test_holm_never_rejects_more_than_stepping_down(rng):
         assert set(np.flatnonzero(inference.holm(p) <= 0.05)) == rejected
 
 
-def test_noise_ceiling_is_rsatoolbox_s(rng):
-    import rsatoolbox
-    from rsatoolbox.inference.noise_ceiling import boot_noise_ceiling
-
-    shared = rng.random(190)
-    people = shared + rng.random((5, 190)) * np.array([[0.2], [0.5], [1], [2], [3]])
-    ceiling = reliability.noise_ceiling(people)
-    low, high = boot_noise_ceiling(rsatoolbox.rdm.RDMs(people), method="corr")
-    assert (ceiling.low, ceiling.high) == pytest.approx((low, high), abs=1e-12)
-    assert ceiling.by_subject.mean() == pytest.approx(ceiling.low)
-    raw = reliability.noise_ceiling(people, standardise=False)
-    expected = [np.corrcoef(p, np.delete(people, s, axis=0).mean(axis=0))[0, 1] for s, p in enumerate(people)]
-    np.testing.assert_allclose(raw.by_subject, expected)
-    square = np.stack([rdm.square(p) for p in people])
-    assert reliability.noise_ceiling(square).low == pytest.approx(ceiling.low)
-
-
-def test_noise_ceiling_of_real_people(mur):
-    _, people = mur
-    raw = reliability.noise_ceiling(people, standardise=False)
-    assert raw.low == pytest.approx(0.57, abs=0.01)
-    assert raw.low < raw.high
-
-
-def test_split_half_and_spearman_brown(rng):
-    assert reliability.spearman_brown(0.913) == pytest.approx(0.955, abs=5e-4)
-    assert reliability.spearman_brown(0.5, length=1) == 0.5
-    assert reliability.spearman_brown(0.5, length=3) == pytest.approx(0.75)
-    truth = rng.normal(size=4950)
-    people = truth + rng.normal(size=(8, 4950))
-    found = reliability.split_half(people, n_splits=20, rng=rng)
-    # Means of four have noise variance 1/4: r = 1 / (1 + 1/4); of eight 1 / (1 + 1/8).
-    assert found.r == pytest.approx(0.8, abs=0.02)
-    assert found.corrected == pytest.approx(8 / 9, abs=0.02)
-
-
 # --- the one function ----------------------------------------------------------------------------
 
 
@@ -523,16 +487,11 @@ def change(e, h, **options):
         (lambda e, h, g: inference.seed_interval(np.ones((1, 4))), r"at least two instances; got \(1, 4\)"),
         (lambda e, h, g: inference.seed_interval(np.ones((2, 4)), k=[1]), "k has 1 entries, values 4 steps"),
         (lambda e, h, g: inference.holm([0.2, 1.2]), r"numbers in \[0, 1\]"),
-        (lambda e, h, g: reliability.noise_ceiling(h), r"at least two subjects; got \(780,\)"),
-        (lambda e, h, g: reliability.spearman_brown(-0.5, length=3), "above"),
         (lambda e, h, g: inference.random_orders(e, np.arange(24), rng=3), "Generator; got int"),
-        (lambda e, h, g: reliability.split_half([h, h], rng=g, n_splits=0), "n_splits must be at least 1"),
         (
             lambda e, h, g: inference.bootstrap(e, np.arange(24), rdm=h, n_boot=9, rng=g).maximum(level=2),
             r"level lies in \(0, 1\); got 2",
         ),
-        (lambda e, h, g: reliability.spearman_brown(-1.0), r"lies in \(−1, 1\], .*; got -1"),
-        (lambda e, h, g: reliability.spearman_brown(1.1), r"lies in \(−1, 1\], .*; got 1.1"),
     ],
 )
 def test_errors(embedding, human, rng, call, message):
@@ -550,8 +509,3 @@ def test_t_interval_by_hand():
     assert np.isnan(inference.t_interval(1, 1, 0)).all()
     with pytest.raises(InputError, match=r"level lies in \(0, 1\); got 95"):
         inference.t_interval(1, 1, 5, level=95)
-
-
-def test_mean_rdm_of_what_was_judged():
-    rdms = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])
-    np.testing.assert_array_equal(reliability.mean_rdm(rdms), [2, 5, np.nan])

@@ -240,9 +240,9 @@ def test_sizes_that_do_not_fit_are_refused(rng):
         dataclasses.replace(loaded, subjects=np.zeros((2, 14)))
     with pytest.raises(InputError, match="6 images and 4 names"):
         dataclasses.replace(loaded, names=tuple("abcd"), human=np.arange(6.0))
-    for reliability in (1.2, np.nan):
+    for wrong in (1.2, np.nan):
         with pytest.raises(InputError, match="a reliability is at most 1; got"):
-            dataclasses.replace(loaded, reliability=reliability)
+            dataclasses.replace(loaded, reliability=wrong)
     with pytest.raises(InputError, match="all values of the RDM are equal"):
         dataclasses.replace(loaded, human=np.ones(15))
     with pytest.raises(InputError, match="at least three images are needed; got 2"):
@@ -656,7 +656,11 @@ def original(real, monkeypatch):
     test = stimuli.Stimuli(
         "cifar10", "test", images.astype(np.float32), labels, judgments._CLASSES, "CIFAR-10 photographs"
     )
-    monkeypatch.setattr(stimuli, "_cifar_root", lambda: real)
+    at_hand = store.at_hand
+    there = real / "cifar10h"  # anything that is there
+    monkeypatch.setattr(
+        store, "at_hand", lambda name: there if name.startswith("cifar-10") else at_hand(name)
+    )
     monkeypatch.setattr(stimuli, "load", lambda name, split: test)
     return test
 
@@ -694,7 +698,7 @@ def test_halves_of_the_answers_are_disjoint_and_complete(original, monkeypatch):
     true = rdm.rdm
     monkeypatch.setattr(rdm, "rdm", lambda e, **kw: seen.append(np.array(e)) or true(e, **kw))
     judgments.cifar10h_images(per_class=3)
-    counts = np.load(judgments._at_hand("cifar10h/cifar10h-counts.npy"))
+    counts = np.load(store.at_hand("cifar10h/cifar10h-counts.npy"))
     first, second, _ = seen
     assert (first >= 0).all()
     assert (second >= 0).all()
@@ -707,7 +711,8 @@ def test_cifar10h_images_need_the_original_order(original, real, monkeypatch):
     monkeypatch.setattr(stimuli, "load", lambda name, split: shuffled)
     with pytest.raises(DataError, match=r"not CIFAR-10's test set in its original order: .* agree .* 1\d%"):
         judgments.load("cifar10h-images")
-    monkeypatch.setattr(stimuli, "_cifar_root", lambda: None)
+    at_hand = store.at_hand
+    monkeypatch.setattr(store, "at_hand", lambda name: None if name.startswith("cifar-10") else at_hand(name))
     with pytest.raises(DataError, match=r"only a re-encoding of CIFAR-10 .* place in the original test set"):
         judgments.load("cifar10h-images")
     assert not judgments.available("cifar10h-images")

@@ -439,49 +439,43 @@ def test_keys_and_digests():
     assert store.array_digest(array) != store.array_digest(array.astype(np.float32))
 
 
-def test_recall_computes_once(own_cache):
-    calls = []
-
-    def compute():
-        calls.append(1)
-        return {"x": np.arange(3.0), "n": np.asarray(7)}
-
-    first = store.recall("question", {"seed": 1}, compute)
-    again = store.recall("question", {"seed": 1}, compute)
-    other = store.recall("question", {"seed": 2}, compute)
-    assert [first.source, again.source, other.source] == ["computed", "cache", "computed"]
-    assert len(calls) == 2
-    np.testing.assert_array_equal(again.arrays["x"], [0, 1, 2])
-    assert again.provenance["facts"] == {"seed": 1}
-    assert again.provenance["versions"]["numpy"] == np.__version__
-    assert store.recall("question", {"seed": 3}, None) is None
+def test_what_is_kept_is_found(own_cache):
+    assert store.recall("question", {"seed": 1}) is None
+    kept = store.keep("question", {"seed": 1}, {"x": np.arange(3.0), "n": 7})
+    found = store.recall("question", {"seed": 1})
+    assert [kept.source, found.source] == ["computed", "cache"]
+    for answer in (kept, found):
+        np.testing.assert_array_equal(answer.arrays["x"], [0, 1, 2])
+        assert (answer.arrays["n"].shape, int(answer.arrays["n"])) == ((), 7)
+        assert answer.provenance["facts"] == {"seed": 1}
+        assert answer.provenance["versions"]["numpy"] == np.__version__
+    assert store.recall("question", {"seed": 2}) is None
+    assert store.recall("other", {"seed": 1}) is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip", None])
-def test_a_damaged_entry_is_computed_again(own_cache, damage):
-    def compute():
-        return {"x": np.arange(1000.0)}
-
-    store.recall("question", {}, compute)
+def test_a_damaged_entry_is_no_answer(own_cache, damage):
+    store.keep("question", {}, {"x": np.arange(1000.0)})
     (entry,) = (own_cache / "results").glob("*.npz")
     whole = entry.read_bytes()
     entry.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
     with pytest.warns(RarefireWarning, match="is damaged .* computed again"):
-        assert store.recall("question", {}, compute).source == "computed"
-    assert store.recall("question", {}, compute).source == "cache"
+        assert store.recall("question", {}) is None
+    store.keep("question", {}, {"x": np.arange(1000.0)})
+    assert store.recall("question", {}).source == "cache"
 
 
 def test_packed_answers_are_found_one_by_one(own_cache, tmp_path, monkeypatch):
-    answers = [store.recall("question", {"seed": s}, lambda s=s: {"x": np.full(3, s / 3)}) for s in range(4)]
+    answers = [store.keep("question", {"seed": s}, {"x": np.full(3, s / 3)}) for s in range(4)]
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
     store.pack(tmp_path / "data" / "results" / "q.npz", answers)
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "empty"))
-    found = store.recall("question", {"seed": 2}, None)
+    found = store.recall("question", {"seed": 2})
     assert found.source == "shipped"
     np.testing.assert_allclose(found.arrays["x"], 2 / 3, rtol=1e-7)
     assert found.provenance["facts"] == {"seed": 2}
-    assert store.recall("question", {"seed": 4}, None) is None
-    assert store.recall("question", {"seed": 2}, None, use_shipped=False) is None
+    assert store.recall("question", {"seed": 4}) is None
+    assert store.recall("question", {"seed": 2}, use_shipped=False) is None
 
 
 def test_shipped_answers_to_a_question(own_cache, tmp_path, monkeypatch):
@@ -507,23 +501,11 @@ def test_shipped_answers_to_a_question(own_cache, tmp_path, monkeypatch):
     assert all("keys" not in a.provenance for a in found)
     assert [a.arrays["x"].tolist() for a in store.shipped("shape")] == [[3, 3]]
     assert store.shipped("weight") == []
+    assert [a.arrays["x"].tolist() for a in store.shipped("colour", seed=4)] == [[4, 4]]
+    assert store.shipped("colour", seed=6) == store.shipped("colour", other=3) == []
     for answer in found:  # the same by its facts
-        again = store.recall("colour", answer.provenance["facts"], None)
+        again = store.recall("colour", answer.provenance["facts"])
         np.testing.assert_array_equal(again.arrays["x"], answer.arrays["x"])
-
-
-def test_an_answer_says_where_it_comes_from(own_cache, tmp_path, monkeypatch):
-    computed = store.recall("question", {}, lambda: {"x": np.ones(2)})
-    cached = store.recall("question", {}, None)
-    monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
-    store.pack(tmp_path / "data" / "results" / "q.npz", [computed])
-    (shipped,) = store.shipped("question")
-    versions = computed.provenance["versions"]
-    made = f"rarefire {versions['rarefire']}, torch {versions['torch']}, {computed.provenance['date']}"
-    assert re.fullmatch(r"rarefire \d+\.\d+\S*, torch \d+\.\S+, \d{4}-\d\d-\d\d", made)
-    assert [a.source for a in (computed, cached, shipped)] == ["computed", "cache", "shipped"]
-    assert computed.origin == cached.origin == f"computed on this machine; {made}"
-    assert shipped.origin == f"recorded run; {made}"
 
 
 def test_a_mirror_that_does_not_exist_is_named(monkeypatch):
@@ -532,6 +514,19 @@ def test_a_mirror_that_does_not_exist_is_named(monkeypatch):
         store.mirror_dir()
     monkeypatch.setenv("RAREFIRE_MIRROR", "")
     assert store.mirror_dir() is None
+
+
+def test_data_are_at_hand_in_the_mirror_else_in_the_cache(own_cache, tmp_path, monkeypatch):
+    assert store.at_hand("set/file") is None
+    for root in (own_cache, tmp_path / "mirror"):
+        (root / "set").mkdir(parents=True)
+        (root / "set" / "file").touch()
+    assert store.at_hand("set/file") == own_cache / "set" / "file"  # without a mirror
+    monkeypatch.setenv("RAREFIRE_MIRROR", str(tmp_path / "mirror"))
+    assert store.at_hand("set/file") == tmp_path / "mirror" / "set" / "file"
+    (tmp_path / "mirror" / "set" / "file").unlink()
+    assert store.at_hand("set/file") == own_cache / "set" / "file"
+    assert store.at_hand("set") == tmp_path / "mirror" / "set"
 
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
@@ -547,7 +542,7 @@ def test_recorded_results_that_are_missing_are_said_to_be(tmp_path, monkeypatch)
     with pytest.raises(
         DataError, match=r"recorded results are missing from .*rarefire/data: install rarefire"
     ):
-        store.recall("question", {}, lambda: pytest.fail("it is computed"))
+        store.recall("question", {})
 
 
 def test_copy_tree_replaces_a_folder_at_once(tmp_path):

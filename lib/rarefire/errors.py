@@ -9,6 +9,7 @@ __all__ = [
     "RarefireError",
     "RarefireWarning",
     "UnknownNameError",
+    "unknown",
 ]
 
 

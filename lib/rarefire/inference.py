@@ -33,6 +33,8 @@ from rarefire.rounding import SAME, TIE, first_largest
 __all__ = [
     "Estimate",
     "Maximum",
+    "Method",
+    "Quantity",
     "RandomOrders",
     "Replicates",
     "Test",

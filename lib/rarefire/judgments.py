@@ -37,6 +37,7 @@ __all__ = [
     "Judgments",
     "PetersonSet",
     "available",
+    "check_size",
     "cifar10h_images",
     "label_distributions",
     "load",

@@ -23,6 +23,7 @@ __all__ = [
     "KINDS",
     "RARE",
     "STATISTICS",
+    "Direction",
     "PozCounter",
     "Silence",
     "check_activations",

@@ -200,7 +200,7 @@ def _ratings(
             )
         cells = {role: row[i] if i < len(row) else "" for role, i in columns.items()}
         rating = cells["rating"]
-        if rating in rdm._MISSING or rating.lower() == "nan":
+        if rating in rdm.MISSING or rating.lower() == "nan":
             continue
         if not rdm.is_number(rating) or not np.isfinite(float(rating)):
             raise DataError(f"{path.name}, line {number}: the rating {rating!r} is not a finite number.")

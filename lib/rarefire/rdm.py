@@ -23,6 +23,7 @@ from rarefire.rounding import SAME, upright
 __all__ = [
     "COMPARATORS",
     "METRICS",
+    "MISSING",
     "Comparator",
     "Metric",
     "check_embedding",
@@ -367,7 +368,7 @@ def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] 
         for j, cell in enumerate(row):
             if not is_number(cell):
                 raise ValueError(f"row {i + 1}, column {j + 1} of the numbers is {cell!r}")
-    values = np.array([[np.nan if cell in _MISSING else float(cell) for cell in row] for row in rows])
+    values = np.array([[np.nan if cell in MISSING else float(cell) for cell in row] for row in rows])
     if above is not None:
         if len(above) < values.shape[1]:
             raise ValueError(f"it has {len(above)} names above {values.shape[1]} columns")
@@ -375,7 +376,8 @@ def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] 
     return values, above, before
 
 
-_MISSING = ("", "NA", "N/A", "-")
+#: What a cell holds where a number is missing.
+MISSING = ("", "NA", "N/A", "-")
 
 
 def is_number(cell: str) -> bool:
@@ -383,7 +385,7 @@ def is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
-        return cell in _MISSING
+        return cell in MISSING
     return True
 
 

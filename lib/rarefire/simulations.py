@@ -26,7 +26,7 @@ __all__ = ["Sample", "World", "world"]
 _POPULATION = 200_000
 _CAUSES = 3  # per group
 
-P = NDArray[np.float64]
+_P = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Sample:
         All the numbers of features at which the null holds; the last is all.
     """
 
-    embedding: P
-    human: P
+    embedding: _P
+    human: _P
     kept: int
     ks: tuple[int, ...]
 
@@ -77,12 +77,12 @@ class World:
     """
 
     effect: float
-    mixing: P
-    thresholds: P
-    weights: P
-    taste: P
+    mixing: _P
+    thresholds: _P
+    weights: _P
+    taste: _P
     noise: float
-    r: P
+    r: _P
 
     @property
     def ks(self) -> tuple[int, ...]:
@@ -90,7 +90,7 @@ class World:
         groups, _, features = self.mixing.shape
         return tuple(features * (g + 1) for g in range(groups))
 
-    def images(self, n: int, rng: np.random.Generator) -> P:
+    def images(self, n: int, rng: np.random.Generator) -> _P:
         """Features of `n` new images: ``(n, n_features)``."""
         causes = rng.normal(size=(len(self.mixing), n, self.mixing.shape[1]))
         return np.concatenate(
@@ -103,7 +103,7 @@ class World:
         embedding = self.images(n_images, rng)
         groups = np.stack([1 - pair_similarities(part) for part in np.split(embedding, self.ks[:-1], axis=1)])
 
-        def ratings(weights: P) -> P:
+        def ratings(weights: _P) -> _P:
             exact = weights @ groups
             return np.asarray(exact + self.noise * rng.normal(size=exact.shape))
 
@@ -162,7 +162,7 @@ def world(
     return World(effect, mixing, thresholds, weights / scale, taste / scale, 1.0, r)
 
 
-def _covariance(z: P, w: P) -> float:
+def _covariance(z: _P, w: _P) -> float:
     """Covariance over pairs of images of two similarities, from unit vectors."""
     n = len(z)
     pairs = n * (n - 1)

@@ -36,7 +36,7 @@ from rarefire._engine import blocks
 from rarefire.errors import InputError, RarefireWarning, unknown
 from rarefire.stimuli import Stimuli
 
-__all__ = ["RECIPES", "Instance", "Recipe", "accuracy", "identity", "train"]
+__all__ = ["RECIPES", "Instance", "Recipe", "accuracy", "identity", "one_thread", "recipe_for", "train"]
 
 _VERSION = 1  # of this step: raise it when the same recipe would give other weights
 

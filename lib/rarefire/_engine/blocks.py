@@ -30,6 +30,7 @@ __all__ = [
     "Rows",
     "check_source",
     "cores",
+    "is_tensor",
     "open_embedding",
     "processes",
     "read",
@@ -38,8 +39,8 @@ __all__ = [
     "threads",
 ]
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def open_embedding(path: str | Path) -> Any:
@@ -175,12 +176,12 @@ def spans(source: Any, *, elements: int) -> list[slice]:
 
 
 def spread(
-    work: Callable[[Iterable[Item]], Result],
-    items: Sequence[Item],
+    work: Callable[[Iterable[_Item]], _Result],
+    items: Sequence[_Item],
     *,
     progress: bool = False,
     title: str = "",
-) -> list[Result]:
+) -> list[_Result]:
     """Do `work` on the items, in as many threads as the numerical libraries may use now.
 
     Each thread gets every so many-th item and returns one result; BLAS runs single-threaded inside.
@@ -190,7 +191,7 @@ def spread(
     lock, stopped = threading.Lock(), threading.Event()
     with tqdm(total=len(items), desc=title, disable=not progress, leave=False) as bar:
 
-        def own(first: int) -> Iterator[Item]:
+        def own(first: int) -> Iterator[_Item]:
             # Dealt out beforehand: sums are then added in the same order every time.
             for item in items[first::workers]:
                 if stopped.is_set():

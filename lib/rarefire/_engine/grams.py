@@ -32,6 +32,10 @@ from rarefire._engine.blocks import is_tensor
 from rarefire.errors import InputError
 
 __all__ = [
+    "BLOCK",
+    "LEAST",
+    "MEMORY",
+    "ROUNDING",
     "Grams",
     "PairSums",
     "correlation",

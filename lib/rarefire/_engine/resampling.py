@@ -20,6 +20,7 @@ from rarefire.errors import InputError
 from rarefire.rdm import standardised, unit_vectors
 
 __all__ = [
+    "Curves",
     "bootstrap_over_images",
     "check_rng",
     "draw",

@@ -10,6 +10,8 @@ import typer
 from rarefire.cli.common import app, readable
 from rarefire.errors import DataError, InputError
 
+__all__ = ["book"]
+
 
 @app.command()
 @readable

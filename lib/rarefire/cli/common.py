@@ -121,7 +121,7 @@ def _say_version(asked: bool) -> None:
 
 
 @app.callback()
-def main(
+def _main(
     version: Annotated[
         bool, typer.Option("--version", help="say which, and leave", callback=_say_version, is_eager=True)
     ] = False,

@@ -10,6 +10,8 @@ import typer
 
 from rarefire.cli.common import Weights, apart, app, outside, readable, trained
 
+__all__ = ["embed"]
+
 
 @app.command()
 @readable

@@ -10,6 +10,8 @@ import typer
 from rarefire.cli.common import Embedding, apart, app, readable
 from rarefire.errors import InputError
 
+__all__ = ["explore"]
+
 
 @app.command()
 @readable

@@ -13,6 +13,8 @@ from rarefire.errors import InputError
 if TYPE_CHECKING:
     from rarefire.judgments import Judgments
 
+__all__ = ["people"]
+
 
 @app.command()
 @readable

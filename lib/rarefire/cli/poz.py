@@ -9,6 +9,8 @@ import typer
 
 from rarefire.cli.common import Embedding, apart, app, readable, write_tables
 
+__all__ = ["poz_command"]
+
 
 @app.command("poz")
 @readable

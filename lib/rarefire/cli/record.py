@@ -9,6 +9,17 @@ import typer
 
 from rarefire.cli.common import Recompute, Ship, Weights, apart, readable, record, trained
 
+__all__ = [
+    "Instances",
+    "Jobs",
+    "ensembles",
+    "error_rates",
+    "ghosts",
+    "ghosts_by_class",
+    "people_by_class",
+    "recipes",
+]
+
 Jobs = Annotated[int | None, typer.Option(help="processes; default: one per core", min=1)]
 Instances = Annotated[int, typer.Option(help="seeds 0, 1, … of that many instances", min=1)]
 

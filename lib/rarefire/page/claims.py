@@ -22,7 +22,21 @@ from numpy.typing import ArrayLike
 from rarefire import store
 from rarefire.errors import DataError, InputError, unknown
 
-__all__ = ["EDGE", "VERDICTS", "Claim", "check_recorded", "claims", "tolerance", "verdict"]
+__all__ = [
+    "DIRECTION",
+    "EDGE",
+    "NOT_REPRODUCED",
+    "REPRODUCED",
+    "UNDECIDED",
+    "UNDEFINED",
+    "UNTESTED",
+    "VERDICTS",
+    "Claim",
+    "check_recorded",
+    "claims",
+    "tolerance",
+    "verdict",
+]
 
 REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"

@@ -32,7 +32,7 @@ from rarefire.reliability import NoiseCeiling
 if TYPE_CHECKING:
     from rarefire.records.ensembles import Ensemble
 
-__all__ = ["Explorer", "Scene", "scenes"]
+__all__ = ["METRICS", "ORDERS", "REFERENCES", "VIEWS", "Explorer", "Scene", "scenes"]
 
 ORDERS = ("low", "high", "random")
 METRICS = ("correlation", "cosine")

@@ -17,6 +17,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+__all__ = ["setup"]
+
 _LOG = logging.getLogger(__name__)
 _SILENT = {"LayoutModel", "LinkModel", "DirectionalLinkModel"}
 

@@ -508,16 +508,17 @@ def embedded_facts(images: str, network: str) -> dict[str, Any]:
 
     Nothing hangs on the two numbers at the end: what is recorded is named with them.
     """
-    return {**_network_facts(images, network, None), "measure_version": 1, "n_random": 20}
+    recipe = training.recipe_for(images)
+    return {**_network_facts(images, network, recipe), "measure_version": 1, "n_random": 20}
 
 
 def _facts(images: str, network: str, recipe: Recipe | None) -> dict[str, Any]:
     own = {"measure_version": _VERSION, "n_random": N_RANDOM}
-    return {**_network_facts(images, network, recipe), **own}
+    return {**_network_facts(images, network, recipe or training.recipe_for(images)), **own}
 
 
 @functools.lru_cache(maxsize=64)
-def _network_facts(images: str, network: str, recipe: Recipe | None) -> Mapping[str, Any]:
+def _network_facts(images: str, network: str, recipe: Recipe) -> Mapping[str, Any]:
     return {
         **training.identity(images, network, recipe=recipe),
         "test_digest": stimuli.content_digest(images, "test"),

@@ -24,7 +24,18 @@ from rarefire.rdm import pair_similarities
 from rarefire.records.record import Array, Stack, answer_each
 from rarefire.simulations import World, world
 
-__all__ = ["EFFECT", "NAMES", "SIMULATIONS", "TESTS", "Rates", "Simulated", "known", "measure", "rejections"]
+__all__ = [
+    "EFFECT",
+    "NAMES",
+    "SIMULATIONS",
+    "TESTS",
+    "Rates",
+    "Rejects",
+    "Simulated",
+    "known",
+    "measure",
+    "rejections",
+]
 
 _VERSION = 1  # raise it when the same seed would give other rates
 _N_BOOT = 500

@@ -25,6 +25,7 @@ from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
 __all__ = [
+    "N_INSTANCES",
     "SHARES",
     "THRESHOLDS",
     "VARIATIONS",

@@ -23,7 +23,7 @@ from rarefire.errors import InputError
 
 __all__ = ["Array", "Record", "Stack", "answer_each", "answer_one", "by_seed", "source"]
 
-Key = TypeVar("Key", bound=Hashable)
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 class Array:
@@ -156,11 +156,10 @@ class Stack(Record):
         return tuple(int(answer.provenance["facts"]["seed"]) for answer in self.answers)
 
     def _origin(self) -> str:
-        kinds = Counter(
-            "recorded runs" if a.source == "shipped" else "computed on this machine" for a in self.answers
-        )
+        run = f"recorded run{'s' * (len(self) > 1)}"
+        kinds = Counter(run if a.source == "shipped" else "computed on this machine" for a in self.answers)
         if len(kinds) == 1:
-            return f"{len(self)} instances, {next(iter(kinds))}"
+            return f"{len(self)} instance{'s' * (len(self) > 1)}, {next(iter(kinds))}"
         return f"{len(self)} instances: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
 
 
@@ -180,12 +179,12 @@ def source(*records: Record) -> str:
 def answer_each(
     question: str,
     shared: Mapping[str, Any],
-    own: Mapping[Key, Mapping[str, Any]],
-    compute: Callable[[list[Key]], Iterable[tuple[Key, Mapping[str, NDArray[Any]]]]] | None,
+    own: Mapping[_Key, Mapping[str, Any]],
+    compute: Callable[[list[_Key]], Iterable[tuple[_Key, Mapping[str, NDArray[Any]]]]] | None,
     *,
     use_shipped: bool = True,
     what: str = "",
-) -> dict[Key, store.Answer]:
+) -> dict[_Key, store.Answer]:
     """Answer a question about each of several things: shipped, else cached, else computed and cached.
 
     Parameters
@@ -210,7 +209,7 @@ def answer_each(
     """
     facts = {thing: {**shared, **more} for thing, more in own.items()}
 
-    def known(things: Iterable[Key]) -> dict[Key, store.Answer]:
+    def known(things: Iterable[_Key]) -> dict[_Key, store.Answer]:
         found = {t: store.recall(question, facts[t], use_shipped=use_shipped) for t in things}
         return {t: answer for t, answer in found.items() if answer is not None}
 
