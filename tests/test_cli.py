@@ -786,7 +786,7 @@ def test_variations_are_tabulated_and_shipped(short, tmp_path, monkeypatch):
     title, head, row, last = done.stdout.splitlines()
     assert title == "digits, median of 1 instance"
     assert last == f"written: {path}"
-    assert head.split() == ["name", "recipe", "epochs", "accuracy", "PoZ", ">", "80", "%", "never", "fire"]
+    assert head.split() == ["name", "recipe", "epochs", "accuracy", "PoZ", ">", "80%", "never", "fire"]
 
     elsewhere(monkeypatch, tmp_path)
     found = records.recipes.known("digits", seeds=[0])

@@ -80,7 +80,7 @@ def test_reliability_of_parts_is_stepped_up_to_all(rng):
     ("call", "message"),
     [
         (lambda h, g: reliability.noise_ceiling(h), r"at least two subjects; got \(780,\)"),
-        (lambda h, g: reliability.check_subjects([h, h], 41), "780 pairs"),
+        (lambda h, g: reliability.check_subjects([h, h], 41), "of 40 images; the embedding has 41 images"),
         (lambda h, g: reliability.split_half([h, h], rng=g, n_splits=0), "n_splits must be at least 1"),
         (lambda h, g: reliability.split_half([h, h], rng=3), "Generator; got int"),
         (lambda h, g: reliability.spearman_brown(-0.5, length=3), "above"),

@@ -168,6 +168,7 @@ def measure(
         By name.
     """
     wanted = {name: _variation(name) for name in names}
+    facts = {name: _facts(images, variation) for name, variation in wanted.items()}
     found = {}
     for name, variation in tqdm(wanted.items(), desc=f"{images}, variations", disable=not progress):
 
@@ -187,7 +188,7 @@ def measure(
                 yield instance.seed, {"epochs": epochs, **measure_network(instance.network(), train, test)}
 
         what = f"{images}, {variation.title}"
-        asked = _facts(images, variation), by_seed(seeds)
+        asked = facts[name], by_seed(seeds)
         answers = answer_each("variation", *asked, compute, use_shipped=use_shipped, what=what)
         found[name] = Varied(tuple(answers.values()))
     return found
