@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,24 @@ def test_the_package_and_its_rooms_are_there_when_asked_for_and_not_before():
 
 #: Offered, but nothing that a newcomer would look for in the package's map.
 HIDDEN = ("errors", "rounding", "store")
+
+
+TEXTS = [*SOURCES, ROOT / "README.md", ROOT / "data" / "README.md", *PACKAGE.glob("page/js/*"), ROOT / "_config.yml"]
+MENTION = re.compile(r"\brarefire((?:\.[A-Za-z_]\w*)+)")
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_is_mentioned_is_there(path):
+    """`rarefire.poz.ghosts` in prose, a docstring or a comment names something."""
+    gone = []
+    for mention in set(MENTION.findall(path.read_text())):
+        thing = rarefire
+        for name in mention[1:].split("."):
+            thing = getattr(thing, name, None)
+        if thing is None and mention not in FILES:
+            gone.append(f"rarefire{mention}")
+    assert not gone
+
+
+#: Files, not modules.
+FILES = (".css",)

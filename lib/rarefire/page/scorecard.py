@@ -125,7 +125,7 @@ def accuracy(ensemble: Ensemble) -> Iterator[Finding]:
     """Findings on an ensemble's accuracy, where the paper has these images."""
     for name, claim in claims.claims().items():
         if name.startswith("accuracy-") and claim.is_about(ensemble.images):
-            yield Finding(name, _name(ensemble), ensemble["accuracy"])
+            yield Finding(name, _name(ensemble), ensemble.accuracy)
 
 
 def _name(ensemble: Ensemble) -> str:
@@ -163,7 +163,7 @@ def people(
     """
     named = [(p.judgments, p) for p in six] + [(f"{p.judgments}, {p.view}", p) for p in found]
     for name, prediction in named:
-        if prediction["rare"] > 0:  # something fires rarely
+        if prediction.rare > 0:  # something fires rarely
             whole = prediction.at("low", 1)
             at = records.people.beforehand([prediction], kinds=["low"]).set_index("share").loc[0.2]
             # Of D = r(20 %) − r(all), beside a given r(all).
@@ -203,16 +203,16 @@ def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) ->
     """
     query = list(retrieval.QUERIES).index("ghosts")
     for name, found in lenets.items():
-        m = int(np.argmin(np.abs(found["m"][0] - 120)))
-        area = found["auc"][:, :, m, query].mean(axis=1)
+        m = int(np.argmin(np.abs(found.m[0] - 120)))
+        area = found.auc[:, :, m, query].mean(axis=1)
         yield Finding("ghosts-separate", name, area, f"{found['m'][0][m]} images")
     for reading in photographs:
         if reading.category != records.ghosts.EVERY:  # it has no outside but photographs of all kinds
             half = f"{reading.n_images - reading.n_images // 2} images"
-            area = reading["auc"][1 if reading.from_gallery else 0][0]
+            area = reading.auc[1 if reading.from_gallery else 0][0]
             yield Finding("ghosts-separate", f"photographs: {reading.category}", area, half)
     for reading in photographs:
-        own = 1 - reading["control"][-1][0]
+        own = 1 - reading.control[-1][0]
         images = f"{reading.n_images} images"
         yield Finding("ghosts-specific", f"photographs: {reading.category}", own, images)
     yield from untested("ghosts-separate", "ghosts-specific", "ghosts-figure")

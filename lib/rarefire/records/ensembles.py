@@ -121,7 +121,7 @@ class Ensemble(Stack):
     @property
     def n_features(self) -> int:
         """Number of features in the penultimate layer."""
-        return int(self["poz_test"].shape[1])
+        return int(self.poz_test.shape[1])
 
     @property
     def fraction(self) -> NDArray[np.float64]:
@@ -146,7 +146,7 @@ class Ensemble(Stack):
 
     def tied(self) -> NDArray[np.float64]:
         """Share, among the features that fire at all, of those with the PoZ of another one, ``(I,)``."""
-        alive = [row[row < 1] for row in self["poz_test"]]
+        alive = [row[row < 1] for row in self.poz_test]
         counts = [np.unique(row, return_counts=True)[1] for row in alive]
         return np.array([c[c > 1].sum() / max(len(row), 1) for c, row in zip(counts, alive, strict=True)])
 
@@ -216,7 +216,7 @@ class Ensemble(Stack):
             median over pairs of networks; the same in each permutation, ``(n_permutations,)``; and
             the one-sided p value.
         """
-        rates = self["poz_test"]
+        rates = self.poz_test
         if len(rates) < 2:
             raise DataError("distributions of seeds are compared where there are two or more instances.")
 

@@ -315,7 +315,7 @@ class Reading(Record):
     @property
     def n_images(self) -> int:
         """Images of the category."""
-        return int(self["m"][-1])
+        return int(self.m[-1])
 
     @property
     def n_features(self) -> int:

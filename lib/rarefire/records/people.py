@@ -120,17 +120,17 @@ class Prediction(Record):
     @property
     def n_features(self) -> int:
         """Features in all."""
-        return int(self["k"][-1])
+        return int(self.k[-1])
 
     @property
     def fraction(self) -> NDArray[np.float64]:
         """``(n_steps,)``, share of the features at the steps of the curves."""
-        return np.asarray(self["k"] / self.n_features)
+        return np.asarray(self.k / self.n_features)
 
     @property
     def to_subjects(self) -> float:
         """R with the mean RDM times this is the mean r with single subjects; 1 where there are none."""
-        scale = float(self["ceiling"][1])
+        scale = float(self.ceiling[1])
         return scale if np.isfinite(scale) else 1.0
 
     @property
@@ -164,7 +164,7 @@ class Prediction(Record):
     def table(self) -> pd.DataFrame:
         """The recorded curves: ``view, k``, and r with the mean RDM by the name of each order and metric."""
         names = (*KINDS, *poz.STATISTICS)
-        return pd.DataFrame({"view": self.view, "k": self["k"], **{name: self.r(name) for name in names}})
+        return pd.DataFrame({"view": self.view, "k": self.k, **{name: self.r(name) for name in names}})
 
 
 def measure(
@@ -369,7 +369,7 @@ def beforehand(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("lo
 
 def weights(predictions: Sequence[Prediction]) -> pd.DataFrame:
     """What ridge weights add to all features on held-out images: ``view, D, low, high, se, p, holm``."""
-    rows = [{"view": p.view, **dict(zip(_GAIN, p["weights"][-1], strict=True))} for p in predictions]
+    rows = [{"view": p.view, **dict(zip(_GAIN, p.weights[-1], strict=True))} for p in predictions]
     table = pd.DataFrame(rows)
     return table.assign(holm=inference.holm(table.p))
 

@@ -17,7 +17,7 @@ function numbers(view, Kind) {
   return new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
-// --- geometry: the same steps as rarefire.grams.residuals and rarefire.pairs ---
+// --- geometry: the same steps as rarefire._engine.grams.residuals and rarefire._engine.pairs ---
 
 // Rows whose prefixes' dot products are co-moments (Pearson) or dot products (cosine), and
 // 1 / norm of every prefix: exactly 0 as long as the image has no defined similarity.

@@ -1,4 +1,4 @@
-// The ghost reader; rarefire.reader says what it shows and what travels in the page.
+// The ghost reader; rarefire.page.reader says what it shows and what travels in the page.
 
 const NONE = 65535;
 

@@ -1,4 +1,4 @@
-// A threshold on the histogram of PoZ that marks the features above it; see rarefire.widgets.PozHistogram.
+// A threshold on the histogram of PoZ that marks the features above it; see rarefire.page.widgets.PozHistogram.
 
 function render({ model, el }) {
   const sets = model.get("sets").map(set => ({ ...set, poz: numbers(set.poz, Float32Array) }));
