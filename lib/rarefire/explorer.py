@@ -43,6 +43,7 @@ _MOST_IMAGES = 400  # an RDM of more is too fine to see, and too much to recompu
 _MOST_FEATURES = 2**16 - 1
 _MOST_WORK = 2**30  # images² × features: a step of the slider then takes a quarter of a second
 _CLOSE = 5e-4  # of R²
+_LEAST = 0.5  # of the images: R² counts where so many have a similarity
 _THUMBNAIL = 48  # pixels; larger images are scaled down
 
 
@@ -176,7 +177,7 @@ class Explorer(PageWidget):
     leave R² within 0.0005 at every k.
     """
 
-    _esm = script("explorer")
+    _esm = script("geometry", "explorer")
 
     scenes = traitlets.List(traitlets.Dict()).tag(sync=True)
     sprites = traitlets.List(traitlets.Dict()).tag(sync=True)
@@ -188,6 +189,7 @@ class Explorer(PageWidget):
     reference = traitlets.Enum(REFERENCES, default_value="network").tag(sync=True)
     category = traitlets.Int(0).tag(sync=True)
     view = traitlets.Enum(VIEWS, default_value="matrices").tag(sync=True)
+    least = traitlets.Float(_LEAST, read_only=True).tag(sync=True)
 
     def __init__(
         self,
@@ -246,7 +248,7 @@ class Explorer(PageWidget):
         the few for which a rare feature happens to fire says nothing about the set.
         """
         curve, k = self.curve(), self.k
-        few = 2 * curve.n_images[k - 1] < self._scenes[self.scene].embedding.shape[0]
+        few = curve.n_images[k - 1] < _LEAST * len(self._scenes[self.scene].embedding)
         return math.nan if few else float(curve.r2[k - 1])
 
     def curve(self) -> Curve:
