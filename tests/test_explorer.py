@@ -16,7 +16,7 @@ from scipy.spatial.distance import pdist
 
 from rarefire import curves, poz, rdm, records, reliability, stimuli
 from rarefire.errors import InputError, UnknownNameError
-from rarefire.page import explorer
+from rarefire.page import explorer, widgets
 from rarefire.page.explorer import Explorer, Scene
 
 ORDERS, METRICS = explorer.ORDERS, explorer.METRICS
@@ -371,6 +371,99 @@ def test_the_key_says_what_nobody_judged(tab, static_page, scene):
     tab.get_by_role("radio", name="all features").check()
     shown_r(tab)
     assert not tab.locator(".rf-key-none").is_visible()
+
+
+@pytest.mark.browser
+def test_the_share_of_images_that_r2_needs_travels_in_the_page(tab, static_page, rng):
+    """With another share, R² is said elsewhere; nobody sets it by accident."""
+    embedding = np.maximum(rng.normal(size=(40, 30)) - np.linspace(-1, 2.2, 30), 0)
+    widget = Explorer(Scene("rare", "features", embedding), order="high")
+    share = widget.curve().n_images / 40
+    k = 1 + int(np.flatnonzero((share > 0.2) & (share < 0.45) & ~np.isnan(widget.curve().r))[0])
+    for least, said in ((0.5, False), (0.2, True)):
+        widget.set_trait("least", least)
+        open_page(tab, static_page(widget))
+        slide(tab, k)
+        assert ("undefined" not in tab.locator(".rf-result").inner_text()) == said
+        dot = tab.locator(".rf-curve circle").get_attribute("class")
+        assert dot == ("rf-dot rf-high" if said else "rf-none")
+    with pytest.raises(traitlets.TraitError, match='"least" trait is read-only'):
+        Explorer(Scene("rare", "features", embedding), least=0.2)
+
+
+# --- the page's geometry, without a page ---------------------------------------------------------
+
+
+@pytest.fixture
+def geometry(tab):
+    """Calls JavaScript that uses the explorer's geometry, in a browser."""
+    tab.add_script_tag(content=widgets.script("geometry"))
+    return tab.evaluate
+
+
+def rare_features(seed):
+    """From active to rare, some dead; nothing fires for the first image, everything alike for the second."""
+    rng = np.random.default_rng(seed)
+    n, p = (int(v) for v in rng.integers([15, 20], [40, 60]))
+    embedding = np.maximum(rng.normal(size=(n, 4)) @ rng.normal(size=(4, p)) - np.linspace(-2, 5, p), 0)
+    embedding[:, rng.integers(p, size=3)] = 0
+    embedding[0], embedding[1] = 0, 0.7
+    return embedding, rng.permutation(p), rng
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_running_curve_is_that_of_python(geometry, seed, metric):
+    """And that of each number of features by itself; with pairs that nobody judged, too."""
+    embedding, order, rng = rare_features(seed)
+    n, p = embedding.shape
+    human = rng.uniform(size=n * (n - 1) // 2)
+    human[::5] = np.nan
+    full, judged = rdm.square(dissimilarities(embedding, metric)), rdm.square(human)
+    expected = (
+        curves.geometry_curve(embedding, order, metric=metric),
+        curves.rdm_curve(embedding, human, order, metric=metric),
+    )
+    for against, python in zip((full, judged), expected, strict=True):
+        found = geometry(
+            """([embedding, n, p, order, metric, reference]) => {
+                const prefixes = residuals(embedding, n, p, order, metric);
+                const { r, images } = nestedCurve(prefixes, reference), square = new Float64Array(n * n);
+                const alone = k => agreement(similarities(prefixes, k, square), reference, n);
+                return { r: [...r], images: [...images], alone: order.map((_, f) => alone(f + 1)) };
+            }""",
+            [embedding.ravel().tolist(), n, p, order.tolist(), metric, (-against).ravel().tolist()],
+        )
+        np.testing.assert_allclose(found["r"], python.r, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(found["alone"], python.r, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(found["images"], python.n_images)
+        assert python.n_images[-1] == n - (2 if metric == "correlation" else 1)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("seed", range(4))
+def test_the_map_of_a_matrix_is_that_of_python(geometry, seed):
+    """Up to sign, from scratch and from an earlier map; images without a similarity are not on it."""
+    embedding, order, _ = rare_features(seed)
+    n, p = embedding.shape
+    partial = [rdm.square(dissimilarities(embedding[:, order[:k]], "correlation")) for k in (p, p // 2)]
+    for square in partial:
+        np.fill_diagonal(square, 0)
+    found = geometry(
+        """([first, second, n]) => {
+            const before = scaling(first, n);
+            return [before, scaling(second, n), scaling(second, n, before.basis)].map(({ places }) => places);
+        }""",
+        [*(square.ravel().tolist() for square in partial), n],
+    )
+    for places, square in zip(np.array(found), (partial[0], partial[1], partial[1]), strict=True):
+        there = np.isfinite(square).sum(axis=1) > 1
+        assert 3 <= there.sum() < n
+        np.testing.assert_array_equal(np.isfinite(places).all(axis=1), there)
+        expected = rdm.mds(square[np.ix_(there, there)])
+        turned = places[there] * np.sign((places[there] * expected).sum(axis=0))
+        np.testing.assert_allclose(turned, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 # --- maps ----------------------------------------------------------------------------------------

@@ -161,7 +161,13 @@ def test_the_package_and_its_rooms_are_there_when_asked_for_and_not_before():
 HIDDEN = ("errors", "rounding", "store")
 
 
-TEXTS = [*SOURCES, ROOT / "README.md", ROOT / "data" / "README.md", *PACKAGE.glob("page/js/*"), ROOT / "_config.yml"]
+TEXTS = [
+    *SOURCES,
+    ROOT / "README.md",
+    ROOT / "data" / "README.md",
+    *PACKAGE.glob("page/js/*"),
+    ROOT / "_config.yml",
+]
 MENTION = re.compile(r"\brarefire((?:\.[A-Za-z_]\w*)+)")
 
 

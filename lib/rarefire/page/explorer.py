@@ -23,7 +23,7 @@ from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import poz, rdm, stimuli
-from rarefire.curves import Curve, count, enough, geometry_curve, rdm_curve
+from rarefire.curves import ENOUGH, Curve, count, enough, geometry_curve, rdm_curve
 from rarefire.errors import InputError
 from rarefire.page import frame, palette, plots
 from rarefire.page.widgets import PageWidget, script
@@ -177,7 +177,7 @@ class Explorer(PageWidget):
     leave R² within 0.0005 at every k.
     """
 
-    _esm = script("explorer")
+    _esm = script("geometry", "explorer")
 
     scenes = traitlets.List(traitlets.Dict()).tag(sync=True)
     sprites = traitlets.List(traitlets.Dict()).tag(sync=True)
@@ -189,6 +189,7 @@ class Explorer(PageWidget):
     reference = traitlets.Enum(REFERENCES, default_value="network").tag(sync=True)
     category = traitlets.Int(0).tag(sync=True)
     view = traitlets.Enum(VIEWS, default_value="matrices").tag(sync=True)
+    least = traitlets.Float(ENOUGH, read_only=True).tag(sync=True)
 
     def __init__(
         self,

@@ -30,9 +30,9 @@ _FOLDER = Path(__file__).parent
 _FIGURE = '<figure class="rf-figure"'
 
 
-def script(name: str) -> str:
+def script(*names: str) -> str:
     """The module of one widget: what all of them share, and its own."""
-    return _joined("js/common.js", f"js/{name}.js")
+    return _joined("js/common.js", *(f"js/{name}.js" for name in names))
 
 
 def _joined(*files: str) -> str:

@@ -1,23 +1,13 @@
-// What the book's widgets share: decoding, the geometry of a prefix of features, small pieces of page.
+// What the book's widgets share: decoding, similarities in a prefix of features, small pieces of page.
 // It stands before the widget's own code. Everything is computed here, from the numbers in the page.
 
 // --- numbers that travel in the page ---
-
-function float16(view) {
-  const out = new Float32Array(view.byteLength / 2);
-  for (let i = 0; i < out.length; i++) {
-    const h = view.getUint16(2 * i, true), exponent = (h >> 10) & 31, fraction = h & 1023;
-    out[i] = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
-    if (h >> 15) out[i] = -out[i];
-  }
-  return out;
-}
 
 function numbers(view, Kind) {
   return new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
-// --- geometry: the same steps as rarefire._engine.grams.residuals and rarefire._engine.pairs ---
+// --- similarities: the same steps as rarefire._engine.grams.residuals and rarefire._engine.pairs ---
 
 // Rows whose prefixes' dot products are co-moments (Pearson) or dot products (cosine), and
 // 1 / norm of every prefix: exactly 0 as long as the image has no defined similarity.
@@ -64,62 +54,10 @@ function similarities({ h, scale, n, p, rows }, k, out) {
   return out;
 }
 
-// Pearson r from sums over `m` pairs; NaN where one side does not vary or fewer than three pairs are left.
-function correlationOf(m, a, aa, b, bb, ab) {
-  const va = aa / m - (a / m) ** 2, vb = bb / m - (b / m) ** 2;
-  const varies = va > Math.max(1e-13 * aa / m, 1e-27) && vb > Math.max(1e-13 * bb / m, 1e-27);
-  if (m < 3 || !varies) return NaN;
-  return Math.max(-1, Math.min(1, (ab / m - (a / m) * (b / m)) / Math.sqrt(va * vb)));
-}
-
-// r between the similarities in the first k features and a reference (n, n), NaN pairs left out.
-function agreement(partial, reference, n) {
-  let m = 0, a = 0, aa = 0, b = 0, bb = 0, ab = 0;
-  for (let i = 0; i < n; i++) {
-    for (let j = i + 1; j < n; j++) {
-      const x = partial[i * n + j] - 1, y = reference[i * n + j];
-      if (x !== x || y !== y) continue;
-      m++; a += x; aa += x * x; b += y; bb += y * y; ab += x * y;
-    }
-  }
-  return correlationOf(m, a, aa, b, bb, ab);
-}
-
-// The same for every k at once: dot products that grow feature by feature.
-function nestedCurve({ h, scale, n, p }, reference) {
-  const a = new Float64Array(p), aa = new Float64Array(p), ab = new Float64Array(p);
-  const m = new Float64Array(p), b = new Float64Array(p), bb = new Float64Array(p);
-  const first = Array.from({ length: n }, (_, i) => {
-    let f = 0;
-    while (f < p && !(scale[i * p + f] > 0)) f++;
-    for (let j = 0; j < n; j++) if (j !== i && reference[i * n + j] === reference[i * n + j]) return f;
-    return p; // in no pair
-  });
-  for (let i = 0; i < n; i++) {
-    for (let j = i + 1; j < n; j++) {
-      const y = reference[i * n + j], born = Math.max(first[i], first[j]);
-      if (y !== y || born >= p) continue;
-      m[born]++; b[born] += y; bb[born] += y * y;
-      let dot = 0, x = i * p, u = j * p;
-      for (let f = 0; f < born; f++) dot += h[x + f] * h[u + f];
-      for (let f = born; f < p; f++) {
-        dot += h[x + f] * h[u + f];
-        const s = dot * scale[x + f] * scale[u + f] - 1;
-        a[f] += s; aa[f] += s * s; ab[f] += s * y;
-      }
-    }
-  }
-  const r = new Float64Array(p), images = new Int32Array(p);
-  let pairs = 0, sum = 0, squares = 0;
-  for (let f = 0; f < p; f++) {
-    pairs += m[f]; sum += b[f]; squares += bb[f];
-    r[f] = correlationOf(pairs, a[f], aa[f], sum, squares, ab[f]);
-    images[f] = first.filter(start => start <= f).length;
-  }
-  return { r, images };
-}
-
 // --- pieces of page ---
+
+// Of a file that the page makes; URL.revokeObjectURL lets go of it.
+const address = (content, type) => URL.createObjectURL(new Blob([content], { type }));
 
 // An element; children are elements or text. In `attributes`, functions are event listeners.
 function element(tag, attributes = {}, ...children) {
@@ -222,9 +160,8 @@ function download(name, rows) {
     const cell = value => (value !== value ? "" : /[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
     const line = row => keys.map(key => cell(row[key])).join(",");
     const text = [keys.join(","), ...table.map(line)].join("\n") + "\n";
-    const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    link.href = address;
-    setTimeout(() => URL.revokeObjectURL(address), 60000);
+    link.href = address(text, "text/csv");
+    setTimeout(url => URL.revokeObjectURL(url), 60000, link.href);
   } }, "Numbers (CSV)");
   return link;
 }

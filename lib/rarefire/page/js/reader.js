@@ -6,7 +6,7 @@ function render({ model, el }) {
   const addresses = [];
   const sheet = given => {
     if (!given.file) return null;
-    const url = URL.createObjectURL(new Blob([given.file], { type: given.type }));
+    const url = address(given.file, given.type);
     addresses.push(url);
     return { ...given, url };
   };
@@ -26,10 +26,9 @@ function render({ model, el }) {
     const at = j => category.explained[step * components + j];
     const there = Array.from({ length: components }, (_, j) => j).filter(j => at(j) === at(j));
     const component = Math.min(model.get("component"), Math.max(0, there.length - 1));
-    const from = (step * components + component) * count;
+    const best = j => [...category.top.subarray((step * components + j) * count, (step * components + j + 1) * count)].filter(tile => tile !== NONE);
     return {
-      shelf, c, category, step, component, there, explained: at,
-      top: [...category.top.subarray(from, from + count)].filter(tile => tile !== NONE),
+      shelf, c, category, step, component, there, explained: at, best,
       control: category.control[step * components + component],
     };
   };
@@ -102,18 +101,18 @@ function render({ model, el }) {
     bars.hidden = !wanted.length;
     topTitle.textContent = wanted.length ? `Score highest on component ${s.component + 1} of the ghosts' activations`
       : ghosts ? "These ghosts fire for no image of the gallery" : "No ghosts: every feature fires for some image of the category, or for none at all";
-    top.replaceChildren(...filled(s.top.map(index => tile(shelf.pictures, index, shelf.names[index])), shelf.pictures, category.shape[2]));
-    top.hidden = link.hidden = !s.top.length;
+    const best = s.best(s.component);
+    top.replaceChildren(...filled(best.map(index => tile(shelf.pictures, index, shelf.names[index])), shelf.pictures, category.shape[2]));
+    top.hidden = link.hidden = !best.length;
     control.textContent = s.control === s.control
       ? `As many random features, none of them ghosts, explain ${percent(s.control)} of this component.` : "";
   }
 
   function table() {
-    const s = now(), { shelf, category } = s, [, components, count] = category.shape;
-    return s.there.flatMap(j => [...category.top.subarray((s.step * components + j) * count, (s.step * components + j + 1) * count)]
-      .filter(index => index !== NONE).map((index, rank) => ({
-        category: category.name, images: category.m[s.step], ghosts: category.ghosts[s.step], component: j + 1,
-        explained: s.explained(j), rank: rank + 1, image: shelf.names[index] })));
+    const s = now(), { shelf, category } = s;
+    return s.there.flatMap(j => s.best(j).map((index, rank) => ({
+      category: category.name, images: category.m[s.step], ghosts: category.ghosts[s.step], component: j + 1,
+      explained: s.explained(j), rank: rank + 1, image: shelf.names[index] })));
   }
 
   const unmount = mount({ model, el }, root, ["shelf", "category", "step", "component"], draw);

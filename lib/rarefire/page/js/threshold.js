@@ -4,9 +4,11 @@ function render({ model, el }) {
   const sets = model.get("sets").map(set => ({ ...set, poz: numbers(set.poz, Float32Array) }));
   const FRAME = { left: 8, width: 624, bottom: 162, height: 140 }, BINS = 20;
   const step = FRAME.width / (BINS + 1.5); // a column for each bin, a gap, and one for features that never fire
+  const across = (bin, within = 0) => FRAME.left + (bin + (bin === BINS ? 0.5 : 0) + within) * step;
   const shown = () => sets[model.get("set")];
   const of = (set, i) => set.poz.subarray(i * set.p, (i + 1) * set.p);
-  const above = rates => rates.filter(v => v > model.get("threshold") + 1e-6).length; // single precision
+  const goes = rate => rate > model.get("threshold") + 1e-6; // single precision
+  const above = rates => rates.filter(goes).length;
 
   const images = menu("Images", chosen => set(model, { set: chosen, network: 0 }));
   const networks = menu("Network", chosen => set(model, { network: chosen }));
@@ -39,10 +41,10 @@ function render({ model, el }) {
     said.textContent = text;
     share.input.setAttribute("aria-valuetext", `PoZ above ${limit}: ${count.textContent} go`);
     plot.setAttribute("aria-label", `Histogram of PoZ of ${s.p} features. ${count.textContent} ${text}`);
-    boxes(s, rates, threshold);
+    boxes(s, rates, FRAME.left + threshold * BINS * step);
   }
 
-  function boxes(s, rates, threshold) {
+  function boxes(s, rates, cut) {
     const columns = Array.from({ length: BINS + 1 }, () => []);
     [...rates.keys()].sort((a, b) => rates[a] - rates[b] || a - b).forEach(feature => {
       const rate = rates[feature];
@@ -51,28 +53,28 @@ function render({ model, el }) {
     const tallest = Math.max(...columns.map(column => column.length));
     const side = Math.min(step - 3, FRAME.height / tallest);
     const parts = columns.flatMap((column, bin) => column.map((feature, place) => {
-      const goes = rates[feature] > threshold + 1e-6;
-      const left = FRAME.left + (bin + (bin === BINS ? 0.5 : 0)) * step + 1.5, x = left + (goes ? 0.7 : 0), y = FRAME.bottom - (place + 1) * side + (goes ? 0.7 : 0);
-      const shape = element("svg:rect", { x, y, width: step - 3 - (goes ? 1.4 : 0), height: Math.max(1, side - 1.2 - (goes ? 1.4 : 0)), class: goes ? "rf-goes" : "rf-stays" });
+      const hollow = goes(rates[feature]), inset = hollow ? 0.7 : 0;
+      const shape = element("svg:rect", {
+        x: across(bin) + 1.5 + inset, y: FRAME.bottom - (place + 1) * side + inset,
+        width: step - 3 - 2 * inset, height: Math.max(1, side - 1.2 - 2 * inset), class: hollow ? "rf-goes" : "rf-stays" });
       shape.append(element("svg:title", {}, `feature ${feature}: PoZ ${percent(rates[feature], 1)}`));
       return shape;
     }));
     const label = (x, text, anchor = "middle") => element("svg:text", { x, y: FRAME.bottom + 21, "text-anchor": anchor }, text);
-    const cut = FRAME.left + threshold * BINS * step;
     plot.style.setProperty("--set", s.colour);
     plot.replaceChildren(
       element("svg:path", { class: "rf-axis", d: `M${FRAME.left} ${FRAME.bottom}h${BINS * step}m${step / 2} 0h${step}` }), ...parts,
       ...[0, 20, 40, 60, 80, 100].map(v => label(FRAME.left + (v / 100) * BINS * step, percent(v / 100), v ? "middle" : "start")),
       element("svg:text", { x: FRAME.left + FRAME.width, y: FRAME.bottom + 46, "text-anchor": "end" }, "never fire"),
       ...columns.map((column, bin) => column.length === tallest && element("svg:text", {
-        x: FRAME.left + (bin + (bin === BINS ? 0.5 : 0) + 0.5) * step, y: FRAME.bottom - tallest * side - 4, "text-anchor": "middle" }, tallest)).filter(Boolean),
+        x: across(bin, 0.5), y: FRAME.bottom - tallest * side - 4, "text-anchor": "middle" }, tallest)).filter(Boolean),
       element("svg:text", { x: FRAME.left, y: FRAME.bottom + 46 }, "PoZ: share of images for which the feature is 0"),
       element("svg:path", { class: "rf-cut", d: `M${cut} 4V${FRAME.bottom + 5}` }));
   }
 
   function table() {
     const s = shown(), rates = of(s, Math.min(model.get("network"), s.seeds.length - 1));
-    return [...rates].map((poz, feature) => ({ feature, poz, removed: +(poz > model.get("threshold") + 1e-6) }));
+    return [...rates].map((poz, feature) => ({ feature, poz, removed: +goes(poz) }));
   }
 
   return mount({ model, el }, root, ["set", "network", "threshold"], draw);
