@@ -28,7 +28,7 @@ from rarefire import embeddings, networks, poz, stimuli, store, training
 from rarefire._engine import blocks
 from rarefire.curves import ENOUGH, class_curve, count, enough, geometry_curve, silenced_curve
 from rarefire.errors import DataError, unknown
-from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, by_seed
+from rarefire.records.record import VERSIONS, Array, Record, Stack, answer_each, answer_one, by_seed
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
@@ -52,7 +52,6 @@ __all__ = [
     "wide",
 ]
 
-_VERSION = 2  # of the measurement: raise it when the same network would give other numbers
 PROFILES = ("default", "full")
 N_WIDE = 10  # instances of the wide form
 N_RANDOM = 10  # random orders per instance
@@ -380,7 +379,7 @@ def measure_network(
             "_class_cosine": by_class(metric="cosine"),
         }.items():
             found[first + variant], found[f"n_images_{first}{variant}"] = curve.r, curve.n_images
-    rng = np.random.default_rng([seed, _VERSION])
+    rng = np.random.default_rng([seed, *VERSIONS["instance"].values()])
     orders = [rng.permutation(len(poz_test)) for _ in range(N_RANDOM)]
     found["random"] = np.stack([geometry_curve(embedding, order).r for order in orders])
     found["random_cosine"] = np.stack([geometry_curve(embedding, o, metric="cosine").r for o in orders])
@@ -489,8 +488,9 @@ def ship(found: Ensemble, path: str | Path) -> Path:
     path, images, network = Path(path), found.images, found.network
 
     def there(question: str, facts: list[dict[str, Any]]) -> list[store.Answer]:
-        answers = [store.recall(question, f, use_shipped=False) or store.recall(question, f) for f in facts]
-        return [answer for answer in answers if answer is not None]
+        own = dict(enumerate(facts))
+        mine = answer_each(question, {}, own, None, use_shipped=False)
+        return list((answer_each(question, {}, own, None) | mine).values())
 
     few = [_excerpt_facts(images, network, None, seed) for seed in found.seeds[:SAMPLED]]
     if samples := there("sample", few):
@@ -513,12 +513,11 @@ def embedded_facts(images: str, network: str) -> dict[str, Any]:
 
 
 def _facts(images: str, network: str, recipe: Recipe | None) -> dict[str, Any]:
-    own = {"measure_version": _VERSION, "n_random": N_RANDOM}
-    return {**_network_facts(images, network, recipe or training.recipe_for(images)), **own}
+    return _network_facts(images, network, recipe or training.recipe_for(images)) | {"n_random": N_RANDOM}
 
 
 @functools.lru_cache(maxsize=64)
-def _network_facts(images: str, network: str, recipe: Recipe) -> Mapping[str, Any]:
+def _network_facts(images: str, network: str, recipe: Recipe) -> dict[str, Any]:
     return {
         **training.identity(images, network, recipe=recipe),
         "test_digest": stimuli.content_digest(images, "test"),
@@ -526,8 +525,8 @@ def _network_facts(images: str, network: str, recipe: Recipe) -> Mapping[str, An
 
 
 def _excerpt_facts(images: str, network: str, recipe: Recipe | None, seed: int) -> dict[str, Any]:
-    own = {"seed": int(seed), "per_class": PER_CLASS, "sample_version": 1}
-    return {**_facts(images, network, recipe), **own}
+    own = {"seed": int(seed), "per_class": PER_CLASS}
+    return _facts(images, network, recipe) | VERSIONS["instance"] | own
 
 
 def _weights_facts(images: str, network: str, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire import ghosts, retrieval, stimuli
 from rarefire.records.ensembles import embedded, embedded_facts
-from rarefire.records.ghosts import TOP, VERSION, steps
+from rarefire.records.ghosts import TOP, steps
 from rarefire.records.record import Array, Stack, answer_each, by_seed
 from rarefire.retrieval import QUERIES
 
@@ -69,7 +69,7 @@ def measure(
 
     answers = answer_each(
         "ghosts",
-        _facts(images, network),
+        embedded_facts(images, network),
         by_seed(seeds),
         compute,
         use_shipped=use_shipped,
@@ -82,12 +82,8 @@ def known(images: str, *, network: str = "lenet5", seeds: Iterable[int] = range(
     """What is shipped or cached for these images and this network; needs no data."""
     if not stimuli.identifiable(images):
         return None
-    answers = answer_each("ghosts", _facts(images, network), by_seed(seeds), None)
+    answers = answer_each("ghosts", embedded_facts(images, network), by_seed(seeds), None)
     return ClassGhosts(tuple(answers.values())) if answers else None
-
-
-def _facts(images: str, network: str) -> dict[str, Any]:
-    return embedded_facts(images, network) | {"ghosts_version": VERSION}
 
 
 def measure_network(

@@ -24,7 +24,7 @@ from rarefire.embeddings import View
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
 from rarefire.rdm import Metric, check_embedding, partial, similarities
-from rarefire.records.record import Array, Record, answer_each, answer_one
+from rarefire.records.record import Array, Record, answer_each, answer_one, shipped
 from rarefire.reweighting import LEAST_IMAGES, reweighted
 from rarefire.stimuli import Stimuli
 
@@ -48,7 +48,6 @@ __all__ = [
     "weights",
 ]
 
-_VERSION = 2  # of the measurement: raise it when the same numbers would come out otherwise
 _GAIN = ("D", "low", "high", "se", "p")
 _STEPS = 512  # of a recorded curve; the best k is sought among all
 _TIES = 100  # random orders of features with equal PoZ
@@ -205,7 +204,7 @@ def measure(
     names = ("features",) if one.ndim == 2 else ("pooled", "channels", "positions")
     answers = answer_each(
         "prediction",
-        _facts(given, network, name, layer) | {"seed": seed, "version": _VERSION},
+        _facts(given, network, name, layer) | {"seed": seed},
         {which: {"view": which} for which in names},
         compute,
         use_shipped=use_shipped,
@@ -216,8 +215,7 @@ def measure(
 
 def known(judgments: str) -> list[Prediction]:
     """What is shipped for a set of judgments, every view of one network; needs no data and no network."""
-    answers = store.shipped("prediction", judgments=judgments, version=_VERSION)
-    found = [Prediction((answer,)) for answer in answers]
+    found = [Prediction((answer,)) for answer in shipped("prediction", judgments=judgments)]
     return [p for p in found if p.network == found[0].network]
 
 
@@ -259,7 +257,7 @@ def excerpt(
 
 def known_excerpt(judgments: str) -> Record | None:
     """The excerpt that is shipped for a set of judgments; needs no data and no network."""
-    answers = store.shipped("prediction-sample", judgments=judgments)
+    answers = shipped("prediction-sample", judgments=judgments)
     return Record((answers[0],)) if answers else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rarefire import inference, poz, stimuli, store
+from rarefire import inference, poz, stimuli
 from rarefire._engine.resampling import jackknife_variance
 from rarefire.curves import ENOUGH, count, enough, rdm_curve
 from rarefire.errors import InputError
@@ -18,13 +18,12 @@ from rarefire.judgments import Judgments
 from rarefire.rdm import class_means, partial, similarities, square
 from rarefire.records.ensembles import embedded, embedded_facts
 from rarefire.records.people import KINDS, SHARES
-from rarefire.records.record import Array, Stack, answer_each, by_seed
+from rarefire.records.record import Array, Stack, answer_each, by_seed, shipped
 from rarefire.rounding import SAME
 
 __all__ = ["ClassLevel", "curves", "known", "measure"]
 
 _ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
-_VERSION = 2  # raise it when the same networks would give other numbers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -211,7 +210,7 @@ def measure(
         for seed, features, test in embedded(images, network, missing, title=title, progress=progress):
             yield seed, curves(features, test.labels, given, groups=_groups(given.names))
 
-    own = {"judgments": given.name, "judgments_digest": given.digest, "class_version": _VERSION}
+    own = {"judgments": given.name, "judgments_digest": given.digest}
     answers = answer_each(
         "class-level",
         embedded_facts(images, network) | own,
@@ -225,9 +224,8 @@ def measure(
 
 def known(judgments: str, *, images: str = "cifar10-jpg", network: str = "lenet5") -> ClassLevel | None:
     """What is shipped for these judgments, images and network; needs no data."""
-    current = {"judgments": judgments, "stimuli": images, "network": network, "class_version": _VERSION}
-    answers = store.shipped("class-level", **current)
-    return ClassLevel(tuple(answers)) if answers else None
+    answers = shipped("class-level", judgments=judgments, stimuli=images, network=network)
+    return ClassLevel(answers) if answers else None
 
 
 def _groups(names: Sequence[str]) -> list[int] | None:

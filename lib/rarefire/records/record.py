@@ -21,7 +21,30 @@ from numpy.typing import ArrayLike, NDArray
 from rarefire import stimuli, store
 from rarefire.errors import InputError
 
-__all__ = ["Array", "Record", "Stack", "answer_each", "answer_one", "by_seed", "source"]
+__all__ = [
+    "VERSIONS",
+    "Array",
+    "Record",
+    "Stack",
+    "answer_each",
+    "answer_one",
+    "by_seed",
+    "shipped",
+    "source",
+]
+
+#: By question, the version of its answers, under the name that it has in their keys: to be raised when the
+#: same facts would give other numbers.
+VERSIONS: dict[str, dict[str, int]] = {
+    "instance": {"measure_version": 2},
+    "sample": {"sample_version": 1},
+    "variation": {"variation_version": 1},
+    "prediction": {"version": 2},
+    "class-level": {"class_version": 2},
+    "ghosts": {"ghosts_version": 1},
+    "reading": {"reading_version": 1},
+    "error-rate": {"version": 1},
+}
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -192,7 +215,8 @@ def answer_each(
     question
         A short name, e.g. ``"instance"``.
     shared, own
-        The facts that determine the answers: those of all of them, and by thing its own. JSON-able.
+        The facts that determine the answers: those of all of them, and by thing its own. JSON-able. The
+        version (:data:`VERSIONS`) is added.
     compute
         Given the things without an answer, in order, gives them with the answers' arrays, one after the
         other and in any order; each is kept as soon as it is there. What all need is prepared once. With
@@ -207,6 +231,7 @@ def answer_each(
     dict
         In the order of `own`; without those that are not known, where nothing is computed.
     """
+    shared = {**shared, **VERSIONS.get(question, {})}
     facts = {thing: {**shared, **more} for thing, more in own.items()}
 
     def known(things: Iterable[_Key]) -> dict[_Key, store.Answer]:
@@ -223,6 +248,11 @@ def answer_each(
             for thing, arrays in compute(missing) if missing else ():
                 answers[thing] = store.keep(question, facts[thing], arrays)
     return {t: answers[t] for t in facts if t in answers}
+
+
+def shipped(question: str, **facts: Any) -> tuple[store.Answer, ...]:
+    """The answers of the current version that are shipped and have these facts; needs nothing else."""
+    return tuple(store.shipped(question, **facts, **VERSIONS.get(question, {})))
 
 
 def by_seed(seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
