@@ -156,14 +156,7 @@ def reweighted(
     indices = check_order(order, n_features)
     steps = check_steps([n_features] if k is None else k, n_features)
     check_rng(rng)
-    if not isinstance(folds, (int, np.integer)) or folds < 2 or n < max(4 * folds, LEAST_IMAGES):
-        raise InputError(
-            f"folds is at least 2, with four images in each part, {LEAST_IMAGES} in all; got {folds} for {n}."
-        )
-    if not isinstance(repeats, (int, np.integer)) or repeats < 1:
-        raise InputError(f"repeats must be a whole number, at least 1; got {repeats}.")
-    if np.ndim(alphas) != 1 or not np.size(alphas) or not all(0 < a < np.inf for a in alphas):
-        raise InputError(f"alphas must be greater than 0; got {alphas}.")
+    _check_options(n, folds, repeats, alphas)
     judged = np.isfinite(condensed)
     target = np.where(judged, standardised(condensed), 0)
     partitions = [np.array_split(rng.permutation(n), folds) for _ in range(repeats)]
@@ -188,6 +181,17 @@ def reweighted(
         blocks.spread(some, range(len(tests)), progress=progress, title=f"ridge, {first} features")
     ridge, equal, variances, chosen = found.reshape(4, len(steps), repeats, folds)
     return Reweighted(steps, equal, ridge, variances, chosen, n)
+
+
+def _check_options(n: int, folds: int, repeats: int, alphas: Sequence[float]) -> None:
+    if not isinstance(folds, (int, np.integer)) or folds < 2 or n < max(4 * folds, LEAST_IMAGES):
+        raise InputError(
+            f"folds is at least 2, with four images in each part, {LEAST_IMAGES} in all; got {folds} for {n}."
+        )
+    if not isinstance(repeats, (int, np.integer)) or repeats < 1:
+        raise InputError(f"repeats must be a whole number, at least 1; got {repeats}.")
+    if np.ndim(alphas) != 1 or not np.size(alphas) or not all(0 < a < np.inf for a in alphas):
+        raise InputError(f"alphas must be greater than 0; got {alphas}.")
 
 
 # --- one test part -------------------------------------------------------------------------------

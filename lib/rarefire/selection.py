@@ -167,7 +167,7 @@ def cross_fitted(
     steps = None if k is None else np.unique(k).tolist()
     partitions = [np.array_split(rng.permutation(study.n), folds) for _ in range(repeats)]
     found = [[_on_fold(study, test, steps) for test in parts] for parts in partitions]
-    what = "k" if study.first is None else "order and k"
+    what = "k" if study.zeros is None else "order and k"
     method = (
         f"{what} chosen on {(folds - 1) / folds:.0%} of the images, D on the others, "
         f"{repeats} × {folds} folds; delete-one-image jackknife"
@@ -187,7 +187,7 @@ class _Study:
     people: NDArray[np.float64]
     order: NDArray[np.intp]
     zeros: NDArray[Any] | None
-    first: poz.Direction | None
+    first: poz.Direction
     metric: Metric
     whole: NDArray[np.float64]
 
@@ -202,7 +202,7 @@ def _study(
     """The arguments of :func:`cross_fitted`, checked."""
     features = check_embedding(embedding)
     n, n_features = features.shape
-    first, zeros, indices = None, None, np.arange(n_features)
+    first, zeros, indices = "low", None, np.arange(n_features)
     if not isinstance(order, str):
         indices = check_order(order, n_features)
     elif order in ("low", "high"):
@@ -237,7 +237,7 @@ def _on_fold(study: _Study, test: NDArray[np.intp], steps: list[int] | None) -> 
     train = np.setdiff1d(np.arange(study.n), test)
     order = study.order
     if study.zeros is not None:
-        order = poz.order(study.zeros[train].mean(axis=0), first=study.first or "low")
+        order = poz.order(study.zeros[train].mean(axis=0), first=study.first)
     people = mean_rdm(study.people[:, train][:, :, train])
     curve = rdm_curve(study.features[train], people, order, metric=study.metric, k=steps)
     k = best(curve, n_images=len(train))
