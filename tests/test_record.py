@@ -1,10 +1,11 @@
-"""Records: every answer found or computed once, kept as soon as it is there; and where it comes from, said."""
+"""Records: every answer found or computed once, kept as soon as it is there; what is said of its source."""
 
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from conftest import wait_until
 
 from rarefire import store
 from rarefire.errors import InputError
@@ -145,8 +146,6 @@ print(*(a.source for a in found.values()))
 
 
 def test_of_two_processes_that_ask_at_once_one_computes(tmp_path, monkeypatch, in_time):
-    from conftest import wait_until
-
     started, go, said = tmp_path / "started", tmp_path / "go", []
     other = subprocess.Popen(
         [sys.executable, "-c", ANOTHER, str(started), str(go)], stdout=subprocess.PIPE, text=True
@@ -242,7 +241,11 @@ class Measured(Stack):
 
 def test_a_field_is_an_array_of_the_record_and_says_of_the_class_what_it_holds():
     assert isinstance(Measured.width, Array)
-    assert (Measured.width.name, Measured.width.shape, Measured.width.what) == ("width", "I, F", "widths in mm")
+    assert (Measured.width.name, Measured.width.shape, Measured.width.what) == (
+        "width",
+        "I, F",
+        "widths in mm",
+    )
     assert Measured.width.__doc__ == "``(I, F)``, widths in mm"
     given = np.arange(6).reshape(3, 2)
     np.testing.assert_array_equal(Measured.of({"width": given}, stimuli="x", network="y").width, given)
