@@ -33,24 +33,6 @@ def wait_until(moment: Callable[[], Any], *, alive: Callable[[], bool] = lambda:
     return found
 
 
-def numpy_curve(
-    partial: np.ndarray, full: np.ndarray, *, power: int = 1, cosine: bool = False
-) -> tuple[float, int]:
-    """A curve at one k, by numpy: r of two sets of similarities between rows that have one; how many do."""
-    has = partial.any(axis=1) if cosine else np.ptp(partial, axis=1) > 0
-    pairs = np.triu_indices(has.sum(), 1)
-    if has.sum() < 3:
-        return np.nan, int(has.sum())
-
-    def similarities(x: np.ndarray) -> np.ndarray:
-        if not cosine:
-            return np.corrcoef(x[has])[pairs] ** power
-        unit = x[has] / np.linalg.norm(x[has], axis=1, keepdims=True)
-        return (unit @ unit.T)[pairs] ** power
-
-    return float(np.corrcoef(similarities(partial), similarities(full))[0, 1]), int(has.sum())
-
-
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20231)

@@ -25,9 +25,19 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 #: Modules in which results are compared, other than in pages; and what in them is long, not numeric.
 NUMERIC = (
-    *("blocks", "claims", "class_level", "curves", "explorer", "ghosts", "grams", "inference", "judgments"),
-    *("networks", "pairs", "poz", "predictions", "ratings", "rdm", "readings", "retrieval", "reweighting"),
-    *("scorecard", "selection", "simulations", "studies", "training", "variations"),
+    *(
+        "blocks",
+        "claims",
+        "curves",
+        "ensembles",
+        "explorer",
+        "ghosts",
+        "ghosts_by_class",
+        "grams",
+        "inference",
+    ),
+    *("judgments", "networks", "pairs", "people", "people_by_class", "poz", "ratings", "rdm", "recipes"),
+    *("records_ghosts", "retrieval", "reweighting", "scorecard", "selection", "simulations", "training"),
 )
 
 

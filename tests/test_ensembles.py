@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import numpy_curve
+from oracles import numpy_curve
 from scipy import stats
 
 from rarefire import curves, embeddings, poz, stimuli, store, training

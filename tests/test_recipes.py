@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from conftest import numpy_curve
+from oracles import numpy_curve
 
 from rarefire import curves, embeddings, networks, stimuli, store, training
 from rarefire.errors import DataError, UnknownNameError
