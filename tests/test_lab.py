@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 MAKE = """
 import numpy as np, ipywidgets
 from pathlib import Path
-from rarefire.explorer import Explorer, Scene
+from rarefire.page.explorer import Explorer, Scene
 embedding = np.load("E.npy")
 explorer = Explorer([Scene("made up", "features", embedding)], fraction=0.5, caption="The caption.")
 explorer.observe(lambda c: Path("seen.txt").write_text(f"{explorer.fraction} {explorer.order} {explorer.r2}"))

@@ -1,4 +1,4 @@
-// A small embedding whose features can be switched on and off; see rarefire.widgets.FeatureSwitch.
+// A small embedding whose features can be switched on and off; see rarefire.page.widgets.FeatureSwitch.
 
 function render({ model, el }) {
   const vectors = model.get("vectors"), names = model.get("names"), count = vectors[0].length;
