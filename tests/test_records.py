@@ -101,6 +101,22 @@ def test_every_field_is_in_the_file_in_the_shape_that_is_written_there(own_cache
                     assert length == expected, (field, size)
 
 
+def test_the_same_is_enough_wherever_a_curve_is_read():
+    """In an ensemble, a recipe, of people and of classes: r counts where half of the images have one."""
+    counted = np.full(20, 40)
+    counted[2:5] = 19, 20, 21
+    arrays = {"low": np.linspace(1, 0.05, 20), "n_images_low": counted}
+    r = np.where(np.arange(20) == 2, np.nan, arrays["low"])
+    given = {"stimuli": "digits", "network": "lenet5"}
+    stacked = {name: values[None] for name, values in arrays.items()}
+    one = people.Prediction((store.Answer(arrays, {"facts": given}, "computed"),))
+    varied = recipes.Varied.of(stacked, **given)
+    np.testing.assert_array_equal(ensembles.Ensemble.of(stacked, **given).r2("low"), [r**2])
+    np.testing.assert_array_equal([varied.r2("low", share)[0] for share in recipes.SHARES], r**2)
+    np.testing.assert_array_equal(people_by_class.ClassLevel.of(stacked, **given).r("low"), [r])
+    np.testing.assert_array_equal(one.r("low"), r)
+
+
 @pytest.mark.parametrize("images", ["mnist", "cifar10-jpg"])
 def test_a_shipped_network_has_the_weights_of_the_file(own_cache, images):
     arrays, _ = read(f"{images}-lenet5-weights")

@@ -272,24 +272,43 @@ def test_the_control_tells_what_only_ghosts_say(rng):
         assert first == again != other
 
 
-def test_the_control_is_a_mean_over_draws(world):
-    """Of features that are no ghosts, without a common one while there are enough; adjusted R²."""
+def adjusted(wanted, given):
+    """R² of each column of scores (their means are 0) from others, adjusted for how many these are."""
+    fitted = given @ np.linalg.lstsq(given, wanted, rcond=None)[0]
+    missed = ((wanted - fitted) ** 2).sum(axis=0) / (wanted**2).sum(axis=0)
+    n, k = given.shape
+    return np.maximum(0, 1 - missed * (n - 1) / (n - 1 - k))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_control_of_features_that_all_say_the_same(world, rng, seed):
+    """Three factors make every feature that is no ghost: whichever are drawn, they explain as much."""
     category, gallery = world
-    pool = np.random.default_rng(3).permutation(30)
-    own = pca(gallery[:, 30:38])[0]
-    drawn = [pca(gallery[:, pool[np.arange(8 * d, 8 * d + 8) % 30]])[0] for d in range(3)]
-
-    def adjusted(wanted, given):
-        fitted = given @ np.linalg.lstsq(given, wanted, rcond=None)[0]  # scores have mean 0
-        missed = ((wanted - fitted) ** 2).sum(axis=0) / (wanted**2).sum(axis=0)
-        return np.maximum(0, 1 - missed * 59 / (59 - given.shape[1]))
-
-    found = records.ghosts.read(category, gallery, at=[12], seed=3)
-    expected = np.mean([adjusted(own, other) for other in drawn], axis=0)
+    factors = rng.random((60, 3))
+    gallery[:, :30] = factors @ rng.random((3, 30))
+    found = records.ghosts.read(category, gallery, at=[12], seed=seed)
+    expected = adjusted(pca(gallery[:, 30:38])[0], factors - factors.mean(axis=0))
     np.testing.assert_allclose(found["control"][0, :8], expected, atol=1e-9)
-    pairs = [(drawn[0], drawn[2]), (drawn[1], drawn[0]), (drawn[2], drawn[1])]
-    expected = np.mean([adjusted(*pair) for pair in pairs], axis=0)
-    np.testing.assert_allclose(found["ceiling"][0, :8], expected, atol=1e-9)
+    np.testing.assert_allclose(found["ceiling"][0, :3], 1, atol=1e-9)
+    assert np.isnan(found["ceiling"][0, 3:]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_control_is_a_mean_over_draws_without_a_common_feature(rng, seed):
+    """Of 24 features that are no ghosts one says what the eight ghosts say: a draw of three has it."""
+    factor = rng.random(600)
+    category = rng.uniform(0.1, 1, (5, 32))
+    category[:, :8] = 0
+    gallery = rng.random((600, 32))
+    gallery[:, :8] = factor[:, None] + rng.random((600, 8)) * 0.01
+    gallery[:, 20] = 10 * factor
+    found = records.ghosts.read(category, gallery, at=[5], seed=seed)
+    assert found["control"][0, 0] == pytest.approx(1 / 3, abs=0.03)
+    assert found["ceiling"][0, 0] < 0.1  # another draw says something else
+    # Of nine features, any two draws of eight share seven or more.
+    few = [*range(8), 20, *range(24, 32)]
+    found = records.ghosts.read(category[:, few], gallery[:, few], at=[5], seed=seed)
+    assert found["ceiling"][0, 0] > 0.6
 
 
 def test_without_draws_and_pictures_nothing_is_compared(world):
@@ -350,30 +369,36 @@ def test_ghosts_of_the_same_kind_do_not_separate(rng):
     assert (found["difference"][..., 2] > 0).all()
 
 
-def test_separation_equals_loops_over_halves(rng):
-    """The ghosts' query and the mean's, which draw nothing at random."""
-    category, outside = sixteenths(rng.normal(size=(2, 25, 30)) - 0.7)
-    found = records.ghosts.separate(category[:11], {"x": outside}, n_splits=3, level=0.9, seed=4)
-    draw = np.random.default_rng(4)
-    areas, differences, variances = [], [], []
-    for order in [draw.permutation(11) for _ in range(3)]:
-        defining, held = category[order[:6]], category[order[6:]]
+@pytest.mark.parametrize("seed", range(4))
+def test_separation_is_that_of_some_three_halves_by_loops(rng, seed):
+    """The ghosts' query and the mean's, which draw nothing at random, for each three of the ten halves."""
+    images = sixteenths(rng.normal(size=(30, 30)) - 0.7)
+    category, outside = images[:5], images[5:]
+    halves = []
+    for chosen in itertools.combinations(range(5), 3):
+        defining, held = category[[*chosen]], np.delete(category, chosen, axis=0)
         (own, own_mean), (other, other_mean) = (
             (ghosts_score(defining, images), mean_score(defining, images)) for images in (held, outside)
         )
-        areas.append([naive_auc(own, other), naive_auc(own_mean, other_mean)])
-        differences.append(areas[-1][0] - areas[-1][1])
-        inside = [naive_auc([own[i]], other) - naive_auc([own_mean[i]], other_mean) for i in range(5)]
+        areas = [naive_auc(own, other), naive_auc(own_mean, other_mean)]
+        inside = [naive_auc([own[i]], other) - naive_auc([own_mean[i]], other_mean) for i in range(2)]
         beyond = [naive_auc(own, [other[i]]) - naive_auc(own_mean, [other_mean[i]]) for i in range(25)]
-        variances.append(np.var(inside, ddof=1) / 5 + np.var(beyond, ddof=1) / 25)
-    np.testing.assert_allclose(found["auc"][0, [0, 4]], np.median(areas, axis=0))
-    estimate = np.median(differences)
-    se = np.sqrt(np.median(np.array(variances) + (np.array(differences) - estimate) ** 2))
-    margin = stats.t.ppf(0.95, 4) * se  # five held-out images
-    p = 2 * stats.t.sf(abs(estimate) / se, 4)
-    np.testing.assert_allclose(
-        found["difference"][0, 3], [estimate, estimate - margin, estimate + margin, se, p]
-    )
+        variance = np.var(inside, ddof=1) / 2 + np.var(beyond, ddof=1) / 25
+        halves.append((*areas, areas[0] - areas[1], variance))
+    expected = []
+    for three in itertools.combinations_with_replacement(halves, 3):
+        ghosts, mean, differences, variances = np.transpose(three)
+        estimate = np.median(differences)
+        se = np.sqrt(np.median(variances + (differences - estimate) ** 2))
+        margin = stats.t.ppf(0.95, 1) * se  # two held-out images
+        p = 2 * stats.t.sf(abs(estimate) / se, 1)
+        row = [np.median(ghosts), np.median(mean), estimate, estimate - margin, estimate + margin, se, p]
+        expected.append(row)
+    found = records.ghosts.separate(category, {"x": outside}, n_splits=3, level=0.9, seed=seed)
+    found = [*found["auc"][0, [0, 4]], *found["difference"][0, 3]]
+    off = np.abs(np.array(expected) - found).max(axis=1)
+    assert off.min() < 1e-9
+    assert np.median(off) > 1e-3
 
 
 def test_features_that_are_not_alive_do_not_count(apart, rng):
