@@ -221,7 +221,7 @@ def test_ghosts_are_silent_for_a_category_and_not_dead():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ghosts_by_default_are_those_that_poz_counts(seed):
-    """Where PoZ is of the images that are shown; one category has none of them, and some features are dead."""
+    """Where PoZ is of the images shown; one category has none of them, and some features are dead."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat([0, 1, 3], [3, 5, 8]))
     fires = rng.random((16, 30)) < rng.uniform(0, 0.4, (4, 30))[labels]

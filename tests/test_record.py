@@ -115,11 +115,12 @@ def test_each_is_kept_before_the_next_is_computed():
     assert list(ask([7, 5, 6], compute)) == [7, 5, 6]
 
 
-def test_nothing_to_compute_with_finds_what_is_known_and_writes_nothing(own_cache):
+def test_what_is_known_or_cannot_be_computed_is_found_at_once_and_nothing_written(own_cache, monkeypatch):
     assert ask([1, 2], None) == {}
     assert list(own_cache.rglob("*")) == []
     ask([2], squares([]))
     before = sorted(own_cache.rglob("*"))
+    monkeypatch.setattr(store, "alone", fail)  # nobody waits for a process that computes others
     assert sources(ask([1, 2], None)) == {2: "cache"}
     assert sources(ask([2], fail)) == {2: "cache"}
     assert sorted(own_cache.rglob("*")) == before
@@ -145,7 +146,8 @@ print(*(a.source for a in found.values()))
 """
 
 
-def test_of_two_processes_that_ask_at_once_one_computes(tmp_path, monkeypatch, in_time):
+@pytest.mark.parametrize(("numbers", "missing"), [([2, 1], []), ([2, 1, 3], [[3]])])
+def test_of_two_processes_that_ask_at_once_one_computes(tmp_path, monkeypatch, in_time, numbers, missing):
     started, go, said = tmp_path / "started", tmp_path / "go", []
     other = subprocess.Popen(
         [sys.executable, "-c", ANOTHER, str(started), str(go)], stdout=subprocess.PIPE, text=True
@@ -158,11 +160,11 @@ def test_of_two_processes_that_ask_at_once_one_computes(tmp_path, monkeypatch, i
 
     monkeypatch.setattr(store.tqdm, "write", waits)
     asked = []
-    found = ask([2, 1, 3], squares(asked), what="squares")
+    found = ask(numbers, squares(asked), what="squares")
     assert other.communicate()[0].split() == ["computed", "computed"]
     assert said == ["waiting for another process that computes squares"]
-    assert sources(found) == {2: "cache", 1: "cache", 3: "computed"}
-    assert asked == [[3]]
+    assert sources(found) == {n: "computed" if n == 3 else "cache" for n in numbers}
+    assert asked == missing
 
 
 # --- one answer -------------------------------------------------------------------------------------
@@ -199,7 +201,8 @@ def test_judgments_are_what_a_record_is_about_without_stimuli():
 
 def test_facts_of_instances_can_be_written_down():
     assert by_seed(np.arange(2, 4)) == {2: {"seed": 2}, 3: {"seed": 3}}
-    assert {type(value) for facts in by_seed(np.arange(2)).values() for value in facts.values()} == {int}
+    for seed, facts in by_seed(np.arange(2)).items():
+        assert type(seed) is type(facts["seed"]) is int
 
 
 def test_a_stack_has_the_instance_first(rng):
@@ -302,6 +305,12 @@ LATER = "rarefire 1.2, torch 2.3, 2026-02-03"
 )
 def test_the_source_of_records(records, said):
     assert source(*records) == f"Source: {said}; {MADE}."
+
+
+def test_a_stack_is_recorded_where_all_of_it_is():
+    assert stack("shipped", "shipped").recorded
+    assert not stack("shipped", "cache").recorded
+    assert not stack("computed").recorded
 
 
 def test_the_source_names_every_version_and_date_once():
