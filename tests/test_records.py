@@ -1,13 +1,14 @@
 """Every file of shipped results, opened as the book opens it: no data, no network, no cache."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from rarefire import judgments, networks, stimuli, store
 from rarefire.records import ensembles, error_rates, ghosts, ghosts_by_class, people, people_by_class, recipes
-from rarefire.records.record import Array, Record, Stack
+from rarefire.records.record import Array, Record, Stack, source
 
 RESULTS = store.data_dir() / "results"
 
@@ -57,8 +58,8 @@ def test_there_is_a_way_to_every_file():
 @pytest.mark.parametrize("name", FOUND)
 def test_every_answer_of_a_file_is_reached_once(own_cache, name):
     arrays, stamp = read(name)
-    question, found = FOUND[name]
-    reached = [answer for record in found() for answer in record.answers]
+    question, found = FOUND[name][0], FOUND[name][1]()
+    reached = [answer for record in found for answer in record.answers]
     assert stamp["question"] == question
     assert {answer.source for answer in reached} == {"shipped"}
     facts = [answer.provenance["facts"] for answer in reached]
@@ -74,6 +75,10 @@ def test_every_answer_of_a_file_is_reached_once(own_cache, name):
         assert set(answer.arrays) == set(arrays)
         for array, values in arrays.items():
             np.testing.assert_array_equal(answer.arrays[array], values[row], err_msg=array)
+    assert all(record.recorded for record in found)
+    assert re.fullmatch(
+        r"Source: .+ on .+recorded run.*; rarefire \S+, torch \S+, 20[0-9-]+\.", source(*found)
+    )
     assert list(own_cache.rglob("*")) == []
 
 
