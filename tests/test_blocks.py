@@ -59,7 +59,7 @@ def test_pages_of_a_file_are_let_go(tmp_path):
         pytest.skip("needs Linux to tell a process's peak memory")
     np.save(tmp_path / "large.npy", np.zeros((100_000, 256)))
     code = (
-        "import sys; from rarefire import blocks\n"
+        "import sys; from rarefire._engine import blocks\n"
         "def peak(): return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         "s = blocks.open_embedding(sys.argv[1])\n"
         "before = peak()\nfor rows in blocks.spans(s, elements=2**19): blocks.read(s, rows)\n"
@@ -262,7 +262,7 @@ def _process_and_threads():
 
 IDLE = """
 import os, time, joblib
-from rarefire import blocks
+from rarefire._engine import blocks
 if __name__ == "__main__":
     with blocks.processes(2):
         joblib.Parallel()(joblib.delayed(os.getpid)() for _ in range(4))

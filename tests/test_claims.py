@@ -212,14 +212,14 @@ def test_a_tolerance_is_four_standard_errors_of_a_difference_of_medians(rng):
 @pytest.mark.parametrize("images", ["mnist", "cifar10-jpg"])
 def test_recorded_medians_and_tolerances_are_those_of_the_shipped_networks(images, rng):
     """Tolerances within the bootstrap's error, rounded up to two digits."""
-    from rarefire import records
+    from rarefire.records import ensembles
 
-    study = records.ensembles.known(images)
+    ensemble = ensembles.known(images)
     values = {
-        "poz-80": (study["poz_test"] > 0.8).mean(axis=1),
-        "low-30": study.at("low", 0.3),
-        "low-80": study.at("low", 0.8),
-        "high-30": study.at("high", 0.3),
+        "poz-80": (ensemble["poz_test"] > 0.8).mean(axis=1),
+        "low-30": ensemble.at("low", 0.3),
+        "low-80": ensemble.at("low", 0.8),
+        "high-30": ensemble.at("high", 0.3),
     }
     medians = {f"{name}/{images}": float(np.nanmedian(v)) for name, v in values.items()}
     rows = claims.check_recorded(medians)

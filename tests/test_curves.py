@@ -508,3 +508,16 @@ def test_errors(embedding, call, message):
 
 def test_a_share_is_at_least_one_feature():
     assert [curves.count(share, 84) for share in (0, 0.001, 0.2, 0.5, 1)] == [1, 1, 17, 42, 84]
+
+
+def test_enough_is_at_least_half_of_the_images():
+    assert curves.ENOUGH == 0.5
+    assert curves.enough([49, 50, 51, 0, 100], 100).tolist() == [False, True, True, False, True]
+    assert curves.enough([1, 2, 3], 5).tolist() == [False, False, True]  # 2.5 are needed
+    assert curves.enough([0, 1], [0, 0]).tolist() == [True, True]  # of none, none are missing
+    # A row for each instance, the last of which says how many there are.
+    counted = np.array([[0, 5, 10], [0, 5, 12]])
+    assert curves.enough(counted, counted[:, -1:]).tolist() == [[False, True, True], [False, False, True]]
+    assert curves.enough([0, 1], 2, least=0).all()
+    assert curves.enough([1, 2], 2, least=1).tolist() == [False, True]
+    assert curves.enough(1, 2).shape == ()

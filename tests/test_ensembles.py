@@ -1,84 +1,53 @@
-"""Studies: what is kept of a network, how answers mix, and shipped numbers recomputed from raw data."""
+"""Ensembles: what is kept of a network, how answers mix, and shipped numbers recomputed from raw data."""
 
 import itertools
 
 import numpy as np
 import pytest
 import torch
+from oracles import numpy_curve
 from scipy import stats
 
-from rarefire import curves, embeddings, poz, records, stimuli, store, training
+from rarefire import curves, embeddings, poz, stimuli, store, training
 from rarefire.errors import DataError, UnknownNameError
+from rarefire.records import ensembles, source
 
 SHORT = training.Recipe(batch_size=64, max_epochs=2)
 ROUNDING = 1e-12  # correlations over thousands of pairs, in double precision
 
 
-def numpy_curve(partial, full, *, power=1, cosine=False):
-    """Correlation of two matrices of similarities, over vectors that have them; and how many do."""
-    has = partial.any(axis=1) if cosine else np.ptp(partial, axis=1) > 0
-    pairs = np.triu_indices(has.sum(), 1)
-    if has.sum() < 3:
-        return np.nan, has.sum()
-
-    def similarities(x):
-        if not cosine:
-            return np.corrcoef(x[has])[pairs] ** power
-        unit = x[has] / np.linalg.norm(x[has], axis=1, keepdims=True)
-        return (unit @ unit.T)[pairs] ** power
-
-    return np.corrcoef(similarities(partial), similarities(full))[0, 1], has.sum()
-
-
-def test_measure_equals_the_functions_it_is_made_of(trained):
+def test_what_is_counted_of_a_network_counted_by_numpy(trained):
     network, test = trained
     train = stimuli.load("digits", "train").subset(np.arange(200))
-    found = records.ensembles.measure_network(network, train, test, seed=3)
+    found = ensembles.measure_network(network, train, test, seed=3)
     embedding = embeddings.extract(network, test)
-    rates = poz.poz(embedding)
-    np.testing.assert_array_equal(found["poz_test"], rates)
-    np.testing.assert_allclose(found["poz_train"], poz.poz(embeddings.extract(network, train)))
-    np.testing.assert_array_equal(found["ghosts"], poz.ghosts(embedding, test.labels))
+    np.testing.assert_array_equal(found["poz_test"], (embedding == 0).mean(axis=0))
+    in_training = (embeddings.extract(network, train) == 0).mean(axis=0)
+    np.testing.assert_allclose(found["poz_train"], in_training, atol=ROUNDING)
     assert found["accuracy"] == training.accuracy(network, test)
-    half = stimuli.half_mask(test.labels)
-    np.testing.assert_array_equal(found["poz_heldout"], poz.poz(embedding[half]))
-    every = np.arange(84)
-    for first, sign in (("low", 1), ("high", -1)):
-        order = poz.order(rates, first=first)
-        # Among features of one PoZ, those with the larger index come first.
-        ties = np.lexsort((-every, sign * rates))
-        assert not np.array_equal(ties, order), "choose another network: it has no ties in PoZ"
-        by_half = poz.order(poz.poz(embedding[half]), first=first)
-        for variant, curve in {
-            "": curves.geometry_curve(embedding, order),
-            "_cosine": curves.geometry_curve(embedding, order, metric="cosine"),
-            "_silenced": curves.silenced_curve(embedding, order),
-            # Order from one half of the test images, geometry of the other.
-            "_heldout": curves.geometry_curve(embedding[~half], by_half),
-            "_ties": curves.geometry_curve(embedding, ties),
-            "_class": curves.class_curve(embedding, test.labels, order),
-            "_class_signed": curves.class_curve(embedding, test.labels, order, squared=False),
-            "_class_cosine": curves.class_curve(embedding, test.labels, order, metric="cosine"),
-        }.items():
-            np.testing.assert_allclose(found[first + variant], curve.r, atol=ROUNDING, err_msg=variant)
-            np.testing.assert_array_equal(found[f"n_images_{first}{variant}"], curve.n_images)
-    images_only = {"random", "random_cosine", "random_class"}
-    counted = {f"n_images_{curve}" for curve in records.ensembles.CURVES if curve not in images_only}
+    half = embedding[stimuli.half_mask(test.labels)]
+    np.testing.assert_array_equal(found["poz_heldout"], (half == 0).mean(axis=0))
+    for c, ghosts in enumerate(found["ghosts"]):
+        inside = test.labels == c
+        expected = ~embedding[inside].any(axis=0) & embedding[~inside].any(axis=0)
+        np.testing.assert_array_equal(ghosts, expected)
+    counted = {f"n_images_{curve}" for curve in ensembles.CURVES if not curve.startswith("random")}
     others = {"accuracy", "poz_train", "poz_test", "poz_heldout", "ghosts"}
-    assert set(found) == {*records.ensembles.CURVES, *counted, *others}
+    assert set(found) == {*ensembles.CURVES, *counted, *others}
 
 
 @pytest.mark.parametrize("k", [17, 42, 70])
 def test_measured_curves_equal_numpy(trained, k):
     """Every curve in PoZ order once more from matrices of similarities."""
     network, test = trained
-    found = records.ensembles.measure_network(network, test, test, seed=3)
+    found = ensembles.measure_network(network, test, test, seed=3)
     embedding = embeddings.extract(network, test).astype(float)
     means = np.stack([embedding[test.labels == c].mean(axis=0) for c in range(10)])
     half = stimuli.half_mask(test.labels)
     silent = (embedding == 0).mean(axis=0)
     on_half = (embedding[half] == 0).mean(axis=0)
     every = np.arange(84)
+    assert len(np.unique(silent)) < 84, "choose another network: it has no ties in PoZ"
     for first, sign in (("low", 1), ("high", -1)):
         usual, other, heldout = (
             np.lexsort((tie, sign * rates))[:k]
@@ -102,56 +71,58 @@ def test_measured_curves_equal_numpy(trained, k):
 
 
 def test_random_orders_of_an_instance(trained):
-    """Ten orders drawn by the instance's seed, the same for every kind of curve."""
+    """Ten orders, drawn by the seed, the same for every kind of curve: seen at what comes last."""
     network, test = trained
-    found, again, other = (
-        records.ensembles.measure_network(network, test, test, seed=seed) for seed in (3, 3, 4)
-    )
-    embedding = embeddings.extract(network, test)
-    assert records.ensembles.N_RANDOM == 10
-    rng = np.random.default_rng([3, records.ensembles._VERSION])
-    for i in range(10):
-        order = rng.permutation(84)
-        for name, curve in {
-            "random": curves.geometry_curve(embedding, order),
-            "random_cosine": curves.geometry_curve(embedding, order, metric="cosine"),
-            "random_class": curves.class_curve(embedding, test.labels, order),
-        }.items():
-            np.testing.assert_allclose(found[name][i], curve.r, atol=ROUNDING, err_msg=name)
-            np.testing.assert_allclose(again[name][i], curve.r, atol=ROUNDING, err_msg=name)
-            assert not np.allclose(other[name][i], curve.r, equal_nan=True)
-    assert {found[name].shape for name in ("random", "random_cosine", "random_class")} == {(10, 84)}
+    found, again, other = (ensembles.measure_network(network, test, test, seed=seed) for seed in (3, 3, 4))
+    embedding = embeddings.extract(network, test).astype(float)
+    means = np.stack([embedding[test.labels == c].mean(axis=0) for c in range(10)])
+    kinds = {
+        "random": lambda f: numpy_curve(np.delete(embedding, f, 1), embedding),
+        "random_cosine": lambda f: numpy_curve(np.delete(embedding, f, 1), embedding, cosine=True),
+        "random_class": lambda f: numpy_curve(np.delete(means, f, 1), means, power=2),
+    }
+    last = np.ones((10, 84), dtype=bool)  # which features may come last in each order
+    for name, without in kinds.items():
+        assert found[name].shape == (10, 84)
+        np.testing.assert_allclose(found[name][:, -1], 1, atol=ROUNDING)
+        np.testing.assert_allclose(again[name], found[name], atol=ROUNDING, err_msg=name)
+        assert not np.isclose(other[name][:, 41], found[name][:, 41], atol=1e-6).any()
+        left = np.array([without(f)[0] for f in range(84)])
+        last &= np.abs(found[name][:, -2:-1] - left) < 1e-7
+    assert last.any(axis=1).all()
+    assert (last.sum(axis=1) == 1).sum() >= 3, "choose another network: too many of its features are dead"
+    assert len(np.unique(found["random"][:, 41].round(6))) == 10
 
 
 def test_an_ensemble_can_grow(own_cache):
-    first = records.ensembles.measure("digits", seeds=[0], recipe=SHORT, progress=False)
-    both = records.ensembles.measure("digits", seeds=[0, 1], recipe=SHORT, progress=False)
-    assert first.sources == {"computed": 1}
-    assert both.sources == {"cache": 1, "computed": 1}
+    first = ensembles.measure("digits", seeds=[0], recipe=SHORT, progress=False)
+    both = ensembles.measure("digits", seeds=[0, 1], recipe=SHORT, progress=False)
+    assert [a.source for a in first.answers] == ["computed"]
+    assert [a.source for a in both.answers] == ["cache", "computed"]
     np.testing.assert_array_equal(first["low"][0], both["low"][0])
     assert len(both) == 2
     assert both.n_features == 84
     assert both.at("low", 1.0) == pytest.approx([1, 1])
-    assert both.at("random", 0.5).shape == (2, records.ensembles.N_RANDOM)
+    assert both.at("random", 0.5).shape == (2, ensembles.N_RANDOM)
     few = both["n_images_high"] < 0.5 * 500
     assert few.any()
     np.testing.assert_array_equal(np.isnan(both.r2("high")), few | np.isnan(both["high"]))
     np.testing.assert_array_equal(both.r2("high", least=0), both["high"].astype(float) ** 2)
     assert both["history"].shape == (2, 2)
-    assert "digits, lenet5: 2 instances, 1 from the cache, 1 computed now (rarefire" in both.stamp()
-    found = records.ensembles.known("digits", seeds=range(5), recipe=SHORT)
+    found = ensembles.known("digits", seeds=range(5), recipe=SHORT)
     assert found.seeds == (0, 1)
-    said = records.record.source({"digits": found})
-    assert said.startswith("Source: lenet5 on digits (2 instances, computed on this machine); rarefire ")
+    assert source(found).startswith(
+        "Source: lenet5 on digits (2 instances, computed on this machine); rarefire "
+    )
 
 
 def test_what_is_not_known_is_none_and_downloads_nothing(own_cache):
-    assert records.ensembles.known("digits", seeds=[0], recipe=SHORT) is None
-    assert records.ensembles.known("cifar10") is None
+    assert ensembles.known("digits", seeds=[0], recipe=SHORT) is None
+    assert ensembles.known("cifar10") is None
     assert list(own_cache.rglob("*")) == []
 
 
-@pytest.mark.parametrize("collected", [records.ensembles.by_images, records.ensembles.wide])
+@pytest.mark.parametrize("collected", [ensembles.by_images, ensembles.wide])
 def test_unknown_profile(collected):
     with pytest.raises(UnknownNameError, match="no profile 'fast'. There are: .*default"):
         collected("fast")
@@ -159,24 +130,21 @@ def test_unknown_profile(collected):
 
 def test_the_wide_form_is_found_or_computed_from_the_images(own_cache, monkeypatch):
     asked = []
-    monkeypatch.setattr(records.ensembles, "run", lambda *given, **options: asked.append((given, options)))
-    monkeypatch.setattr(records.ensembles, "find", lambda *given, **options: ("found", given, options))
-    assert records.ensembles.wide() == ("found", ("mnist", "lenet5-wide"), {"seeds": range(10)})
+    monkeypatch.setattr(ensembles, "measure", lambda *given, **options: asked.append((given, options)))
+    monkeypatch.setattr(ensembles, "known", lambda *given, **options: ("found", given, options))
+    assert ensembles.wide() == ("found", ("mnist", "lenet5-wide"), {"seeds": range(10)})
     assert asked == []
-    records.ensembles.wide("full")
+    ensembles.wide("full")
     assert asked == [(("mnist", "lenet5-wide"), {"seeds": range(10), "use_shipped": False})]
 
 
-# --- what is read off a study ----------------------------------------------------------------------
+# --- what is read off an ensemble ----------------------------------------------------------------------
 
 
 def made_up(**arrays):
-    """A study of arrays alone, each with the instance as its first axis."""
+    """An ensemble of arrays alone, each with the instance as its first axis."""
     arrays = {name: np.asarray(values, dtype=float) for name, values in arrays.items()}
-    seeds = tuple(range(len(next(iter(arrays.values())))))
-    return records.ensembles.Ensemble(
-        images="made", network="lenet5", seeds=seeds, arrays=arrays, sources={"computed": 1}, provenance={}
-    )
+    return ensembles.Ensemble.of(arrays, stimuli="mnist", network="lenet5")
 
 
 def test_agreement_is_the_correlation_of_ranks_of_features_that_fire_in_either(rng):
@@ -190,11 +158,11 @@ def test_agreement_is_the_correlation_of_ranks_of_features_that_fire_in_either(r
         for kept, found in ((~((a == 1) & (b == 1)), expected), (slice(None), with_dead)):
             ranks = [[np.sum(x < value) + np.sum(x == value) / 2 for value in x] for x in (a[kept], b[kept])]
             found.append(np.corrcoef(*ranks)[0, 1])
-    study = made_up(poz_train=train, poz_test=test)
-    np.testing.assert_allclose(study.agreement("poz_train", "poz_test"), expected, atol=1e-12)
-    np.testing.assert_allclose(study.agreement("poz_test", "poz_train"), expected, atol=1e-12)
+    ensemble = made_up(poz_train=train, poz_test=test)
+    np.testing.assert_allclose(ensemble.agreement("poz_train", "poz_test"), expected, atol=1e-12)
+    np.testing.assert_allclose(ensemble.agreement("poz_test", "poz_train"), expected, atol=1e-12)
     assert np.abs(np.subtract(expected, with_dead)).min() > 0.01
-    np.testing.assert_allclose(study.agreement("poz_test", "poz_test"), 1, atol=1e-12)
+    np.testing.assert_allclose(ensemble.agreement("poz_test", "poz_test"), 1, atol=1e-12)
 
 
 def test_features_with_the_poz_of_another_one_counted_by_hand():
@@ -208,7 +176,7 @@ def test_features_with_the_poz_of_another_one_counted_by_hand():
 
 
 def test_the_effect_of_ties_is_the_absolute_change_of_r2():
-    study = made_up(
+    ensemble = made_up(
         low=[[0.5, 0.8, 1], [np.nan, -0.6, 1]],
         low_ties=[[0.7, 0.6, 1], [0.5, 0.6, 1]],
         high=[[0.2, 0.9, 1], [0.1, 0.3, 1]],
@@ -216,9 +184,9 @@ def test_the_effect_of_ties_is_the_absolute_change_of_r2():
         n_images_low_ties=[[100, 100, 100], [100, 100, 100]],
         n_images_high=[[49, 50, 100], [100, 100, 100]],
     )
-    np.testing.assert_allclose(study.tie_effect("low"), [[0.24, 0.28, 0], [np.nan, 0, 0]], atol=1e-12)
+    np.testing.assert_allclose(ensemble.tie_effect("low"), [[0.24, 0.28, 0], [np.nan, 0, 0]], atol=1e-12)
     # Of 49 images of 100, R² is not given.
-    np.testing.assert_allclose(study.tie_effect("high"), [[np.nan, 0, 0], [0.15, 0, 0]], atol=1e-12)
+    np.testing.assert_allclose(ensemble.tie_effect("high"), [[np.nan, 0, 0], [0.15, 0, 0]], atol=1e-12)
 
 
 def test_a_share_of_the_features_that_fire():
@@ -230,12 +198,12 @@ def test_a_share_of_the_features_that_fire():
         [1, 1, 1, 1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6],  # six, and the curve is undefined there
         [1] * 9 + [0.3],  # one
     ]
-    study = made_up(poz_test=rates, low=[curve, curve, unknown, curve], low_cosine=[curve**2] * 4)
-    np.testing.assert_allclose(study.of_firing(), [0.36, 1, np.nan, 0.01], atol=1e-12)
-    np.testing.assert_allclose(study.of_firing("low", 1), [0.36, 1, np.nan, 0.01], atol=1e-12)
+    ensemble = made_up(poz_test=rates, low=[curve, curve, unknown, curve], low_cosine=[curve**2] * 4)
+    np.testing.assert_allclose(ensemble.of_firing(), [0.36, 1, np.nan, 0.01], atol=1e-12)
+    np.testing.assert_allclose(ensemble.of_firing("low", 1), [0.36, 1, np.nan, 0.01], atol=1e-12)
     # .8 of 6 is 4.8, so 5; of 10 it is 8; of 1, at least 1.
-    np.testing.assert_allclose(study.of_firing("low", 0.8), [0.25, 0.64, 0.25, 0.01], atol=1e-12)
-    np.testing.assert_allclose(study.of_firing("low_cosine"), [0.6**4, 1, 0.6**4, 1e-4], atol=1e-12)
+    np.testing.assert_allclose(ensemble.of_firing("low", 0.8), [0.25, 0.64, 0.25, 0.01], atol=1e-12)
+    np.testing.assert_allclose(ensemble.of_firing("low_cosine"), [0.6**4, 1, 0.6**4, 1e-4], atol=1e-12)
 
 
 def test_only_features_that_never_fire_gone_is_the_curve_where_they_come_last(trained):
@@ -250,7 +218,7 @@ def test_only_features_that_never_fire_gone_is_the_curve_where_they_come_last(tr
 
 
 def removing(removed, silenced, places=5):
-    """A study in which R² at .8 of the features is given, and something else everywhere else."""
+    """An ensemble in which R² at .8 of the features is given, and something else everywhere else."""
     values = {"low": removed, "low_silenced": silenced}
     arrays = {name: np.full((len(removed), places), 0.123) for name in values}
     for name, r2 in values.items():
@@ -285,10 +253,10 @@ def test_where_removing_loses_nothing_centring_has_no_share(removed, silenced):
 
 def test_centring_at_another_share_of_the_features():
     low, silenced = np.sqrt([[0.2, 0.4, 0.6, 0.8, 1]]), np.sqrt([[0.4, 0.7, 0.9, 0.8, 1]])
-    study = made_up(poz_test=np.zeros((1, 5)), low=low, low_silenced=silenced)
-    found = [study.centring(fraction) for fraction in (0.2, 0.4, 0.6, 0.8)]
+    ensemble = made_up(poz_test=np.zeros((1, 5)), low=low, low_silenced=silenced)
+    found = [ensemble.centring(fraction) for fraction in (0.2, 0.4, 0.6, 0.8)]
     assert found == pytest.approx([0.25, 0.5, 0.75, 0], abs=1e-9)
-    assert np.isnan(study.centring(1))
+    assert np.isnan(ensemble.centring(1))
 
 
 def median_ks(rates):
@@ -312,8 +280,8 @@ def test_distance_between_seeds_is_the_median_kolmogorov_smirnov_distance_of_pai
 
 def test_identical_networks_do_not_differ_between_seeds(rng):
     rates = rng.uniform(size=50)
-    study = made_up(poz_test=[rates, rng.permutation(rates), rates])
-    observed, null, p = study.between_seeds(n_permutations=50, rng=rng)
+    ensemble = made_up(poz_test=[rates, rng.permutation(rates), rates])
+    observed, null, p = ensemble.between_seeds(n_permutations=50, rng=rng)
     assert (observed, p) == (0, 1)
     assert (null > 0).any()
     # A permutation that differs as much counts: where all features are alike, every one does.
@@ -324,14 +292,14 @@ def test_identical_networks_do_not_differ_between_seeds(rng):
 
 def test_networks_of_other_distributions_have_the_smallest_p(rng):
     rates = rng.uniform(size=(4, 50)) * np.array([[0.2], [0.4], [0.7], [1]])
-    study = made_up(poz_test=rates)
-    observed, null, p = study.between_seeds(n_permutations=99, rng=np.random.default_rng(5))
+    ensemble = made_up(poz_test=rates)
+    observed, null, p = ensemble.between_seeds(n_permutations=99, rng=np.random.default_rng(5))
     assert p == 1 / 100
     assert null.max() < observed <= 1
-    again = study.between_seeds(n_permutations=99, rng=np.random.default_rng(5))
+    again = ensemble.between_seeds(n_permutations=99, rng=np.random.default_rng(5))
     assert (again[0], again[2]) == (observed, p)
     np.testing.assert_array_equal(again[1], null)
-    other = study.between_seeds(n_permutations=99, rng=np.random.default_rng(6))
+    other = ensemble.between_seeds(n_permutations=99, rng=np.random.default_rng(6))
     assert not np.array_equal(other[1], null)
 
 
@@ -361,9 +329,9 @@ def short_digits(own_cache, tmp_path, monkeypatch):
     """Digits' own recipe, made short; a folder of shipped results that is empty."""
     monkeypatch.setitem(training.RECIPES, "digits", SHORT)
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
-    records.ensembles._ensemble_facts.cache_clear()
+    ensembles._network_facts.cache_clear()
     yield tmp_path / "data" / "results"
-    records.ensembles._ensemble_facts.cache_clear()
+    ensembles._network_facts.cache_clear()
 
 
 def same_weights(one, other):
@@ -377,11 +345,11 @@ def test_a_trained_network_is_that_of_the_checkpoint(short_digits, monkeypatch, 
     """And comes from the cache the second time; with batch norm, so do its running averages."""
     if network == "lenet5-batchnorm":
         monkeypatch.setattr(training.torch.cuda, "is_available", lambda: False)  # it is not stacked
-    first = records.ensembles.trained("digits", network, seed=2)
+    first = ensembles.trained("digits", network, seed=2)
     (instance,) = training.train("digits", network, seeds=[2], progress=False)
     assert same_weights(first, instance.network())
     monkeypatch.setattr(training, "train", fail)
-    again = records.ensembles.trained("digits", network, seed=2)
+    again = ensembles.trained("digits", network, seed=2)
     assert same_weights(again, instance.network())
     assert not again.training
     test = stimuli.load("digits", "test")
@@ -389,49 +357,44 @@ def test_a_trained_network_is_that_of_the_checkpoint(short_digits, monkeypatch, 
     np.testing.assert_array_equal(embedded[0], embedded[2])
     np.testing.assert_array_equal(embedded[1], embedded[2])
     with pytest.raises(AssertionError, match="not have been trained"):
-        records.ensembles.trained("digits", network, seed=3)
+        ensembles.trained("digits", network, seed=3)
 
 
-def test_weights_are_shipped_beside_a_study(short_digits, tmp_path, monkeypatch):
-    study = records.ensembles.measure("digits", seeds=[4, 5], jobs=1, progress=False)
-    records.ensembles.ship(study, short_digits / "digits-lenet5.npz")
+def test_weights_are_shipped_beside_an_ensemble(short_digits, tmp_path, monkeypatch):
+    ensemble = ensembles.measure("digits", seeds=[4, 5], jobs=1, progress=False)
+    ensembles.ship(ensemble, short_digits / "digits-lenet5.npz")
     assert [p.name for p in short_digits.iterdir()] == ["digits-lenet5.npz"]  # they are not known yet
-    own = records.ensembles.trained("digits", seed=4)
-    records.ensembles.trained("digits", seed=5)
-    records.ensembles.ship(study, short_digits / "digits-lenet5.npz")
+    own = ensembles.trained("digits", seed=4)
+    ensembles.trained("digits", seed=5)
+    ensembles.ship(ensemble, short_digits / "digits-lenet5.npz")
     written = sorted(p.name for p in short_digits.iterdir())
     assert written == ["digits-lenet5-weights.npz", "digits-lenet5.npz"]
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr(training, "train", fail)
-    shipped = records.ensembles.trained("digits", seed=4)
+    shipped = ensembles.trained("digits", seed=4)
     assert same_weights(shipped, own)
     (answer,) = store.shipped("weights")
     assert answer.provenance["facts"] == {**training.identity("digits"), "seed": 4}
     for options in ({"seed": 5}, {"seed": 4, "use_shipped": False}):
         with pytest.raises(AssertionError, match="not have been trained"):
-            records.ensembles.trained("digits", **options)
+            ensembles.trained("digits", **options)
     # Its numbers can be had again without training.
-    again = records.ensembles.measure_network(
+    again = ensembles.measure_network(
         shipped, stimuli.load("digits", "train"), stimuli.load("digits", "test"), seed=4
     )
     for name, values in again.items():
-        np.testing.assert_allclose(study[name][0], values, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(ensemble[name][0], values, atol=1e-6, err_msg=name)
 
 
 def test_a_network_of_images_that_are_not_here_is_none(own_cache, monkeypatch):
     monkeypatch.setattr(training, "train", fail)
-    assert records.ensembles.trained("cifar10") is None
-    assert records.ensembles.trained("mnist", seed=1) is None
-    assert records.ensembles.trained("mnist", use_shipped=False) is None
+    assert ensembles.trained("cifar10") is None
+    assert ensembles.trained("mnist", seed=1) is None
+    assert ensembles.trained("mnist", use_shipped=False) is None
     assert list(own_cache.rglob("*")) == []
 
 
 # --- what is shipped -------------------------------------------------------------------------------
-
-
-def test_missing_instances_are_counted():
-    with pytest.raises(DataError, match="1 instances are missing"):
-        records.ensembles._gather("digits", "lenet5", [0], [])
 
 
 SHIPPED = sorted((store.data_dir() / "results").glob("*-lenet5.npz"))
@@ -444,38 +407,64 @@ def test_something_is_shipped():
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10-jpg"])
 def test_shipped_results_are_found_without_data(own_cache, name):
-    study = records.ensembles.known(name)
-    assert len(study) == 50
-    assert study.sources == {"shipped": 50}
+    ensemble = ensembles.known(name)
+    assert len(ensemble) == 50
+    assert [a.source for a in ensemble.answers] == ["shipped"] * 50
     typical = {"mnist": 0.985, "cifar10-jpg": 0.60}
-    assert np.median(study["accuracy"]) >= typical[name]
-    assert study.provenance["facts"]["seed"] == 0
-    assert study.provenance["facts"]["measure_version"] == records.ensembles._VERSION
-    for curve in records.ensembles.CURVES:
-        assert study[curve].shape == ((50, 10, 84) if curve.startswith("random") else (50, 84)), curve
-        r2 = study.r2(curve)
+    assert np.median(ensemble["accuracy"]) >= typical[name]
+    assert ensemble.facts["seed"] == 0
+    assert ensemble.facts["measure_version"] == ensembles._VERSION
+    for curve in ensembles.CURVES:
+        assert ensemble[curve].shape == ((50, 10, 84) if curve.startswith("random") else (50, 84)), curve
+        r2 = ensemble.r2(curve)
         assert np.nanmax(r2) <= 1
         np.testing.assert_allclose(r2[..., -1], 1, atol=1e-6)
 
 
 def test_the_shipped_wide_form_is_found_without_data(own_cache):
-    study = records.ensembles.wide()
-    assert (study.images, study.network, study.seeds) == ("mnist", "lenet5-wide", tuple(range(10)))
-    assert study.sources == {"shipped": 10}
-    assert study.n_features == 256
-    assert np.median(study["accuracy"]) >= 0.985
-    for curve in records.ensembles.CURVES:
-        r2 = study.r2(curve)
+    ensemble = ensembles.wide()
+    assert (ensemble.images, ensemble.network, ensemble.seeds) == ("mnist", "lenet5-wide", tuple(range(10)))
+    assert [a.source for a in ensemble.answers] == ["shipped"] * 10
+    assert ensemble.n_features == 256
+    assert np.median(ensemble["accuracy"]) >= 0.985
+    for curve in ensembles.CURVES:
+        r2 = ensemble.r2(curve)
         assert r2.shape == ((10, 10, 256) if curve.startswith("random") else (10, 256)), curve
         assert np.nanmax(r2) <= 1
         np.testing.assert_allclose(r2[..., -1], 1, atol=1e-6)
-    said = records.record.source(
-        {"mnist": records.ensembles.known("mnist", seeds=range(2)), "mnist, wide": study}
-    )
-    assert said.startswith(
+    assert source(ensembles.known("mnist", seeds=range(2)), ensemble).startswith(
         "Source: lenet5 on MNIST (2 instances, recorded runs); "
         "lenet5-wide on MNIST (10 instances, recorded runs); rarefire "
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "dead"),
+    [
+        (lambda: ensembles.known("mnist"), 12),
+        (lambda: ensembles.known("cifar10-jpg"), 11),
+        (ensembles.wide, 22),
+    ],
+    ids=["mnist", "cifar10-jpg", "wide"],
+)
+def test_no_shipped_ghost_is_dead(own_cache, found, dead):
+    """As it lies in the file, and counted once more: ghosts fire for some image, the dead for none."""
+    ensemble = found()
+    silent = ensemble.poz_test == 1
+    assert silent[0].sum() == dead
+    for mask, answer in zip(silent, ensemble.answers, strict=True):
+        assert answer.arrays["ghosts"].shape == (10, len(mask))
+        assert not answer.arrays["ghosts"][:, mask].any()
+    assert ensemble.ghosts.any()
+    np.testing.assert_array_equal(ensemble.ghosts, np.stack([a.arrays["ghosts"] for a in ensemble.answers]))
+
+
+def test_dead_features_among_the_ghosts_of_an_older_cache_are_left_out():
+    ghosts = [[[True, True, False, False]] * 2]
+    found = ensembles.Ensemble.of(
+        {"poz_test": [[1, 0.9, 1, 0.2]], "ghosts": ghosts}, stimuli="mnist", network="lenet5"
+    )
+    assert found.ghosts.tolist() == [[[False, True, False, False]] * 2]
 
 
 @pytest.mark.long
@@ -485,7 +474,7 @@ def test_shipped_mnist_is_what_raw_mnist_gives(mirror, own_cache, monkeypatch):
     Training amplifies rounding: on another machine the second epoch may differ in the third digit.
     """
     monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))
-    shipped = records.ensembles.known("mnist", seeds=[0])
+    shipped = ensembles.known("mnist", seeds=[0])
     recipe = training.Recipe(**{**vars(training.RECIPES["mnist"]), "max_epochs": 2, "typical": 0.0})
     (instance,) = training.train("mnist", seeds=[0], recipe=recipe, progress=False)
     np.testing.assert_allclose(instance.history["accuracy"], shipped["history"][0, :2], atol=0.01)
@@ -499,8 +488,8 @@ def test_a_shipped_instance_is_what_the_raw_images_give(mirror, monkeypatch, nam
     """
     monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))
     monkeypatch.setattr(training, "train", fail)
-    network, shipped = records.ensembles.trained(name), records.ensembles.known(name, seeds=[0])
-    assert shipped.sources == {"shipped": 1}
+    network, shipped = ensembles.trained(name), ensembles.known(name, seeds=[0])
+    assert [a.source for a in shipped.answers] == ["shipped"] * 1
     test = stimuli.load(name, "test")
     embedding = embeddings.extract(network, test)
     half = stimuli.half_mask(test.labels)

@@ -219,6 +219,23 @@ def test_ghosts_are_silent_for_a_category_and_not_dead():
     assert Explorer([alone]).scenes[0]["ghosts"] == bytes([0, 1, 0])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_ghosts_by_default_are_those_that_poz_counts(seed):
+    """Where PoZ is of the images shown; one category has none of them, and some features are dead."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat([0, 1, 3], [3, 5, 8]))
+    fires = rng.random((16, 30)) < rng.uniform(0, 0.4, (4, 30))[labels]
+    fires[:, rng.permutation(30)[:4]] = False
+    embedding = fires * rng.uniform(0.1, 1, (16, 30))
+    expected = np.zeros((4, 30), dtype=np.uint8)
+    expected[[0, 1, 3]] = poz.ghosts(embedding, labels)
+    assert expected.any()
+    for given in ({}, {"poz": poz.poz(embedding)}):
+        scene = Scene("made", "up", embedding, labels=labels, names=list("abcd"), **given)
+        found = np.frombuffer(Explorer([scene]).scenes[0]["ghosts"], np.uint8).reshape(4, 30)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_the_books_scenes():
     found = records.ensembles.by_images(instances=2)
     made = explorer.scenes(found, seeds=[0, 1, 7])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rarefire import poz
+from rarefire import ghosts, poz
 from rarefire.errors import InputError, UnknownNameError
 
 ROUNDING = 1e-12  # means and entropies of up to 50 numbers
@@ -104,12 +104,68 @@ def test_silence_tells_dead_and_ghost_apart():
     assert kinds.ghost.tolist() == [[False, True, False, False], [False, False, False, False]]
 
 
-def test_ghosts_equal_a_naive_loop(embedding):
-    labels = np.arange(40) % 5
-    found = poz.ghosts(embedding, labels)
-    for row, category in enumerate(range(5)):
-        for j in range(embedding.shape[1]):
-            assert found[row, j] == all(embedding[i, j] == 0 for i in np.flatnonzero(labels == category))
+def test_silent_features_and_ghosts_by_hand():
+    # Feature 0 fires for both categories; 1 only for 7; 2 only for 3; 3 for none.
+    embedding = [[1, 0, 0, 0], [1, 0, 2, 0], [0, 2, 0, 0], [1, 1, 0, 0]]
+    labels = [3, 3, 7, 7]
+    assert poz.silent(embedding, labels).tolist() == [[False, True, False, True], [False, False, True, True]]
+    assert poz.ghosts(embedding, labels).tolist() == [
+        [False, True, False, False],
+        [False, False, True, False],
+    ]
+    # Of a single category there is no other image for which a silent feature could fire.
+    assert poz.silent(embedding, [0] * 4).tolist() == [[False, False, False, True]]
+    assert not poz.ghosts(embedding, [0] * 4).any()
+
+
+def categories(seed):
+    """Forty images of four categories, in any order, of different sizes; features rare, silent and dead."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat([2, 3, 5, 11], [2, 6, 12, 20]))
+    fires = rng.random((40, 60)) < rng.uniform(0, 0.3, (4, 60))[np.searchsorted([2, 3, 5, 11], labels)]
+    fires[:, rng.permutation(60)[:7]] = False
+    return np.where(fires, rng.uniform(1e-30, 1, (40, 60)), 0), labels
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_ghosts_equal_a_naive_loop_and_agree_with_every_other_way_to_ask(seed):
+    embedding, labels = categories(seed)
+    quiet, found = poz.silent(embedding, labels), poz.ghosts(embedding, labels)
+    dead = [not any(image[j] for image in embedding) for j in range(60)]
+    assert sum(dead) >= 7
+    for row, category in enumerate((2, 3, 5, 11)):
+        own = embedding[labels == category]
+        silent = [not any(image[j] for image in own) for j in range(60)]
+        assert quiet[row].tolist() == silent
+        assert found[row].tolist() == [s and not d for s, d in zip(silent, dead, strict=True)]
+        one = ghosts.find(embedding, labels == category)
+        np.testing.assert_array_equal(found[row], one.ghost)
+        np.testing.assert_array_equal(quiet[row], one.silent)
+        np.testing.assert_array_equal(dead, one.dead)
+    assert found.any()
+    told_apart = poz.silence(np.ones(60), embedding, labels)
+    np.testing.assert_array_equal(told_apart.ghost, found)
+    np.testing.assert_array_equal(told_apart.dead_in_test, dead)
+    # Whatever the categories are called, and whatever else is dead.
+    np.testing.assert_array_equal(poz.ghosts(embedding, 100 - labels), found[::-1])
+    wider = np.hstack([embedding, np.zeros((40, 3))])
+    np.testing.assert_array_equal(poz.ghosts(wider, labels), np.hstack([found, np.zeros((4, 3), dtype=bool)]))
+
+
+def test_the_share_of_rare_features():
+    assert poz.RARE == 0.8
+    assert poz.rare_share([0, 0.8, 0.81, 1]) == 0.5  # the dead count, a PoZ of .8 does not
+    assert poz.rare_share([0.1, 0.3, 0.31, 1], rare=0.3) == 0.5
+    assert poz.rare_share([0.5, 1], rare=1) == 0
+    assert poz.rare_share([0.2], rare=0) == 1
+    several = np.array([[[0, 0.9], [1, 1]], [[0.8, 0.8], [0.9, 0]]])
+    assert poz.rare_share(several).tolist() == [[0.5, 1], [0, 0.5]]
+
+
+@pytest.mark.parametrize("rare", [0, 0.5, 0.8])
+def test_the_share_of_rare_features_is_of_those_that_are_rare_or_dead(embedding, rare):
+    kinds = poz.kinds(poz.poz(embedding), rare=rare)
+    assert poz.rare_share(poz.poz(embedding), rare=rare) == np.mean([kind != "active" for kind in kinds])
 
 
 @pytest.mark.parametrize(
@@ -123,6 +179,12 @@ def test_ghosts_equal_a_naive_loop(embedding):
         (lambda: poz.order([0.1, np.nan]), "one finite number per feature"),
         (lambda: poz.order([0.1], first="up"), "'low' or 'high'; got 'up'"),
         (lambda: poz.ghosts(TOY, [0, 1]), r"expected \(4,\), got \(2,\)"),
+        (
+            lambda: poz.silent(TOY, [[0, 1, 2, 3]]),
+            r"labels must be one per image: expected \(4,\), got \(1, 4\)",
+        ),
+        (lambda: poz.silent(-TOY, [0, 0, 1, 1]), "of the activations are negative"),
+        (lambda: poz.silent(np.empty((0, 3)), []), "what is silent needs at least one image; got none"),
         (lambda: poz.silence([0.1], TOY, [0, 0, 1, 1]), r"poz_training has shape \(1,\)"),
     ],
 )

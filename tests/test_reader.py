@@ -139,7 +139,7 @@ def recorded(rng, folder):
             arrays[name] = padded
         arrays |= {"first": first, "n_features": np.asarray(40), "names": np.array(folder.names)}
         facts = {"category": category, "network": "vgg19"}
-        return records.ghosts.Reading(store.Answer(arrays, {"facts": facts}, "cache"))
+        return records.ghosts.Reading((store.Answer(arrays, {"facts": facts}, "cache"),))
 
     return [
         record("faces", 7, first=np.array([3, 1, 4, 0, 5])),
@@ -156,7 +156,7 @@ def test_a_shelf_of_recorded_readings(rng, folder, recorded):
         read = shelf.readings[each.category]
         assert read["m"].tolist() == records.ghosts.steps(each.n_images)
         assert len(read["ghosts"]) == len(read["top"]) == len(read["explained"]) == len(read["m"])
-        np.testing.assert_array_equal(read["top"], each.answer.arrays["top"][: len(read["m"])])
+        np.testing.assert_array_equal(read["top"], each.arrays["top"][: len(read["m"])])
     rows = {int(row) for read in shelf.readings.values() for row in read["top"].ravel() if row >= 0}
     assert set(shelf.pictures) == rows
     for row in rows:

@@ -1,4 +1,4 @@
-"""Variations of the recipe: counted by hand, run, shipped and found again; the recorded ones."""
+"""Recipes: counted by hand, run, shipped and found again; the recorded ones."""
 
 import dataclasses
 import functools
@@ -6,10 +6,12 @@ import functools
 import numpy as np
 import pytest
 import torch
+from oracles import numpy_curve
 
-from rarefire import curves, embeddings, networks, poz, records, stimuli, store, training
+from rarefire import curves, embeddings, networks, stimuli, store, training
 from rarefire.errors import DataError, UnknownNameError
-from rarefire.records.recipes import Variation
+from rarefire.records import ensembles, recipes, source
+from rarefire.records.recipes import Variation, Varied
 
 SHORT = training.Recipe(batch_size=64, max_epochs=2, typical=0.0)
 TINY = {
@@ -27,7 +29,7 @@ TINY = {
 @pytest.fixture
 def tiny(own_cache, tmp_path, monkeypatch):
     """Three short variations on digits, of which nothing is known; where results would be shipped."""
-    monkeypatch.setattr(records.recipes, "VARIATIONS", TINY)
+    monkeypatch.setattr(recipes, "VARIATIONS", TINY)
     monkeypatch.setitem(training.RECIPES, "digits", SHORT)
     monkeypatch.setattr(stimuli, "load", functools.lru_cache(stimuli.load))  # else read for every key
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
@@ -35,9 +37,7 @@ def tiny(own_cache, tmp_path, monkeypatch):
 
 
 def run(names=tuple(TINY), **options):
-    return records.recipes.measure(
-        "digits", names, **{"seeds": [0, 1], "jobs": 1, "progress": False, **options}
-    )
+    return recipes.measure("digits", names, **{"seeds": [0, 1], "jobs": 1, "progress": False, **options})
 
 
 def fail(*_, **__):
@@ -71,8 +71,8 @@ def test_features_over_a_threshold_counted_by_hand(rng):
     train = rng.uniform(0.1, 1, size=(7, 5))
     train[:, [0, 4]] = 0  # features that fire for no training image: two of five
     train[:6, 2] = 0
-    found = records.recipes.measure_network(Seen(), pictures(train, "train"), pictures(pixels, "test"))
-    over = dict(zip(records.recipes.THRESHOLDS, found["over"].tolist(), strict=True))
+    found = recipes.measure_network(Seen(), pictures(train, "train"), pictures(pixels, "test"))
+    over = dict(zip(recipes.THRESHOLDS, found["over"].tolist(), strict=True))
     expected = {0: 4, 0.19: 4, 0.2: 3, 0.49: 3, 0.5: 2, 0.79: 2, 0.8: 1, 0.81: 1, 0.99: 1, 1: 0}
     assert {t: over[t] for t in expected} == {t: n / 5 for t, n in expected.items()}
     assert found["dead"] == 2 / 5
@@ -81,57 +81,51 @@ def test_features_over_a_threshold_counted_by_hand(rng):
 
 
 def test_thresholds_and_shares():
-    assert len(records.recipes.THRESHOLDS) == 101
-    assert [records.recipes.THRESHOLDS[i] for i in (0, 29, 80, 100)] == [0, 0.29, 0.8, 1]
-    assert len(records.recipes.SHARES) == 20
-    assert [records.recipes.SHARES[i] for i in (0, 3, 9, 19)] == pytest.approx([0.05, 0.2, 0.5, 1], abs=1e-15)
+    assert len(recipes.THRESHOLDS) == 101
+    assert [recipes.THRESHOLDS[i] for i in (0, 29, 80, 100)] == [0, 0.29, 0.8, 1]
+    assert len(recipes.SHARES) == 20
+    assert [recipes.SHARES[i] for i in (0, 3, 9, 19)] == pytest.approx([0.05, 0.2, 0.5, 1], abs=1e-15)
 
 
-def test_measure_equals_direct_computation(trained):
+def test_a_network_is_measured_as_numpy_measures_it(trained):
     network, test = trained
     train = stimuli.load("digits", "train").subset(np.arange(300))
-    found = records.recipes.measure_network(network, train, test)
-    embedding = embeddings.extract(network, test)
+    found = recipes.measure_network(network, train, test)
+    embedding = embeddings.extract(network, test).astype(float)
+    means = np.stack([embedding[test.labels == c].mean(axis=0) for c in range(10)])
     rates = (embedding == 0).mean(axis=0)
     assert found["accuracy"] == training.accuracy(network, test)
     assert found["n_features"] == 84
     assert found["dead"] == (embeddings.extract(network, train) == 0).all(axis=0).mean()
-    naive = [sum(rate > threshold for rate in rates) / 84 for threshold in records.recipes.THRESHOLDS]
+    naive = [sum(rate > threshold for rate in rates) / 84 for threshold in recipes.THRESHOLDS]
     np.testing.assert_allclose(found["over"], naive, atol=1e-15)
     # A share of 84 features, to the nearest: .05, .1, .15, … of them.
     steps = [4, 8, 13, 17, 21, 25, 29, 34, 38, 42, 46, 50, 55, 59, 63, 67, 71, 76, 80, 84]
-    for first in ("low", "high"):
-        order = poz.order(rates, first=first)
-        images = curves.geometry_curve(embedding, order, k=steps)
-        classes = curves.class_curve(embedding, test.labels, order, k=steps)
-        for name, curve in ((first, images), (f"{first}_class", classes)):
-            np.testing.assert_allclose(found[name], curve.r, atol=1e-12, err_msg=name)
-            np.testing.assert_array_equal(found[f"n_images_{name}"], curve.n_images)
-        # The same by numpy alone, at a half.
-        prefix = embedding[:, order[:42]].astype(float)
-        has = np.ptp(prefix, axis=1) > 0
-        pairs = np.triu_indices(has.sum(), 1)
-        a, b = (np.corrcoef(x[has])[pairs] for x in (prefix, embedding.astype(float)))
-        assert found[first][9] == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-9)
-        assert found[f"n_images_{first}"][9] == has.sum()
+    for first, sign in (("low", 1), ("high", -1)):
+        order = np.lexsort((np.arange(84), sign * rates))
+        for place in (3, 9, 15, 19):
+            kept = order[: steps[place]]
+            for name, (r, n) in {
+                first: numpy_curve(embedding[:, kept], embedding),
+                f"{first}_class": numpy_curve(means[:, kept], means, power=2),
+            }.items():
+                assert found[name][place] == pytest.approx(r, abs=1e-6, nan_ok=True), (name, place)
+                assert found[f"n_images_{name}"][place] == n, (name, place)
     assert all(np.shape(found[n]) == (20,) for n in ("low", "high", "low_class", "high_class"))
 
 
 # --- what is read off them -------------------------------------------------------------------------
 
 
-def ensemble(*instances):
-    """Answers of arrays alone."""
-    arrays = ({name: np.asarray(values) for name, values in given.items()} for given in instances)
-    return records.record.Stack(tuple(store.Answer(a, {}, "computed") for a in arrays))
+def varied(**arrays):
+    """A record of arrays alone."""
+    return Varied.of(arrays, stimuli="digits", network="lenet5")
 
 
 def test_r2_at_the_nearest_share_by_hand():
     """At .05, .1, … 1 the curve of the first is .05, .1, … 1."""
     rising, counted = np.arange(1, 21) / 20, np.full(20, 100)
-    found = ensemble(
-        {"low": rising, "n_images_low": counted}, {"low": -(rising[::-1]), "n_images_low": counted}
-    )
+    found = varied(low=[rising, -rising[::-1]], n_images_low=[counted, counted])
     for share, expected in {
         0.05: [0.05, 1],
         0.8: [0.8, 0.25],
@@ -141,33 +135,33 @@ def test_r2_at_the_nearest_share_by_hand():
         0: [0.05, 1],
         0.3: [0.3, 0.75],
     }.items():
-        found_r2 = records.recipes.r2(found, "low", share)
-        np.testing.assert_allclose(found_r2, np.square(expected), atol=1e-12, err_msg=str(share))
+        np.testing.assert_allclose(
+            found.r2("low", share), np.square(expected), atol=1e-12, err_msg=str(share)
+        )
 
 
 def test_r2_is_undefined_for_fewer_than_half_of_the_images():
     """Of the images that have a similarity with all features, not with some share of them."""
-    curve = np.full(20, 0.5, dtype=np.float32)
-    counts = ((49, 100), (50, 100), (51, 100), (0, 100), (40, 80), (39, 80), (100, 100))
-    instances = []
-    for few, every in counts:
-        counted = np.full(20, every)
-        counted[15] = few
-        values = {"high_class": curve.copy(), "n_images_high_class": counted}
-        instances.append({**values, "low": curve, "n_images_low": np.full(20, 100)})
-    instances[-1]["high_class"][15] = np.nan
-    found = ensemble(*instances)
+    few, every = np.array([(49, 100), (50, 100), (51, 100), (0, 100), (40, 80), (39, 80), (100, 100)]).T
+    curve = np.full((7, 20), 0.5, dtype=np.float32)
+    counted = np.repeat(every[:, None], 20, axis=1)
+    counted[:, 15] = few
+    undefined = curve.copy()
+    undefined[6, 15] = np.nan
+    found = varied(
+        high_class=undefined, n_images_high_class=counted, low=curve, n_images_low=np.full((7, 20), 100)
+    )
     expected = [np.nan, 0.25, 0.25, np.nan, 0.25, np.nan, np.nan]
-    np.testing.assert_array_equal(records.recipes.r2(found, "high_class", 0.8), expected)
-    assert records.recipes.r2(found, "high_class", 0.8).dtype == np.float64
-    np.testing.assert_array_equal(records.recipes.r2(found, "high_class", 0.75)[:-1], 0.25)
-    np.testing.assert_array_equal(records.recipes.r2(found, "low", 0.8), 0.25)
+    np.testing.assert_array_equal(found.r2("high_class", 0.8), expected)
+    assert found.r2("high_class", 0.8).dtype == np.float64
+    np.testing.assert_array_equal(found.r2("high_class", 0.75)[:-1], 0.25)
+    np.testing.assert_array_equal(found.r2("low", 0.8), 0.25)
 
 
 def test_features_over_a_threshold_are_those_that_measure_counted():
     rates = np.array([[0, 0.29, 0.5, 0.8], [0.81, 0.9, 1, 1], [0.2, 0.3, 0.4, 0.85]])
-    shares = [[np.mean([r > t for r in row]) for t in records.recipes.THRESHOLDS] for row in rates]
-    found = ensemble(*({"over": share} for share in shares))
+    shares = [[np.mean([r > t for r in row]) for t in recipes.THRESHOLDS] for row in rates]
+    found = varied(over=shares)
     for threshold, expected in {
         0.8: [0, 1, 0.25],
         0.79: [0.25, 1, 0.25],
@@ -177,8 +171,8 @@ def test_features_over_a_threshold_are_those_that_measure_counted():
         0.5: [0.25, 1, 0.25],
         1: [0, 0, 0],
     }.items():
-        assert records.recipes.over(found, threshold).tolist() == expected, threshold
-    assert records.recipes.over(found).tolist() == [0, 1, 0.25]  # at .8
+        assert found.rare_share(threshold).tolist() == expected, threshold
+    assert found.rare_share().tolist() == [0, 1, 0.25]  # at .8
 
 
 # --- run, ship, find -------------------------------------------------------------------------------
@@ -189,7 +183,7 @@ def test_variations_are_computed_once(tiny, monkeypatch):
     assert list(first) == list(TINY)
     assert {a.source for e in first.values() for a in e.answers} == {"computed"}
     monkeypatch.setattr(training, "train", fail)
-    monkeypatch.setattr(records.recipes, "measure", fail)
+    monkeypatch.setattr(recipes, "measure_network", fail)
     again = run()
     for name, ensemble in again.items():
         assert [a.source for a in ensemble.answers] == ["cache", "cache"]
@@ -211,7 +205,7 @@ def test_every_instance_is_the_one_that_its_recipe_trains(tiny, tmp_path):
     (instance,) = training.train(
         train, "lenet5-batchnorm", seeds=[3], recipe=recipe, device="cpu", folder=tmp_path, progress=False
     )
-    expected = records.recipes.measure_network(instance.network(), train, test)
+    expected = recipes.measure_network(instance.network(), train, test)
     assert set(answer.arrays) == {*expected, "epochs"}
     for name, values in expected.items():
         np.testing.assert_array_equal(answer.arrays[name], values, err_msg=name)
@@ -234,34 +228,36 @@ def test_an_ensemble_of_a_variation_can_grow(tiny, monkeypatch):
     grown = run(["half"], seeds=[0, 1, 2])["half"]
     assert asked == [[0, 2]]
     assert [a.source for a in grown.answers] == ["computed", "cache", "computed"]
-    assert [a.provenance["facts"]["seed"] for a in grown.answers] == [0, 1, 2]
+    assert grown.seeds == (0, 1, 2)
 
 
 def test_variations_of_every_width_are_shipped_in_one_file_and_found_there(tiny, tmp_path, monkeypatch):
     computed = run()
-    path = records.recipes.ship("digits", tiny / "digits-variations.npz", seeds=[0, 1])
+    path = recipes.ship("digits", tiny / "digits-variations.npz", seeds=[0, 1])
     assert [p.name for p in tiny.iterdir()] == [path.name]
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr(training, "train", fail)
-    found = records.recipes.known("digits", seeds=range(5))
+    found = recipes.known("digits", seeds=range(5))
     assert list(found) == list(TINY)
     for ensemble, own in ((found[name], computed[name]) for name in TINY):
         assert [a.source for a in ensemble.answers] == ["shipped", "shipped"]
-        assert [a.provenance["facts"]["seed"] for a in ensemble.answers] == [0, 1]
+        assert ensemble.seeds == (0, 1)
         for array in own.answers[0].arrays:
             np.testing.assert_allclose(ensemble[array], own[array], rtol=1e-6, atol=1e-7, err_msg=array)
     assert [e["n_features"].tolist() for e in found.values()] == [[84, 84], [42, 42], [84, 84]]
-    assert "lenet5-half on digits, 2 instances, recorded run; rarefire" in found["half"].stamp()
+    assert source(found["half"]).startswith(
+        "Source: lenet5-half on digits (2 instances, recorded runs); rarefire "
+    )
     shipped = run()
     assert {a.source for e in shipped.values() for a in e.answers} == {"shipped"}
     with pytest.raises(AssertionError, match="should not have been computed"):
         run(use_shipped=False)
-    assert not (tmp_path / "empty" / "results").exists()
+    assert list((tmp_path / "empty").rglob("*.npz")) == []
 
 
 def test_what_this_machine_found_is_shipped_rather_than_what_was_shipped(tiny, tmp_path, monkeypatch):
     run(["usual"])
-    first = records.recipes.ship("digits", tiny / "digits-variations.npz", seeds=[0, 1])
+    first = recipes.ship("digits", tiny / "digits-variations.npz", seeds=[0, 1])
     assert len(store.shipped("variation")) == 2
     # Another machine finds something else for one of them, and something new for one seed only.
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "other"))
@@ -269,43 +265,37 @@ def test_what_this_machine_found_is_shipped_rather_than_what_was_shipped(tiny, t
     (entry,) = (tmp_path / "other" / "results").glob("*.npz")
     store._write(entry, {**mine.arrays, "accuracy": np.asarray(0.125)}, mine.provenance)
     run(["half"], seeds=[0])
-    second = records.recipes.ship("digits", tmp_path / "again" / "results" / "v.npz", seeds=[0, 1])
+    second = recipes.ship("digits", tmp_path / "again" / "results" / "v.npz", seeds=[0, 1])
     monkeypatch.setattr(store, "data_dir", lambda: second.parents[1])
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "empty"))
-    found = records.recipes.known("digits")
+    found = recipes.known("digits")
     assert {name: len(ensemble) for name, ensemble in found.items()} == {"usual": 2}
-    accuracies = dict(
-        zip(
-            (a.provenance["facts"]["seed"] for a in found["usual"].answers),
-            found["usual"]["accuracy"].tolist(),
-            strict=True,
-        )
-    )
+    accuracies = dict(zip(found["usual"].seeds, found["usual"].accuracy.tolist(), strict=True))
     assert accuracies[1] == 0.125
     assert accuracies[0] != 0.125
     assert first != second
 
 
 def test_what_is_not_known_is_left_out_and_downloads_nothing(tiny, own_cache):
-    assert records.recipes.known("digits") == {}
-    assert records.recipes.known("mnist") == {}
-    assert records.recipes.known("cifar10") == {}  # what it is cannot be said without a download
+    assert recipes.known("digits") == {}
+    assert recipes.known("mnist") == {}
+    assert recipes.known("cifar10") == {}  # what it is cannot be said without a download
     assert list(own_cache.rglob("*")) == []
     run(["half"], seeds=[1])
-    found = records.recipes.known("digits")
+    found = recipes.known("digits")
     assert list(found) == ["half"]
-    assert [a.provenance["facts"]["seed"] for a in found["half"].answers] == [1]
+    assert found["half"].seeds == (1,)
 
 
 def test_nothing_known_is_nothing_to_ship(own_cache, tmp_path):
     with pytest.raises(DataError, match="no variation of the recipe is known for 'digits'"):
-        records.recipes.ship("digits", tmp_path / "none.npz", seeds=[99])
+        recipes.ship("digits", tmp_path / "none.npz", seeds=[99])
     assert list(tmp_path.glob("*.npz")) == []
 
 
 def test_unknown_variation(own_cache):
     with pytest.raises(UnknownNameError, match="no variation 'adamww'. There are: adamw, "):
-        records.recipes.measure("digits", ["adamww"], progress=False)
+        recipes.measure("digits", ["adamww"], progress=False)
     assert list(own_cache.rglob("*")) == []
 
 
@@ -315,7 +305,7 @@ def test_unknown_variation(own_cache):
 @pytest.mark.parametrize("images", ["digits", "mnist", "cifar10", "cifar10-jpg", "folder:x"])
 def test_a_variation_is_the_usual_recipe_but_for_its_changes(images):
     usual = training.recipe_for(images)
-    for name, variation in records.recipes.VARIATIONS.items():
+    for name, variation in recipes.VARIATIONS.items():
         recipe = variation.recipe(images)
         same = {f.name for f in dataclasses.fields(recipe)} - set(variation.changes) - {"typical"}
         assert {n: getattr(recipe, n) for n in same} == {n: getattr(usual, n) for n in same}, name
@@ -324,16 +314,16 @@ def test_a_variation_is_the_usual_recipe_but_for_its_changes(images):
         if variation.changes:
             assert recipe.typical == 0, name
             assert dataclasses.replace(recipe, typical=usual.typical) != usual, name
-    assert records.recipes.VARIATIONS["usual"].recipe(images) == usual
+    assert recipes.VARIATIONS["usual"].recipe(images) == usual
 
 
 def test_every_variation_is_another_one():
     """Of its own title, and found under a key of its own."""
-    given = records.recipes.VARIATIONS
+    given = recipes.VARIATIONS
     titles = [v.title for v in given.values()]
     assert len(set(titles)) == len(titles)
     for images in ("mnist", "cifar10-jpg"):
-        keys = {store.key(**records.recipes._facts(images, v, 0)) for v in given.values()}
+        keys = {store.key(**recipes._facts(images, v)) for v in given.values()}
         assert len(keys) == len(given)
     usual = given["usual"]
     assert (usual.network, dict(usual.changes)) == ("lenet5", {})
@@ -341,7 +331,7 @@ def test_every_variation_is_another_one():
 
 
 def test_networks_of_variations_can_be_built():
-    for name, variation in records.recipes.VARIATIONS.items():
+    for name, variation in recipes.VARIATIONS.items():
         for channels, size in ((1, 28), (3, 32)):
             network = networks.build(
                 variation.network,
@@ -360,12 +350,11 @@ def test_networks_of_variations_can_be_built():
 @pytest.mark.parametrize("images", ["digits", "mnist", "cifar10-jpg"])
 def test_shipped_variations_are_found_without_data(own_cache, images):
     """All of them, on as many instances as planned."""
-    found = records.recipes.known(images)
-    assert list(found) == list(records.recipes.VARIATIONS)
+    found = recipes.known(images)
+    assert list(found) == list(recipes.VARIATIONS)
     for name, ensemble in found.items():
-        assert [a.source for a in ensemble.answers] == ["shipped"] * records.recipes.N_INSTANCES, name
-        seeds = [a.provenance["facts"]["seed"] for a in ensemble.answers]
-        assert seeds == list(range(records.recipes.N_INSTANCES)), name
+        assert [a.source for a in ensemble.answers] == ["shipped"] * recipes.N_INSTANCES, name
+        assert ensemble.seeds == tuple(range(recipes.N_INSTANCES)), name
         assert (np.diff(ensemble["over"]) <= 0).all(), name
         assert (ensemble["over"][:, -1] == 0).all(), name
         assert ((ensemble["dead"] >= 0) & (ensemble["dead"] <= 1)).all(), name
@@ -378,21 +367,21 @@ def test_shipped_variations_are_found_without_data(own_cache, images):
     widths = {name: set(ensemble["n_features"].tolist()) for name, ensemble in found.items()}
     assert widths == {name: {{"half": 42, "double": 168}.get(name, 84)} for name in found}
     for n in (1, 5, 30):
-        assert found[f"epoch-{n}"]["epochs"].tolist() == [n] * records.recipes.N_INSTANCES
+        assert found[f"epoch-{n}"]["epochs"].tolist() == [n] * recipes.N_INSTANCES
 
 
 @pytest.mark.parametrize("images", ["mnist", "cifar10-jpg"])
-def test_the_shipped_usual_recipe_is_that_of_the_study(own_cache, images):
-    usual = records.recipes.known(images)["usual"]
-    study = records.ensembles.known(images, seeds=range(records.recipes.N_INSTANCES))
-    assert study.sources == {"shipped": records.recipes.N_INSTANCES}
-    np.testing.assert_allclose(usual["accuracy"], study["accuracy"], atol=1e-6)
-    np.testing.assert_array_equal(usual["epochs"], study["epochs"])
+def test_the_shipped_usual_recipe_is_that_of_the_ensemble(own_cache, images):
+    usual = recipes.known(images)["usual"]
+    ensemble = ensembles.known(images, seeds=range(recipes.N_INSTANCES))
+    assert [a.source for a in ensemble.answers] == ["shipped"] * recipes.N_INSTANCES
+    np.testing.assert_allclose(usual["accuracy"], ensemble["accuracy"], atol=1e-6)
+    np.testing.assert_array_equal(usual["epochs"], ensemble["epochs"])
     # PoZ over 10,000 test images is a whole number of ten thousandths, kept in single precision.
-    rates = np.round(study["poz_test"].astype(float), 4)
-    over = (rates[:, None, :] > np.array(records.recipes.THRESHOLDS)[:, None]).mean(axis=2)
+    rates = np.round(ensemble["poz_test"].astype(float), 4)
+    over = (rates[:, None, :] > np.array(recipes.THRESHOLDS)[:, None]).mean(axis=2)
     np.testing.assert_allclose(usual["over"], over, atol=1e-6)
-    np.testing.assert_allclose(usual["dead"], (study["poz_train"] == 1).mean(axis=1), atol=1e-6)
-    places = [curves.count(share, study.n_features) - 1 for share in records.recipes.SHARES]
+    np.testing.assert_allclose(usual["dead"], (ensemble["poz_train"] == 1).mean(axis=1), atol=1e-6)
+    places = [curves.count(share, ensemble.n_features) - 1 for share in recipes.SHARES]
     for curve in ("low", "high", "low_class", "high_class"):
-        np.testing.assert_allclose(usual[curve], study[curve][:, places], atol=1e-6, err_msg=curve)
+        np.testing.assert_allclose(usual[curve], ensemble[curve][:, places], atol=1e-6, err_msg=curve)

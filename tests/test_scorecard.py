@@ -20,7 +20,7 @@ SUFFIXES = {"authors": "_class", "class": "_class_signed", "images": "", "strict
 
 
 @pytest.fixture
-def study(rng):
+def ensemble(rng):
     """Seven made instances; curves differ between the conventions, and some are undefined for a while."""
     arrays = {name: rng.uniform(0.4, 1, (N, F)) for name in ("poz_test", "poz_heldout")}
     arrays["poz_test"][0, :3] = 0.8  # not greater than .8
@@ -39,13 +39,18 @@ def study(rng):
                 counted[5, -1] = 40  # half of them are enough
             arrays[first + suffix], arrays[f"n_images_{first}{suffix}"] = r, counted
     arrays["accuracy"] = rng.uniform(0.9, 1, N)
-    return Ensemble("mnist", "lenet5", tuple(range(N)), arrays, {"computed": N}, {})
+    return Ensemble.of(arrays, stimuli="mnist", network="lenet5")
 
 
-def r2(study, name, i, k):
+def of_others(ensemble, *, images="mnist", network="lenet5"):
+    """The same numbers, as if of other images and networks."""
+    return Ensemble.of(ensemble.arrays, stimuli=images, network=network)
+
+
+def r2(ensemble, name, i, k):
     """R² of instance i with the first k features, or NaN."""
-    counted = study.arrays[f"n_images_{name}"][i]
-    return study.arrays[name][i, k - 1] ** 2 if 2 * counted[k - 1] >= counted[-1] else np.nan
+    counted = ensemble.arrays[f"n_images_{name}"][i]
+    return ensemble.arrays[name][i, k - 1] ** 2 if 2 * counted[k - 1] >= counted[-1] else np.nan
 
 
 def by_id(findings):
@@ -55,38 +60,38 @@ def by_id(findings):
 
 
 @pytest.mark.parametrize("convention", scorecard.CONVENTIONS)
-def test_geometry_equals_loops(study, convention):
-    found = by_id(scorecard.geometry(study, convention=convention))
+def test_geometry_equals_loops(ensemble, convention):
+    found = by_id(scorecard.geometry(ensemble, convention=convention))
     low, high = (first + SUFFIXES[convention] for first in ("low", "high"))
-    rates = study.arrays["poz_heldout" if convention == "strict" else "poz_test"]
+    rates = ensemble.arrays["poz_heldout" if convention == "strict" else "poz_test"]
     firing = [sum(rate < 1 for rate in row) for row in rates]
     assert (firing == [21, 20, 19, 18, 17, 16, 15]) == (convention != "strict")
-    largest = [[r2(study, high, i, k) for k in range(1, K20 + 1)] for i in range(N)]
+    largest = [[r2(ensemble, high, i, k) for k in range(1, K20 + 1)] for i in range(N)]
     expected = {
         "poz-80": [sum(rate > 0.8 for rate in row) / F for row in rates],
-        "r2-at-80": [r2(study, low, i, K80) for i in range(N)],
-        "zeros-matter": [1 - r2(study, low, i, firing[i]) for i in range(N)],
-        "r2-at-30": [r2(study, low, i, K30) for i in range(N)],
-        "rare-20": [r2(study, high, i, K20) for i in range(N)],
+        "r2-at-80": [r2(ensemble, low, i, K80) for i in range(N)],
+        "zeros-matter": [1 - r2(ensemble, low, i, firing[i]) for i in range(N)],
+        "r2-at-30": [r2(ensemble, low, i, K30) for i in range(N)],
+        "rare-20": [r2(ensemble, high, i, K20) for i in range(N)],
         "rare-max": [max((v for v in row if v == v), default=np.nan) for row in largest],
-        "rare-below-low": [r2(study, low, i, K30) - r2(study, high, i, K30) for i in range(N)],
+        "rare-below-low": [r2(ensemble, low, i, K30) - r2(ensemble, high, i, K30) for i in range(N)],
     }
     assert set(found) == set(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name].values, values, err_msg=name)
         assert (found[name].images, found[name].convention) == ("mnist", convention)
         assert found[name].interval is None
-    # The made study has what a curve can lack.
+    # The made ensemble has what a curve can lack.
     assert np.isnan(found["rare-20"].values[2])
     assert np.isnan(found["rare-max"].values).tolist() == [i == 2 for i in range(N)]
     # .99² of few images does not count.
-    assert found["rare-max"].values[4] == pytest.approx(r2(study, high, 4, K20), rel=1e-12)
+    assert found["rare-max"].values[4] == pytest.approx(r2(ensemble, high, 4, K20), rel=1e-12)
     assert np.isfinite(found["rare-20"].values[5])
 
 
-def test_the_strict_convention_is_the_usual_one(study):
+def test_the_strict_convention_is_the_usual_one(ensemble):
     usual, strict = (
-        by_id(g) for g in (scorecard.geometry(study), scorecard.geometry(study, convention="strict"))
+        by_id(g) for g in (scorecard.geometry(ensemble), scorecard.geometry(ensemble, convention="strict"))
     )
     assert {name: f.convention for name, f in usual.items()} == dict.fromkeys(strict, "strict")
     np.testing.assert_array_equal(usual["rare-20"].values, strict["rare-20"].values)
@@ -103,8 +108,8 @@ def test_the_strict_convention_is_the_usual_one(study):
         ("digits", "lenet5-half", "digits, half", True),
     ],
 )
-def test_findings_are_named_by_images_and_the_form_of_the_network(study, images, network, name, beyond):
-    given = replace(study, images=images, network=network)
+def test_findings_are_named_by_images_and_the_form_of_the_network(ensemble, images, network, name, beyond):
+    given = of_others(ensemble, images=images, network=network)
     card = scorecard.verdicts([*scorecard.accuracy(given), *scorecard.geometry(given)])
     assert set(card["images"]) == {name}
     assert set(card.loc[card["id"].isin(["poz-80", "rare-20"]), "beyond"]) == {beyond}
@@ -119,16 +124,16 @@ def test_findings_are_named_by_images_and_the_form_of_the_network(study, images,
         ("digits", None),
     ],
 )
-def test_accuracy_is_compared_where_the_paper_has_these_images(study, images, claim):
-    found = list(scorecard.accuracy(replace(study, images=images)))
+def test_accuracy_is_compared_where_the_paper_has_these_images(ensemble, images, claim):
+    found = list(scorecard.accuracy(of_others(ensemble, images=images)))
     assert [f.claim for f in found] == ([] if claim is None else [claim])
     for finding in found:
-        np.testing.assert_array_equal(finding.values, study["accuracy"])
+        np.testing.assert_array_equal(finding.values, ensemble["accuracy"])
 
 
-def test_an_unknown_convention(study):
+def test_an_unknown_convention(ensemble):
     with pytest.raises(UnknownNameError, match="no convention 'stict'. There are: strict, authors, class, "):
-        list(scorecard.geometry(study, convention="stict"))
+        list(scorecard.geometry(ensemble, convention="stict"))
 
 
 def test_the_example_equals_numpy():
@@ -169,7 +174,7 @@ def mur_predicted():
 
 def ratio(prediction):
     """R² of the first 20 % of the features, relative to all, and its interval, from the arrays."""
-    arrays = prediction.answer.arrays
+    arrays = prediction.arrays
     step = int(np.argmin(np.abs(arrays["k"] / arrays["k"][-1] - 0.2)))
     whole = float(arrays["low"][-1])
     # D and its interval at 20 %, in units of r with single people; ceiling: from the mean to these.
@@ -180,7 +185,7 @@ def ratio(prediction):
 
 def gain(prediction):
     """D of an order and a k chosen on other images, and its interval, from the arrays."""
-    arrays = prediction.answer.arrays
+    arrays = prediction.arrays
     d, low, high = arrays["subjects_low"][:3].astype(float) / float(arrays["ceiling"][1])
     return d, (low, high)
 
@@ -200,7 +205,7 @@ def test_people_equal_what_was_recorded(mur_predicted):
         assert said["human-lower", name].interval == pytest.approx(ends, rel=1e-6)
         assert ends[0] < d < ends[1]
         if prediction.view == "pooled":
-            assert prediction.answer.arrays["rare"] == 0
+            assert prediction.arrays["rare"] == 0
         else:
             expected, interval = ratio(prediction)
             assert said["human-20", name].values == pytest.approx(expected, rel=1e-6)
@@ -277,10 +282,10 @@ def test_claims_are_untested_on_each_of_their_own_image_sets():
 
 def named(prediction, judgments):
     """The same numbers, in arrays of their own, as if of other judgments."""
-    answer = prediction.answer
+    (answer,) = prediction.answers
     facts = {**answer.provenance["facts"], "judgments": judgments}
     arrays = {name: values.copy() for name, values in answer.arrays.items()}
-    return Prediction(replace(answer, arrays=arrays, provenance={**answer.provenance, "facts": facts}))
+    return Prediction((replace(answer, arrays=arrays, provenance={**answer.provenance, "facts": facts}),))
 
 
 def test_with_the_papers_own_sets_nothing_stays_untested(mur_predicted):
@@ -325,7 +330,7 @@ def test_ghosts_of_shipped_ensembles_and_photographs():
     assert set(specific) == {f"photographs: {category}" for category in categories}
     assert set(separate) == {*specific, *sets} - {f"photographs: {records.ghosts.EVERY}"}
     for category, reading in categories.items():
-        arrays, name = reading.answer.arrays, f"photographs: {category}"
+        arrays, name = reading.arrays, f"photographs: {category}"
         last = np.flatnonzero(arrays["m"])[-1]
         assert specific[name].values == pytest.approx(1 - arrays["control"][last, 0])
         assert specific[name].convention == f"{arrays['m'][last]} images"
@@ -350,10 +355,10 @@ def test_ghosts_at_the_number_of_images_nearest_to_the_papers(rng, at, nearest):
     assert [f.images for f in untested] == ["peterson"] * 3
 
 
-def test_every_claim_gets_a_finding(study, mur_predicted):
+def test_every_claim_gets_a_finding(ensemble, mur_predicted):
     found: list[Finding] = []
     for images in ("mnist", "cifar10"):
-        given = replace(study, images=images)
+        given = of_others(ensemble, images=images)
         found += [*scorecard.accuracy(given), *scorecard.geometry(given)]
     found += [*scorecard.example(), *scorecard.people(mur_predicted, None)]
     found += scorecard.ghosts({}, records.ghosts.known())

@@ -255,6 +255,8 @@ def silent(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
         raise InputError(
             f"labels must be one per image: expected ({len(activations)},), got {categories.shape}."
         )
+    if not len(activations):
+        raise InputError("what is silent needs at least one image; got none.")
     fires = activations > 0
     return np.stack([~fires[categories == c].any(axis=0) for c in np.unique(categories)])
 

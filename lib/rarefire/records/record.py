@@ -8,7 +8,6 @@ finds what is there, and needs neither data nor a network.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -151,8 +150,8 @@ class Stack(Record):
             What they are about: ``stimuli``, ``network``; ``seed`` is counted from 0.
         """
         columns = {name: np.asarray(values) for name, values in arrays.items()}
-        lengths = {name: len(column) for name, column in columns.items()}
-        if len(set(lengths.values())) != 1:
+        lengths = {name: column.shape[:1] for name, column in columns.items()}
+        if len(set(lengths.values())) != 1 or () in lengths.values():
             raise InputError(f"arrays must have one first axis, the instances; got {lengths}.")
         return cls(
             tuple(
@@ -161,7 +160,7 @@ class Stack(Record):
                     store.provenance("given", {"seed": i, **facts}),
                     "computed",
                 )
-                for i in range(next(iter(lengths.values())))
+                for i in range(*next(iter(lengths.values())))
             )
         )
 
@@ -179,11 +178,11 @@ class Stack(Record):
         return tuple(int(answer.provenance["facts"]["seed"]) for answer in self.answers)
 
     def _origin(self) -> str:
-        run = f"recorded run{'s' * (len(self) > 1)}"
-        kinds = Counter(run if a.source == "shipped" else "computed on this machine" for a in self.answers)
-        if len(kinds) == 1:
-            return f"{len(self)} instance{'s' * (len(self) > 1)}, {next(iter(kinds))}"
-        return f"{len(self)} instances: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}"
+        n, recorded = len(self), sum(answer.source == "shipped" for answer in self.answers)
+        instances, runs = f"{n} instance{'s' * (n != 1)}", f"recorded run{'s' * (recorded != 1)}"
+        if recorded in (0, n):
+            return f"{instances}, {runs if recorded else 'computed on this machine'}"
+        return f"{instances}: {recorded} {runs}, {n - recorded} computed on this machine"
 
 
 def source(*records: Record) -> str:

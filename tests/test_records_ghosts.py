@@ -4,17 +4,16 @@ import itertools
 
 import numpy as np
 import pytest
+from oracles import ROUNDING, ghosts_score, mean_score, naive_auc, pca, sixteenths
 from PIL import Image
 from scipy import stats
 
-from rarefire import embeddings, inference, networks, records, stimuli, store, training
+from rarefire import embeddings, inference, networks, records, stimuli, store
 from rarefire._engine import blocks
 from rarefire.errors import InputError
 from rarefire.judgments import Judgments
 from rarefire.records.ghosts import LOOKS, Reading
 from rarefire.retrieval import QUERIES
-
-ROUNDING = 1e-12  # of shares, cosines and correlations, in double precision
 
 
 @pytest.mark.parametrize(
@@ -149,15 +148,6 @@ def world(rng):
     return category, gallery
 
 
-def pca(x):
-    """Scores and shares of variance; the origin scores below the mean."""
-    centred = x - x.mean(axis=0)
-    u, s, vt = np.linalg.svd(centred, full_matrices=False)
-    real = s > 1e-9 * s[0]
-    scores = (u * s * np.where(-x.mean(axis=0) @ vt.T > 0, -1, 1))[:, real][:, :10]
-    return scores, (s**2 / (s**2).sum())[real][:10]
-
-
 def test_what_the_ghosts_of_a_made_category_say(world, rng):
     category, gallery = world
     seen = rng.random((60, 6))
@@ -282,24 +272,43 @@ def test_the_control_tells_what_only_ghosts_say(rng):
         assert first == again != other
 
 
-def test_the_control_is_a_mean_over_draws(world):
-    """Of features that are no ghosts, without a common one while there are enough; adjusted R²."""
+def adjusted(wanted, given):
+    """R² of each column of scores (their means are 0) from others, adjusted for how many these are."""
+    fitted = given @ np.linalg.lstsq(given, wanted, rcond=None)[0]
+    missed = ((wanted - fitted) ** 2).sum(axis=0) / (wanted**2).sum(axis=0)
+    n, k = given.shape
+    return np.maximum(0, 1 - missed * (n - 1) / (n - 1 - k))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_control_of_features_that_all_say_the_same(world, rng, seed):
+    """Three factors make every feature that is no ghost: whichever are drawn, they explain as much."""
     category, gallery = world
-    pool = np.random.default_rng(3).permutation(30)
-    own = pca(gallery[:, 30:38])[0]
-    drawn = [pca(gallery[:, pool[np.arange(8 * d, 8 * d + 8) % 30]])[0] for d in range(3)]
-
-    def adjusted(wanted, given):
-        fitted = given @ np.linalg.lstsq(given, wanted, rcond=None)[0]  # scores have mean 0
-        missed = ((wanted - fitted) ** 2).sum(axis=0) / (wanted**2).sum(axis=0)
-        return np.maximum(0, 1 - missed * 59 / (59 - given.shape[1]))
-
-    found = records.ghosts.read(category, gallery, at=[12], seed=3)
-    expected = np.mean([adjusted(own, other) for other in drawn], axis=0)
+    factors = rng.random((60, 3))
+    gallery[:, :30] = factors @ rng.random((3, 30))
+    found = records.ghosts.read(category, gallery, at=[12], seed=seed)
+    expected = adjusted(pca(gallery[:, 30:38])[0], factors - factors.mean(axis=0))
     np.testing.assert_allclose(found["control"][0, :8], expected, atol=1e-9)
-    pairs = [(drawn[0], drawn[2]), (drawn[1], drawn[0]), (drawn[2], drawn[1])]
-    expected = np.mean([adjusted(*pair) for pair in pairs], axis=0)
-    np.testing.assert_allclose(found["ceiling"][0, :8], expected, atol=1e-9)
+    np.testing.assert_allclose(found["ceiling"][0, :3], 1, atol=1e-9)
+    assert np.isnan(found["ceiling"][0, 3:]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_control_is_a_mean_over_draws_without_a_common_feature(rng, seed):
+    """Of 24 features that are no ghosts one says what the eight ghosts say: a draw of three has it."""
+    factor = rng.random(600)
+    category = rng.uniform(0.1, 1, (5, 32))
+    category[:, :8] = 0
+    gallery = rng.random((600, 32))
+    gallery[:, :8] = factor[:, None] + rng.random((600, 8)) * 0.01
+    gallery[:, 20] = 10 * factor
+    found = records.ghosts.read(category, gallery, at=[5], seed=seed)
+    assert found["control"][0, 0] == pytest.approx(1 / 3, abs=0.03)
+    assert found["ceiling"][0, 0] < 0.1  # another draw says something else
+    # Of nine features, any two draws of eight share seven or more.
+    few = [*range(8), 20, *range(24, 32)]
+    found = records.ghosts.read(category[:, few], gallery[:, few], at=[5], seed=seed)
+    assert found["ceiling"][0, 0] > 0.6
 
 
 def test_without_draws_and_pictures_nothing_is_compared(world):
@@ -360,53 +369,36 @@ def test_ghosts_of_the_same_kind_do_not_separate(rng):
     assert (found["difference"][..., 2] > 0).all()
 
 
-def sixteenths(x):
-    """Rectified and rounded, so that sums are exact and images with the same share tie."""
-    return np.round(np.maximum(x, 0) * 16) / 16
-
-
-def naive_auc(inside, outside):
-    """Scores that are the same but for rounding tie."""
-    return np.mean([0.5 if abs(o - i) < ROUNDING else o > i for i in inside for o in outside])
-
-
-def ghosts_score(defining, images):
-    """Share of activation on what is silent for the defining images."""
-    silent = ~(defining > 0).any(axis=0)
-    total = images.sum(axis=1)
-    return images[:, silent].sum(axis=1) / np.where(total > 0, total, 1)
-
-
-def mean_score(defining, images):
-    mean = defining.mean(axis=0)
-    lengths = np.linalg.norm(images, axis=1) * np.linalg.norm(mean)
-    return 1 - np.divide(images @ mean, lengths, out=np.zeros(len(images)), where=lengths > 0)
-
-
-def test_separation_equals_loops_over_halves(rng):
-    """The ghosts' query and the mean's, which draw nothing at random."""
-    category, outside = sixteenths(rng.normal(size=(2, 25, 30)) - 0.7)
-    found = records.ghosts.separate(category[:11], {"x": outside}, n_splits=3, level=0.9, seed=4)
-    draw = np.random.default_rng(4)
-    areas, differences, variances = [], [], []
-    for order in [draw.permutation(11) for _ in range(3)]:
-        defining, held = category[order[:6]], category[order[6:]]
+@pytest.mark.parametrize("seed", range(4))
+def test_separation_is_that_of_some_three_halves_by_loops(rng, seed):
+    """The ghosts' query and the mean's, which draw nothing at random, for each three of the ten halves."""
+    images = sixteenths(rng.normal(size=(30, 30)) - 0.7)
+    category, outside = images[:5], images[5:]
+    halves = []
+    for chosen in itertools.combinations(range(5), 3):
+        defining, held = category[[*chosen]], np.delete(category, chosen, axis=0)
         (own, own_mean), (other, other_mean) = (
             (ghosts_score(defining, images), mean_score(defining, images)) for images in (held, outside)
         )
-        areas.append([naive_auc(own, other), naive_auc(own_mean, other_mean)])
-        differences.append(areas[-1][0] - areas[-1][1])
-        inside = [naive_auc([own[i]], other) - naive_auc([own_mean[i]], other_mean) for i in range(5)]
+        areas = [naive_auc(own, other), naive_auc(own_mean, other_mean)]
+        inside = [naive_auc([own[i]], other) - naive_auc([own_mean[i]], other_mean) for i in range(2)]
         beyond = [naive_auc(own, [other[i]]) - naive_auc(own_mean, [other_mean[i]]) for i in range(25)]
-        variances.append(np.var(inside, ddof=1) / 5 + np.var(beyond, ddof=1) / 25)
-    np.testing.assert_allclose(found["auc"][0, [0, 4]], np.median(areas, axis=0))
-    estimate = np.median(differences)
-    se = np.sqrt(np.median(np.array(variances) + (np.array(differences) - estimate) ** 2))
-    margin = stats.t.ppf(0.95, 4) * se  # five held-out images
-    p = 2 * stats.t.sf(abs(estimate) / se, 4)
-    np.testing.assert_allclose(
-        found["difference"][0, 3], [estimate, estimate - margin, estimate + margin, se, p]
-    )
+        variance = np.var(inside, ddof=1) / 2 + np.var(beyond, ddof=1) / 25
+        halves.append((*areas, areas[0] - areas[1], variance))
+    expected = []
+    for three in itertools.combinations_with_replacement(halves, 3):
+        ghosts, mean, differences, variances = np.transpose(three)
+        estimate = np.median(differences)
+        se = np.sqrt(np.median(variances + (differences - estimate) ** 2))
+        margin = stats.t.ppf(0.95, 1) * se  # two held-out images
+        p = 2 * stats.t.sf(abs(estimate) / se, 1)
+        row = [np.median(ghosts), np.median(mean), estimate, estimate - margin, estimate + margin, se, p]
+        expected.append(row)
+    found = records.ghosts.separate(category, {"x": outside}, n_splits=3, level=0.9, seed=seed)
+    found = [*found["auc"][0, [0, 4]], *found["difference"][0, 3]]
+    off = np.abs(np.array(expected) - found).max(axis=1)
+    assert off.min() < 1e-9
+    assert np.median(off) > 1e-3
 
 
 def test_features_that_are_not_alive_do_not_count(apart, rng):
@@ -427,180 +419,6 @@ def test_four_images_are_the_fewest(apart):
     assert records.ghosts.separate(category[:4], {"x": outside}, n_splits=2)["auc"][0, 0] == 1
     with pytest.raises(InputError, match="needs at least four images; got 3"):
         records.ghosts.separate(category[:3], {"x": outside})
-
-
-# --- one instance ----------------------------------------------------------------------------------
-
-
-def test_perfect_ghosts(rng):
-    """Three classes of twenty images; six features never fire for each, and always for the others."""
-    labels = rng.permutation(np.arange(3).repeat(20))
-    features = rng.uniform(0.5, 1.5, (60, 24))
-    for c in range(3):
-        features[np.ix_(labels == c, range(6 * c, 6 * c + 6))] = 0
-    features[:, 22:] = 0
-    found = records.ghosts_by_class.measure_network(features, labels)
-    assert found["m"].tolist() == [1, 2, 5, 10]
-    assert found["dead"] == 2
-    np.testing.assert_allclose(found["expected"], 6)
-    assert (found["fires"] == 0).all()
-    assert (found["auc"][..., 0] == 1).all()
-    assert found["auc"].shape == (3, 4, 5)
-    assert np.isnan(found["high"][:, 0]).all()
-    bound = [1 - 0.05 ** (1 / m) for m in (2, 5, 10)]  # Clopper and Pearson, none of m
-    np.testing.assert_allclose(found["high"][:, 1:], [bound] * 3)
-    assert (found["own"][..., 0] == 0).all()
-    assert (found["own"][..., 1] > 0).any()
-
-
-@pytest.fixture
-def noisy(rng):
-    """Classes of 16, 20 and 12 images with rare features; one is dead."""
-    labels = rng.permutation(np.repeat([0, 1, 2], [16, 20, 12]))
-    features = sixteenths(rng.normal(size=(48, 30)) + 0.3 * rng.normal(size=(3, 30))[labels] - 1)
-    features[:, 7] = 0
-    return features, labels
-
-
-def test_one_instance_equals_loops(noisy):
-    features, labels = noisy
-    found = records.ghosts_by_class.measure_network(features, labels)
-    half = stimuli.half_mask(labels)
-    first, second = features[half], features[~half]
-    own, shown = labels[half], labels[~half]
-    alive = [f for f in range(30) if first[:, f].any()]
-    assert found["m"].tolist() == [1, 2, 6]  # the smallest class has twelve images
-    assert found["dead"] == 30 - len(alive) >= 1
-    for c, (i, m) in itertools.product(range(3), enumerate([1, 2, 6])):
-        rows = np.flatnonzero(own == c)
-        counts = [
-            sum(not first[list(looked), f].any() for f in alive) for looked in itertools.combinations(rows, m)
-        ]
-        assert found["expected"][c, i] == pytest.approx(np.mean(counts))
-    # All images of the smallest class: no order matters.
-    looked, inside = first[own == 2], shown == 2
-    ghosts = [f for f in alive if not looked[:, f].any()]
-    assert found["expected"][2, 2] == pytest.approx(len(ghosts))
-    assert found["fires"][2, 2] == pytest.approx(np.mean([image[ghosts] > 0 for image in second[inside]]))
-    for query, score in ((0, ghosts_score), (4, mean_score)):
-        scores = score(looked[:, alive], second[:, alive])
-        area = naive_auc(scores[inside], scores[~inside])
-        assert found["auc"][2, 2, query] == pytest.approx(area)
-    shares = []
-    for i in range(6):
-        silent = [f for f in alive if not np.delete(looked, i, axis=0)[:, f].any()]
-        shares.append(np.mean(looked[i, silent] > 0))
-    assert found["high"][2, 2] == pytest.approx(stats.beta.ppf(0.95, sum(shares) + 1, 6 - sum(shares)))
-    scores = pca(second[:, ghosts])[0][:, :3].round(9)  # several images show the same
-    top = np.argsort(-scores, axis=0, kind="stable")[:8].T
-    pairs = [shown[a] == shown[b] for row in top for a, b in itertools.combinations(row, 2)]
-    assert found["alike"][2, 2, 0] == pytest.approx(np.mean(pairs))
-    assert found["own"][2, 2, 0] == pytest.approx(np.mean(inside[top]))
-    assert 0 < np.mean(inside[top]) < 1
-    assert ((found["alike"] >= 0) & (found["alike"] <= 1)).all()
-
-
-def test_labels_are_names_and_the_seed_is_of_the_order(noisy):
-    features, labels = noisy
-    found = records.ghosts_by_class.measure_network(features, labels)
-    renamed = records.ghosts_by_class.measure_network(features, np.array([3, 7, 20])[labels])
-    for name, values in found.items():
-        np.testing.assert_array_equal(renamed[name], values)
-    other = records.ghosts_by_class.measure_network(features, labels, seed=1)
-    np.testing.assert_array_equal(other["expected"], found["expected"])
-    assert (other["fires"][:, 0] != found["fires"][:, 0]).any()
-    np.testing.assert_array_equal(other["fires"][2, 2], found["fires"][2, 2])
-
-
-def test_an_instance_without_ghosts(rng):
-    labels = np.arange(3).repeat(10)
-    found = records.ghosts_by_class.measure_network(rng.uniform(0.1, 1, (30, 12)), labels)
-    assert (found["expected"] == 0).all()
-    for name in ("fires", "high", "alike", "own"):
-        assert np.isnan(found[name]).all()
-    assert (found["auc"][..., :4] == 0.5).all()
-    assert (found["auc"][..., 4] != 0.5).any()
-
-
-@pytest.mark.parametrize(
-    ("labels", "share"),
-    [([[1, 1, 1, 1]], 1), ([[0, 1, 2, 3]], 0), ([[0, 1, 0, 1]], 1 / 3), ([[5, 5], [1, 2], [3, 3]], 2 / 3)],
-)
-def test_pairs_of_one_label(labels, share):
-    assert records.ghosts_by_class._same_pairs(np.array(labels)) == pytest.approx(share)
-
-
-# --- an ensemble -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def digits(own_cache, monkeypatch):
-    """Real digits, and LeNets whose training takes no time."""
-    trained = []
-
-    class Instance:
-        def __init__(self, seed):
-            self.seed = seed
-
-        def network(self):
-            return networks.build(
-                "lenet5", input_shape=(1, 32, 32), n_classes=10, mean=(0.1,), std=(0.3,), seed=self.seed
-            )
-
-    def train(images, network, *, seeds, progress):
-        assert (images, network) == ("digits", "lenet5")
-        trained.extend(seeds)
-        return [Instance(seed) for seed in seeds]
-
-    monkeypatch.setattr(training, "train", train)
-    return trained, Instance
-
-
-def test_an_ensemble_is_measured_once_and_can_grow(digits, tmp_path, monkeypatch, capsys):
-    trained, instance = digits
-    first = records.ghosts_by_class.measure("digits", seeds=[0], progress=False)
-    assert capsys.readouterr().err == ""
-    both = records.ghosts_by_class.measure("digits", seeds=[0, 1])
-    assert "digits: ghosts" in capsys.readouterr().err
-    assert trained == [0, 1]
-    assert (len(first), len(both)) == (1, 2)
-    assert [a.source for a in both.answers] == ["cache", "computed"]
-    np.testing.assert_array_equal(first["auc"][0], both["auc"][0])
-    test = stimuli.load("digits", "test")
-    for seed in (0, 1):
-        embedding = embeddings.extract(instance(seed).network(), test)
-        for name, values in records.ghosts_by_class.measure_network(
-            embedding, test.labels, seed=seed
-        ).items():
-            np.testing.assert_allclose(both[name][seed], values, atol=ROUNDING)
-    assert both["auc"].shape == (2, 10, len(both["m"][0]), 5)
-    assert both.stamp().startswith("lenet5 on digits, 2 instances, computed on this machine; rarefire ")
-    facts = both.answers[1].provenance["facts"]
-    expected = records.ensembles.instance_facts("digits", "lenet5", None, 1)
-    assert facts == {**expected, "ghosts_version": records.ghosts._VERSION}
-    assert (
-        records.ghosts_by_class.measure("digits", seeds=[1, 0], progress=False)["auc"].shape
-        == both["auc"].shape
-    )
-    assert trained == [0, 1]
-    # Shipped, it is found without data and without training.
-    monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
-    assert records.ghosts_by_class.known("digits") is None
-    store.pack(tmp_path / "data" / "results" / "digits.npz", both.answers)
-    monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "empty"))
-    found = records.ghosts_by_class.known("digits")
-    np.testing.assert_allclose(found["fires"], both["fires"], rtol=1e-6)
-    assert found.stamp().startswith("lenet5 on digits, 2 instances, recorded run; rarefire ")
-    assert records.ghosts_by_class.known("mnist") is None
-    assert records.ghosts_by_class.known("digits", network="lenet5-wide") is None
-    again = records.ghosts_by_class.measure("digits", seeds=[1, 0], progress=False)
-    assert [a.source for a in again.answers] == ["shipped", "shipped"]
-    np.testing.assert_array_equal(again["fires"], found["fires"][::-1])
-    assert trained == [0, 1]
-    records.ghosts_by_class.measure("digits", seeds=[1], use_shipped=False, progress=False)
-    assert trained == [0, 1, 1]
-    monkeypatch.setattr(records.ghosts, "_VERSION", 99)
-    assert records.ghosts_by_class.known("digits") is None
 
 
 # --- judged photographs, a gallery and a network -----------------------------------------------------
@@ -652,16 +470,16 @@ def made(tmp_path_factory):
     return given, gallery, networks.build("squeezenet1_0", input_shape=(3, 64, 64))
 
 
-def collect(made, **options):
+def measure(made, **options):
     return records.ghosts.measure(*made, name="SqueezeNet", layer="features", progress=False, **options)
 
 
 @pytest.fixture(scope="module")
-def collected(made, tmp_path_factory):
+def measured(made, tmp_path_factory):
     """What a run that nothing disturbs gives."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAREFIRE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return collect(made)
+        return measure(made)
 
 
 def forward(network):
@@ -670,21 +488,21 @@ def forward(network):
     return sizes, network.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
 
 
-def test_every_category_is_read(made, collected):
+def test_every_category_is_read(made, measured):
     given, gallery, _ = made
     assert gallery.within("birds").sum() == 2  # too few to be halved
     assert (
-        [r.category for r in collected]
+        [r.category for r in measured]
         == [*records.ghosts.CATEGORIES, "all 92 images", "dogs"]
         == [*ROWS, "dogs"]
     )
-    assert [r.from_gallery for r in collected] == [False] * 6 + [True]
-    assert {r.network for r in collected} == {"SqueezeNet"}
-    assert {r.n_features for r in collected} == {512 * 9}
-    assert [r.n_images for r in collected] == [16, 16, 16, 8, 8, 48, 8]
-    for r in collected:
+    assert [r.from_gallery for r in measured] == [False] * 6 + [True]
+    assert {r.network for r in measured} == {"SqueezeNet"}
+    assert {r.n_features for r in measured} == {512 * 9}
+    assert [r.n_images for r in measured] == [16, 16, 16, 8, 8, 48, 8]
+    for r in measured:
         assert r["m"].tolist() == records.ghosts.steps(r.n_images)
-        assert len(r.answer.arrays["m"]) == 16
+        assert len(r.arrays["m"]) == 16
         steps = len(r["m"])
         for name in ("ghosts", "expected", "explained", "top", "control", "ceiling", "looks"):
             assert len(r[name]) == steps
@@ -694,18 +512,18 @@ def test_every_category_is_read(made, collected):
         assert not other
         assert np.isfinite(r["difference"][int(judged) :]).all()
         assert r["auc"].shape == (2, 5)
-        facts = r.answer.provenance["facts"]
+        facts = r.facts
         assert (facts["judgments"], facts["gallery"]) == ("made", gallery.root.name)
         assert (facts["images_digest"], facts["gallery_digest"]) == (given.images.digest, gallery.digest)
-        assert facts["reading_version"] == records.ghosts._VERSION
+        assert facts["reading_version"] == records.ghosts.VERSION
 
 
-def test_readings_equal_loops(made, collected):
+def test_readings_equal_loops(made, measured):
     given, gallery, network = made
     shown = embeddings.extract(network, gallery[:], layer="features").astype(float)
     judged = embeddings.extract(network, given.images, layer="features", batch_size=32).astype(float)
     seen, own = records.ghosts.looks(gallery[:]), records.ghosts.looks(given.images.images)
-    for r in collected:
+    for r in measured:
         members, looks = (shown, seen) if r.from_gallery else (judged, own)
         rows = [*(DOGS if r.from_gallery else ROWS[r.category])]
         kept = [i for i in range(30) if not (r.from_gallery and i in DOGS)]
@@ -734,29 +552,29 @@ def test_readings_equal_loops(made, collected):
 
 
 @pytest.mark.long
-def test_read_once_and_then_from_the_cache(made, collected, own_cache):
+def test_read_once_and_then_from_the_cache(made, measured, own_cache):
     _, _, network = made
     sizes, handle = forward(network)
-    first = collect(made)
+    first = measure(made)
     assert sizes == [30, 32, 16]
     assert list((own_cache / "embeddings").iterdir()) == []
     assert len(list((own_cache / "results").iterdir())) == 7
-    again = collect(made)
+    again = measure(made)
     assert sizes == [30, 32, 16]
-    assert {r.answer.source for r in first} == {"computed"}
-    assert {r.answer.source for r in again} == {"cache"}
-    for one, two, three in zip(first, again, collected, strict=True):
-        for name, values in one.answer.arrays.items():
-            np.testing.assert_array_equal(two.answer.arrays[name], values)
-            np.testing.assert_array_equal(three.answer.arrays[name], values)
-    other = collect(made, seed=1)
+    assert {r.answers[0].source for r in first} == {"computed"}
+    assert {r.answers[0].source for r in again} == {"cache"}
+    for one, two, three in zip(first, again, measured, strict=True):
+        for name, values in one.arrays.items():
+            np.testing.assert_array_equal(two.arrays[name], values)
+            np.testing.assert_array_equal(three.arrays[name], values)
+    other = measure(made, seed=1)
     handle.remove()
-    assert {r.answer.source for r in other} == {"computed"}
+    assert {r.answers[0].source for r in other} == {"computed"}
     assert (other[0]["first"] != first[0]["first"]).any()
 
 
 @pytest.mark.long
-def test_an_interrupted_reading_goes_on(made, collected, own_cache, monkeypatch):
+def test_an_interrupted_reading_goes_on(made, measured, own_cache, monkeypatch):
     separate, asked = records.ghosts.separate, []
 
     def interrupted(*given, **options):
@@ -767,38 +585,38 @@ def test_an_interrupted_reading_goes_on(made, collected, own_cache, monkeypatch)
 
     monkeypatch.setattr(records.ghosts, "separate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        collect(made)
+        measure(made)
     assert [p.suffix for p in (own_cache / "embeddings").iterdir()] == [".npy"]
     sizes, handle = forward(made[2])
-    resumed = collect(made)
+    resumed = measure(made)
     handle.remove()
     assert sizes == [32, 16]  # the judged photographs; the gallery's embedding is there
     assert asked[3:] == [16, 8, 8, 48, 8]  # from the third category on
-    assert [r.answer.source for r in resumed] == ["cache"] * 2 + ["computed"] * 5
+    assert [r.answers[0].source for r in resumed] == ["cache"] * 2 + ["computed"] * 5
     assert list((own_cache / "embeddings").iterdir()) == []
-    for one, two in zip(resumed, collected, strict=True):
-        for name, values in one.answer.arrays.items():
-            np.testing.assert_array_equal(two.answer.arrays[name], values)
+    for one, two in zip(resumed, measured, strict=True):
+        for name, values in one.arrays.items():
+            np.testing.assert_array_equal(two.arrays[name], values)
 
 
-def test_shipped_readings_are_found_without_a_network(made, collected, own_cache, tmp_path, monkeypatch):
+def test_shipped_readings_are_found_without_a_network(made, measured, own_cache, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
     assert records.ghosts.known() == []
-    store.pack(tmp_path / "data" / "results" / "r.npz", [r.answer for r in collected])
+    store.pack(tmp_path / "data" / "results" / "r.npz", [r.answers[0] for r in measured])
     found = records.ghosts.known()
-    assert [r.category for r in found] == [r.category for r in collected]
-    for one, two in zip(found, collected, strict=True):
-        assert one.answer.source == "shipped"
+    assert [r.category for r in found] == [r.category for r in measured]
+    for one, two in zip(found, measured, strict=True):
+        assert one.answers[0].source == "shipped"
         assert (one.n_images, one.n_features) == (two.n_images, two.n_features)
         np.testing.assert_array_equal(one["top"], two["top"])
         np.testing.assert_array_equal(one["names"], two["names"])
         np.testing.assert_allclose(one["difference"], two["difference"], rtol=1e-5, atol=1e-6)
     sizes, handle = forward(made[2])
-    assert {r.answer.source for r in collect(made)} == {"shipped"}
+    assert {r.answers[0].source for r in measure(made)} == {"shipped"}
     assert sizes == []
-    assert {r.answer.source for r in collect(made, use_shipped=False)} == {"computed"}
+    assert {r.answers[0].source for r in measure(made, use_shipped=False)} == {"computed"}
     handle.remove()
-    monkeypatch.setattr(records.ghosts, "_VERSION", 99)
+    monkeypatch.setattr(records.ghosts, "VERSION", 99)
     assert records.ghosts.known() == []
 
 
@@ -808,7 +626,6 @@ def test_progress_and_missing_images(made, own_cache, capsys):
     records.ghosts.measure(given, gallery, network, name="SqueezeNet", layer="features")
     shown = capsys.readouterr().err
     assert "SqueezeNet: ghosts: 100%" in shown
-    assert "natural objects" in shown
     fields = {name: getattr(given, name) for name in Judgments.__dataclass_fields__}
     blind = Judgments(**{**fields, "images": None})
     with pytest.raises(InputError, match="the images of 'made' are not at hand"):
@@ -818,13 +635,13 @@ def test_progress_and_missing_images(made, own_cache, capsys):
 # --- how well ghosts separate, as a table ----------------------------------------------------------
 
 
-def test_the_table_has_every_comparison(collected):
-    table = records.ghosts.retrieved(collected)
+def test_the_table_has_every_comparison(measured):
+    table = records.ghosts.retrieved(measured)
     both = ["faces", "bodies", "animals", "natural objects", "artificial objects"]
     places = [*((c, p) for c in both for p in ("judged", "gallery")), ("all 92 images", "gallery")]
     expected = [(*place, query) for place in [*places, ("dogs", "gallery")] for query in [*QUERIES][1:]]
     assert [*zip(table.category, table.place, table["query"], strict=True)] == expected
-    by_name = {r.category: r for r in collected}
+    by_name = {r.category: r for r in measured}
     for _, row in table.iterrows():
         place, query = ("judged", "gallery").index(row.place), [*QUERIES].index(row["query"])
         r = by_name[row.category]
@@ -840,7 +657,7 @@ def test_holm_over_all_rows_by_hand():
         auc, difference = np.full((2, 5), np.nan), np.full((2, 4, 5), np.nan)
         auc[1], difference[1, :, 4] = [0.9, 0.8, 0.7, 0.6, 0.5], p
         stamp = store.provenance("reading", {"category": category, "network": "made"})
-        found.append(Reading(store.Answer({"auc": auc, "difference": difference}, stamp, "cache")))
+        found.append(Reading((store.Answer({"auc": auc, "difference": difference}, stamp, "cache"),)))
     table = records.ghosts.retrieved(found)
     assert table.category.tolist() == ["dogs"] * 4 + ["faces"] * 4
     assert set(table.place) == {"gallery"}
@@ -859,13 +676,14 @@ def test_nothing_to_tabulate():
 def test_a_large_category_and_a_small_one_are_kept_alike(rng):
     gallery = blocks.Rows(np.maximum(rng.normal(size=(30, 20)) - 0.5, 0), np.arange(30))
     members = np.maximum(rng.normal(size=(500, 20)) - 2, 0)
-    seen = rng.uniform(size=(30, len(LOOKS)))
+    seen, own = rng.uniform(size=(30, len(LOOKS))), rng.uniform(size=(500, len(LOOKS)))
     found = [
-        records.ghosts._reading(members, np.arange(500) < n, None, gallery, seen, seed=0) for n in (4, 400)
+        records.ghosts._reading(members, np.arange(500) < n, None, gallery, seen, own, seed=0)
+        for n in (4, 400)
     ]
     for name, values in found[0].items():
         assert values.shape == found[1][name].shape
-    small = Reading(store.Answer(found[0], {}, "computed"))
+    small = Reading((store.Answer(found[0], {}, "computed"),))
     assert small["m"].tolist() == [1, 2, 4]
     assert len(small["first"]) == len(small["typical"]) == 4
 
