@@ -359,6 +359,20 @@ def test_where_nothing_is_to_be_weighted_it_is_nan(given):
         assert np.isnan(found.table()["ridge"][0])
 
 
+def test_a_part_whose_images_are_all_alike_has_no_r(rng):
+    """Two features correlate by 1 or −1, and rounding makes no difference between pairs."""
+    features = rng.random((N, 2)) + np.eye(2)[0]
+    features[::4] = features[::4, ::-1]
+    options = {"rng": np.random.default_rng(0), "folds": 5, "repeats": 4, "alphas": [0.1, 1.0]}
+    found = reweighting.reweighted(features, rng.random(len(PAIRS)), [0, 1], **options)
+    tests, inner = parts_of(0, 5, 4)
+    alike = [len(set(test % 4 == 0)) == 1 for test in tests]
+    assert 0 < sum(alike) < 20
+    assert np.isnan(found.plain.ravel()).tolist() == alike
+    unknown = [all(len(set(part % 4 == 0)) == 1 for part in parts) for parts in inner]
+    assert np.isnan(found.ridge.ravel()).tolist() == [a or u for a, u in zip(alike, unknown, strict=True)]
+
+
 def test_a_part_that_nobody_judged_does_not_choose_the_penalty(given):
     features, human = given
     tests, inner = parts_of(7, 3)
