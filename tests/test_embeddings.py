@@ -295,7 +295,9 @@ def test_a_saved_embedding_is_a_plain_npy_file(images, tmp_path):
     assert not saved.flags.writeable
     read = np.load(tmp_path / "e.npy", allow_pickle=False)
     assert (read.shape, read.dtype, read.flags.c_contiguous) == ((11, 6), np.float32, True)
-    np.testing.assert_array_equal(read, saved)
+    opened = embeddings.open_embedding(tmp_path / "e.npy")
+    for again in (saved, opened, embeddings.Rows(opened, range(11))[:]):
+        np.testing.assert_array_equal(again, read)
     content = (tmp_path / "e.npy").read_bytes()
     assert content[:8] == b"\x93NUMPY\x01\x00"
     assert saved.offset % 64 == 0

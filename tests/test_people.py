@@ -256,17 +256,15 @@ def test_features_with_equal_poz_in_any_order():
     found = measure_view(View("features", embedding, np.arange(N)[:, None] < zeros), given)
     assert found["tied"] == 8
     np.testing.assert_allclose(found["low"], [r_of(embedding[:, :k], given.human) for k in found["k"]])
-    for (low, high), (first, tied, more) in zip(
+    for ties, (first, tied, more) in zip(
         found["ties"], ((1, (1, 2), 1), (4, (4, 5, 6, 7), 1), (8, (), 0)), strict=True
     ):
         sets = ([*range(first), *some] for some in itertools.combinations(tied, more))
         r = [r_of(embedding[:, chosen], given.human) for chosen in sets]
-        # Of a hundred draws among two or four, each is drawn more than five times.
-        expected = np.quantile(r, [0, 1]) if len(r) < 4 else (low, high)
-        np.testing.assert_allclose((low, high), expected, atol=1e-9)
-        assert min(r) - 1e-9 <= low <= high <= max(r) + 1e-9
         assert found["low"][first + more - 1] == pytest.approx(r[0])
-        assert (low < high - 1e-6) == (len(r) > 1)
+        # Of a hundred draws among up to four each is drawn more than five times: both ends are there.
+        np.testing.assert_allclose(ties, [min(r), max(r)], atol=1e-9)
+        assert (max(r) - min(r) > 1e-3) == (len(r) > 1)
 
 
 @both
@@ -771,7 +769,7 @@ def test_vgg19_from_pixels_to_verdicts(own_cache, monkeypatch, tmp_path):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))  # no weights from an earlier download
-    quick = {"ORDERS": 2, "BAND": 2, "_TIES": 2, "_N_BOOT": 20, "RIDGE_SHARES": (1.0,)}
+    quick = {"ORDERS": 2, "BAND": 2, "_TIES": 2, "_N_BOOT": 20, "_STEPS": 64, "RIDGE_SHARES": (1.0,)}
     for name, value in quick.items():
         monkeypatch.setattr(records.people, name, value)
     light = functools.partial(records.people.reweighted, repeats=1, alphas=(0.1, 10.0))
@@ -797,7 +795,7 @@ def test_vgg19_from_pixels_to_verdicts(own_cache, monkeypatch, tmp_path):
     given = made(pixels=pixels, subjects=rng.random((3, PAIRS)))
     (found,) = records.people.measure(given, network, name="VGG-19", progress=False)
     assert (found.view, found.n_features, sources([found])) == ("features", 4096, {"computed"})
-    assert found.r("low").shape == (512,)
+    assert found.r("low").shape == (64,)
     assert found.r("low")[-1] == pytest.approx(found.r("high")[-1], abs=1e-9)
     assert np.isfinite(found.test("subjects_low")["p"])
     assert found["poz"][0] < found["poz"][-1] == 1

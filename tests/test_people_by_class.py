@@ -1,7 +1,6 @@
 """LeNets beside people: class means against loops, laws, a jackknife over classes, the store."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -34,26 +33,18 @@ def embedding(rng):
 
 
 def naive(features, labels, people, first, metric, classes):
-    """r of class means with people at every k, pair of classes by pair of classes."""
-    means = {
-        c: np.mean([x for x, y in zip(features, labels, strict=True) if y == c], axis=0) for c in range(6)
-    }
-    rates = [sum(x[f] == 0 for x in features) / len(features) for f in range(features.shape[1])]
-    order = sorted(range(len(rates)), key=lambda f: ((1 if first == "low" else -1) * rates[f], f))
-    r = []
-    for k in range(1, len(order) + 1):
-        model, human = [], []
-        for a, b in itertools.combinations(classes, 2):
-            x, y = means[a][order[:k]], means[b][order[:k]]
-            if metric == "cosine":
-                if x.any() and y.any():
-                    model.append(x @ y / np.sqrt((x @ x) * (y @ y)))
-                    human.append(-people[a, b])
-            elif np.ptp(x) and np.ptp(y):
-                model.append(np.corrcoef(x, y)[0, 1])
-                human.append(-people[a, b])
-        varies = len(model) > 2 and np.ptp(model) > 1e-12
-        r.append(np.corrcoef(model, human)[0, 1] if varies else np.nan)
+    """r of some class means' distances with people's at every k, by scipy."""
+    zeros = np.sum(features == 0, axis=0) * (1 if first == "low" else -1)
+    means = np.stack([features[labels == c].mean(axis=0) for c in classes])[
+        :, np.argsort(zeros, kind="stable")
+    ]
+    human, r = people[np.ix_(classes, classes)][np.triu_indices(len(classes), 1)], []
+    for k in range(1, F + 1):
+        some = means[:, :k]
+        varies = np.ptp(some, axis=1) > 0 if metric == "correlation" else some.any(axis=1)
+        both = np.logical_and.outer(varies, varies)[np.triu_indices(len(classes), 1)]
+        model = pdist(some, metric)[both]
+        r.append(np.corrcoef(model, human[both])[0, 1] if len(model) > 2 and np.ptp(model) > 1e-9 else np.nan)
     return np.array(r)
 
 
@@ -87,19 +78,16 @@ def test_curves_equal_loops_over_class_means(embedding, given):
 
 
 def test_groups_are_held_constant(embedding, given):
-    """Partial r against the correlation of what a regression on the groups leaves."""
+    """Partial r against that from the inverse of all correlations."""
     features, labels = embedding
     groups = [0, 0, 1, 1, 1, 0]
     found = records.people_by_class.curves(features, labels, given, groups=groups)["groups"]
-    apart = np.array([groups[a] != groups[b] for a, b in itertools.combinations(range(6), 2)], dtype=float)
+    apart = pdist(np.array(groups)[:, None], "hamming")
     means = np.stack([features[labels == c].mean(axis=0) for c in range(6)])
-    network = np.array(
-        [1 - np.corrcoef(means[a], means[b])[0, 1] for a, b in itertools.combinations(range(6), 2)]
-    )
-    design = np.column_stack([np.ones(15), apart])
-    left = [v - design @ np.linalg.lstsq(design, v, rcond=None)[0] for v in (network, given.human)]
-    expected = [np.corrcoef(given.human, apart)[0, 1], np.corrcoef(*left)[0, 1]]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    correlations = np.corrcoef([pdist(means, "correlation"), given.human, apart])
+    inverse = np.linalg.inv(correlations)
+    partial = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
+    np.testing.assert_allclose(found, [correlations[1, 2], partial], atol=1e-12)
     cifar = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     assert records.people_by_class._groups(cifar) == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
     assert records.people_by_class._groups(given.names) is None
