@@ -224,10 +224,12 @@ def test_what_was_decided_beforehand_is_tested_as_by_hand(people):
             assert p == pytest.approx(2 * stats.t.sf(abs(estimate) / se, df))
 
 
-def test_random_orders_are_random_sets_of_features():
+def test_random_orders_are_random_sets_of_features(monkeypatch):
     """Of ten features every set of k can be gone through: where draws from these lie, and what p is."""
-    view, given, found = world("mean")
-    levels, n = np.array([0.05, 0.5, 0.95]), records.people.BAND
+    view, given, _ = world("mean")
+    levels, n = np.array([0.05, 0.5, 0.95]), 1000
+    monkeypatch.setattr(records.people, "BAND", n)
+    found = measure_view(view, given, seed=3)
     place = levels * (n - 1) + 1  # of a quantile among the draws; an order statistic's level is a beta
     least = stats.beta(np.floor(place), n + 1 - np.floor(place)).ppf(1e-4)
     most = stats.beta(np.ceil(place), n + 1 - np.ceil(place)).ppf(1 - 1e-4)
@@ -429,6 +431,7 @@ def test_people_who_see_some_of_the_features_are_found(seen, n_subjects):
     assert found["weights"][-1, 1] > 0.05
     assert found["ridge"][-1] - found["plain"][-1] == pytest.approx(found["weights"][-1, 0], abs=0.05)
     half = found["weights"][3]
+    assert (found["plain"][3] > 0.8) == (found["ridge"][3] > 0.8) == (seen == "low")
     assert half[1] < 0.02 if seen == "low" else half[1] < 0 < half[2]
 
 
