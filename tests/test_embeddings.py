@@ -170,6 +170,69 @@ class Recurrent(nn.Module):
         return self.rnn(x[:, 0])[0]
 
 
+# --- views ---------------------------------------------------------------------------------------
+
+
+def conv():
+    """Two channels of a 1 × 1 convolution, the pixel less .5 and .25 less the pixel, and a classifier."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 3, 1), nn.AdaptiveAvgPool2d(1))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+        net[0].bias.copy_(torch.tensor([-0.5, 0.25]))
+    return net.eval()
+
+
+PIXELS = np.array(
+    [[[0.0, 0.25], [0.75, 1.0]], [[0.5, 0.5], [0.25, 0.5]], [[1.0, 1.0], [1.0, 0.0]]], dtype=np.float32
+)[:, None]
+
+
+@pytest.mark.parametrize("layer", ["penultimate", "1"])
+def test_views_of_a_convolution_by_hand(layer):
+    pooled, channels, positions = embeddings.views(conv(), PIXELS, layer=layer, batch_size=2)
+    assert [v.name for v in (pooled, channels, positions)] == ["pooled", "channels", "positions"]
+    expected = [[0.75 / 4, 0.25 / 4], [0, 0], [1.5 / 4, 0.25 / 4]]
+    for found in (pooled, channels):
+        np.testing.assert_allclose(found.embedding, expected, atol=1e-7)
+    np.testing.assert_allclose(pooled.poz, [1 / 3, 1 / 3])
+    assert pooled.silent.tolist() == [[False, False], [True, True], [False, False]]
+    # Of four positions of each of three images.
+    assert channels.silent.tolist() == [[2, 3], [4, 4], [1, 3]]
+    assert channels.positions == 4
+    np.testing.assert_allclose(channels.poz, [7 / 12, 10 / 12])
+    flat = [
+        [0, 0, 0.25, 0.5, 0.25, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0.5, 0.5, 0.5, 0, 0, 0, 0, 0.25],
+    ]
+    np.testing.assert_allclose(positions.embedding, flat, atol=1e-7)
+    np.testing.assert_allclose(positions.poz, np.mean(np.array(flat) == 0, axis=0))
+    assert (positions.positions, pooled.positions) == (1, 1)
+
+
+def test_apoz_of_a_view_is_that_of_the_maps():
+    network = networks.build("lenet5", input_shape=(1, 28, 28), n_classes=10, mean=(0.1,), std=(0.3,))
+    pixels = np.random.default_rng(0).random((6, 1, 28, 28)).astype(np.float32)
+    pooled, channels, positions = embeddings.views(network, pixels, layer="relu2")
+    maps = embeddings.extract(network, pixels, layer="relu2", spatial="keep")
+    np.testing.assert_allclose(channels.poz, poz.poz(maps))
+    np.testing.assert_array_equal(pooled.poz, poz.poz(maps.mean(axis=(2, 3))))
+    np.testing.assert_array_equal(positions.poz, poz.poz(maps.reshape(6, -1)))
+    (features,) = embeddings.views(network, pixels)
+    assert features.name == "features"
+    expected = embeddings.extract(network, pixels, layer="relu4")
+    np.testing.assert_allclose(features.embedding, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(features.silent, features.embedding == 0)
+    np.testing.assert_array_equal(features.poz, poz.poz(features.embedding))
+
+
+def test_a_layer_before_the_relu_is_refused():
+    with pytest.raises(InputError, match="of the activations are negative .* Name the ReLU's layer"):
+        embeddings.views(conv(), PIXELS, layer="0")
+    with pytest.raises(LookupError, match="no layer 'relu'"):
+        embeddings.views(conv(), PIXELS, layer="relu")
+
+
 # --- into a file ---------------------------------------------------------------------------------
 
 
@@ -232,7 +295,9 @@ def test_a_saved_embedding_is_a_plain_npy_file(images, tmp_path):
     assert not saved.flags.writeable
     read = np.load(tmp_path / "e.npy", allow_pickle=False)
     assert (read.shape, read.dtype, read.flags.c_contiguous) == ((11, 6), np.float32, True)
-    np.testing.assert_array_equal(read, saved)
+    opened = embeddings.open_embedding(tmp_path / "e.npy")
+    for again in (saved, opened, embeddings.Rows(opened, range(11))[:]):
+        np.testing.assert_array_equal(again, read)
     content = (tmp_path / "e.npy").read_bytes()
     assert content[:8] == b"\x93NUMPY\x01\x00"
     assert saved.offset % 64 == 0

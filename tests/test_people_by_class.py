@@ -1,16 +1,16 @@
-"""LeNets beside people's confusions: class means against loops, the jackknife over classes, the store."""
+"""LeNets beside people: class means against loops, laws, a jackknife over classes, the store."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.spatial.distance import pdist
 
 from rarefire import embeddings, inference, networks, rdm, records, stimuli, store, training
 from rarefire.errors import InputError
 from rarefire.judgments import Judgments
-from rarefire.records.people_by_class import ByClass
+from rarefire.records.people_by_class import ClassLevel
 
 F = 15
 
@@ -33,26 +33,18 @@ def embedding(rng):
 
 
 def naive(features, labels, people, first, metric, classes):
-    """r of class means with people at every k, pair of classes by pair of classes."""
-    means = {
-        c: np.mean([x for x, y in zip(features, labels, strict=True) if y == c], axis=0) for c in range(6)
-    }
-    rates = [sum(x[f] == 0 for x in features) / len(features) for f in range(features.shape[1])]
-    order = sorted(range(len(rates)), key=lambda f: ((1 if first == "low" else -1) * rates[f], f))
-    r = []
-    for k in range(1, len(order) + 1):
-        model, human = [], []
-        for a, b in itertools.combinations(classes, 2):
-            x, y = means[a][order[:k]], means[b][order[:k]]
-            if metric == "cosine":
-                if x.any() and y.any():
-                    model.append(x @ y / np.sqrt((x @ x) * (y @ y)))
-                    human.append(-people[a, b])
-            elif np.ptp(x) and np.ptp(y):
-                model.append(np.corrcoef(x, y)[0, 1])
-                human.append(-people[a, b])
-        varies = len(model) > 2 and np.ptp(model) > 1e-12
-        r.append(np.corrcoef(model, human)[0, 1] if varies else np.nan)
+    """r of some class means' distances with people's at every k, by scipy."""
+    zeros = np.sum(features == 0, axis=0) * (1 if first == "low" else -1)
+    means = np.stack([features[labels == c].mean(axis=0) for c in classes])[
+        :, np.argsort(zeros, kind="stable")
+    ]
+    human, r = people[np.ix_(classes, classes)][np.triu_indices(len(classes), 1)], []
+    for k in range(1, F + 1):
+        some = means[:, :k]
+        varies = np.ptp(some, axis=1) > 0 if metric == "correlation" else some.any(axis=1)
+        both = np.logical_and.outer(varies, varies)[np.triu_indices(len(classes), 1)]
+        model = pdist(some, metric)[both]
+        r.append(np.corrcoef(model, human[both])[0, 1] if len(model) > 2 and np.ptp(model) > 1e-9 else np.nan)
     return np.array(r)
 
 
@@ -86,31 +78,56 @@ def test_curves_equal_loops_over_class_means(embedding, given):
 
 
 def test_groups_are_held_constant(embedding, given):
-    """Partial r against the correlation of what a regression on the groups leaves."""
+    """Partial r against that from the inverse of all correlations."""
     features, labels = embedding
     groups = [0, 0, 1, 1, 1, 0]
     found = records.people_by_class.curves(features, labels, given, groups=groups)["groups"]
-    apart = np.array([groups[a] != groups[b] for a, b in itertools.combinations(range(6), 2)], dtype=float)
+    apart = pdist(np.array(groups)[:, None], "hamming")
     means = np.stack([features[labels == c].mean(axis=0) for c in range(6)])
-    network = np.array(
-        [1 - np.corrcoef(means[a], means[b])[0, 1] for a, b in itertools.combinations(range(6), 2)]
-    )
-    design = np.column_stack([np.ones(15), apart])
-    left = [v - design @ np.linalg.lstsq(design, v, rcond=None)[0] for v in (network, given.human)]
-    expected = [np.corrcoef(given.human, apart)[0, 1], np.corrcoef(*left)[0, 1]]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    correlations = np.corrcoef([pdist(means, "correlation"), given.human, apart])
+    inverse = np.linalg.inv(correlations)
+    partial = -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
+    np.testing.assert_allclose(found, [correlations[1, 2], partial], atol=1e-12)
     cifar = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     assert records.people_by_class._groups(cifar) == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
     assert records.people_by_class._groups(given.names) is None
 
 
-def test_curves_do_not_depend_on_the_order_of_images(embedding, given, rng):
+CHANGES = {
+    "unit": lambda x, y, given, p: (3.7 * x, y, given),
+    "images": lambda x, y, given, p: (x[p], y[p], given),
+    "answers": lambda x, y, given, p: (x, y, dataclasses.replace(given, human=5 * given.human + 3)),
+    "classes": lambda x, y, given, p: (x, np.argsort(p[p < 6])[y], given.subset(p[p < 6])),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_curves_do_not_hang_on(embedding, given, rng, change):
     features, labels = embedding
-    shuffled = rng.permutation(60)
-    first = records.people_by_class.curves(features, labels, given)
-    second = records.people_by_class.curves(features[shuffled], labels[shuffled], given)
-    for name, values in first.items():
-        np.testing.assert_allclose(second[name], values, atol=1e-9)
+    p = rng.permutation(60)
+    before = records.people_by_class.curves(features, labels, given, groups=np.arange(6) % 2)
+    groups = (p[p < 6] if change == "classes" else np.arange(6)) % 2
+    after = records.people_by_class.curves(*CHANGES[change](features, labels, given, p), groups=groups)
+    for name, values in before.items():
+        moved = values[p[p < 6]] if change == "classes" and name.startswith("without") else values
+        np.testing.assert_allclose(after[name], moved, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(("seen", "blind"), [("low", "high"), ("high", "low")])
+def test_people_who_see_half_of_the_features_are_found(rng, seen, blind):
+    """Classes that differ in frequent features, and otherwise in rare ones; people see either."""
+    labels, often = np.arange(16).repeat(40), np.linspace(0.9, 0.3, 20)
+    means = np.abs(rng.normal(size=(16, 20)))
+    instances = [(means / often)[labels] * (rng.random((640, 20)) < often) for _ in range(9)]
+    human = pdist(means[:, :10] if seen == "low" else means[:, 10:], "correlation")
+    given = Judgments("made", human, None, None, None, None, tuple("abcdefghijklmnop"), "c", "l", "s")
+    found = [records.people_by_class.curves(x, labels, given) for x in instances]
+    found = ClassLevel(tuple(answer(a) for a in found))
+    gained, lost = found.change(seen, 0.5), found.change(blind, 0.5)
+    assert gained.low > 0 > lost.high
+    assert gained.r_kept > 0.9 > lost.r_kept
+    best = np.nanargmax(found[seen].mean(axis=0)) + 1
+    assert abs(best - 10) <= 1
 
 
 @pytest.mark.parametrize(
@@ -146,7 +163,7 @@ def ensemble(rng, given):
 
 
 def test_change_is_a_jackknife_over_classes_plus_seeds(ensemble):
-    found = ByClass(tuple(answer(a) for a in ensemble))
+    found = ClassLevel(tuple(answer(a) for a in ensemble))
     assert (len(found), found.n_features, found.images) == (5, F, "digits")
     np.testing.assert_allclose(found.fraction, np.arange(1, 16) / 15)
     for kind, share, k, place in (("low", 0.2, 3, 0), ("high_cosine", 0.5, 8, 1), ("high", 0.8, 12, 2)):
@@ -175,19 +192,17 @@ def test_what_is_shipped_is_of_the_present_version():
     for question, version, current in (
         ("prediction", "version", records.people._VERSION),
         ("class-level", "class_version", records.people_by_class._VERSION),
-        ("reading", "reading_version", records.ghosts._VERSION),
-        ("ghosts", "ghosts_version", records.ghosts._VERSION),
+        ("reading", "reading_version", records.ghosts.VERSION),
+        ("ghosts", "ghosts_version", records.ghosts.VERSION),
     ):
         shipped = store.shipped(question)
         assert shipped
         assert {a.provenance["facts"][version] for a in shipped} == {current}
-    assert [p.view for p in records.people.known("mur")] == ["pooled", "channels", "positions"]
-    assert len(records.people_by_class.known("cifar10h")) == 50
     assert records.people_by_class.known("cifar10h", images="mnist") is None
 
 
 def test_every_change_and_holm_over_them(ensemble):
-    found = ByClass(tuple(answer(a) for a in ensemble))
+    found = ClassLevel(tuple(answer(a) for a in ensemble))
     table = found.changes(("low", "high"))
     assert [*zip(table.kind, table.share, strict=True)] == [
         (k, s) for k in ("low", "high") for s in (0.2, 0.5, 0.8)
@@ -201,14 +216,14 @@ def test_every_change_and_holm_over_them(ensemble):
 
 def test_r_of_few_classes_is_left_out(ensemble):
     few = {**ensemble[0], "n_images_high": np.array([0, 2, 2, *[6] * 12])}
-    found = ByClass((answer(few),))
+    found = ClassLevel((answer(few),))
     assert np.isnan(found.r("high")[0, :3]).all()
     np.testing.assert_array_equal(found.r("high")[0, 3:], found["high"][0, 3:])
     assert np.isfinite(found.r("high", least=0.3)[0, 1:]).all() == np.isfinite(found["high"][0, 1:]).all()
 
 
 def test_one_instance_varies_over_classes_alone(ensemble):
-    test = ByClass((answer(ensemble[0]),)).change("low", 0.5)
+    test = ClassLevel((answer(ensemble[0]),)).change("low", 0.5)
     draws = ensemble[0]["without_low"][:, 1] - ensemble[0]["without_low"][:, 3]
     assert test.se == pytest.approx(np.sqrt(5 / 6 * ((draws - draws.mean()) ** 2).sum()))
     assert test.df == 5
@@ -219,7 +234,7 @@ def test_one_instance_varies_over_classes_alone(ensemble):
 def test_no_change_has_no_error(ensemble, rng, rounding):
     same = {name: np.repeat(v[..., -1:], v.shape[-1], -1) for name, v in ensemble[0].items()}
     same = {name: v + rounding * rng.normal(size=v.shape) for name, v in same.items()}
-    test = ByClass((answer(same),)).change("low", 0.2)
+    test = ClassLevel((answer(same),)).change("low", 0.2)
     assert (test.estimate, test.se, test.p) == (0, 0, 1)
 
 
@@ -231,13 +246,13 @@ def test_a_few_undefined_instances_are_left_out_and_half_of_them_refused(ensembl
             spoilt[instance]["low"][:5] = np.nan
         else:
             spoilt[instance]["without_low"][4, 0] = np.nan  # without one of the classes alone
-    rest = ByClass(tuple(answer(ensemble[i]) for i in (0, 2, 4))).change("low", 0.2)
-    found = ByClass(tuple(answer(a) for a in spoilt))
+    rest = ClassLevel(tuple(answer(ensemble[i]) for i in (0, 2, 4))).change("low", 0.2)
+    found = ClassLevel(tuple(answer(a) for a in spoilt))
     assert dataclasses.asdict(found.change("low", 0.2)) == pytest.approx(dataclasses.asdict(rest))
     assert "(3 seeds)" in rest.unit
     assert "(5 seeds)" in found.change("low", 0.5).unit
     with pytest.raises(InputError, match="D of 'low' at 20% is undefined in 2 of 4 instances: .* are dead"):
-        ByClass(tuple(answer(a) for a in spoilt[:4])).change("low", 0.2)
+        ClassLevel(tuple(answer(a) for a in spoilt[:4])).change("low", 0.2)
 
 
 @pytest.mark.parametrize(
@@ -251,10 +266,10 @@ def test_a_few_undefined_instances_are_left_out_and_half_of_them_refused(ensembl
 def test_change_of_what_is_not_there(ensemble, arguments, message):
     kind, share, level = arguments
     with pytest.raises(InputError, match=message):
-        ByClass((answer(ensemble[0]),)).change(kind, share, level=level)
+        ClassLevel((answer(ensemble[0]),)).change(kind, share, level=level)
 
 
-# --- collect, ship, find ---------------------------------------------------------------------------
+# --- measure, ship, known ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -296,21 +311,17 @@ def test_an_ensemble_can_grow_and_is_shipped(digits, tmp_path, monkeypatch):
         for name, values in records.people_by_class.curves(embedding, test.labels, given).items():
             np.testing.assert_allclose(both[name][seed], values, atol=1e-9)
     assert both.n_features == 84
-    assert both.stamp().startswith("lenet5 on digits, 2 instances, computed on this machine; rarefire ")
-    facts = both.answers[1].provenance["facts"]
-    assert facts["seed"] == 1
-    assert {k: facts[k] for k in records.ensembles.instance_facts("digits", "lenet5", None, 1)} == (
-        records.ensembles.instance_facts("digits", "lenet5", None, 1)
-    )
+    assert records.source(both).startswith("Source: lenet5 on digits (2 instances, computed")
+    assert both.seeds == (0, 1)
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
     assert records.people_by_class.known("digits-confused", images="digits") is None
     path = tmp_path / "data" / "results" / "digits.npz"
-    assert records.people_by_class.ship(both, path) == path
+    assert both.ship(path) == path
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "empty"))
     found = records.people_by_class.known("digits-confused", images="digits")
     assert (len(found), found.images) == (2, "digits")
     np.testing.assert_allclose(found["low"], both["low"], rtol=1e-6)
-    assert found.stamp().startswith("lenet5 on digits, 2 instances, recorded run; rarefire ")
+    assert found.recorded
     assert records.people_by_class.known("cifar10h") is None
     again = records.people_by_class.measure("digits", given, seeds=[1, 0], progress=False)
     assert [a.source for a in again.answers] == ["shipped", "shipped"]

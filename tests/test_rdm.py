@@ -1,4 +1,4 @@
-"""RDMs and comparators: the paper's example, naive loops, rsatoolbox, invariances, error messages."""
+"""RDMs and comparators: the paper's example, scipy, rsatoolbox, invariances, error messages."""
 
 import numpy as np
 import pytest
@@ -14,24 +14,6 @@ EXAMPLE = np.array(
 )
 
 
-def naive_rdm(embedding, metric):
-    """One pair at a time, in plain Python."""
-    found = []
-    for i in range(len(embedding)):
-        for j in range(i + 1, len(embedding)):
-            a, b = list(embedding[i]), list(embedding[j])
-            if metric == "euclidean":
-                found.append(sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5)
-                continue
-            if metric == "correlation":
-                a = [x - sum(a) / len(a) for x in a]
-                b = [x - sum(b) / len(b) for x in b]
-            dot = sum(x * y for x, y in zip(a, b, strict=True))
-            norms = (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
-            found.append(1 - dot / norms)
-    return np.array(found)
-
-
 def test_the_papers_worked_example():
     with_zero, without = 1 - rdm.rdm(EXAMPLE), 1 - rdm.rdm(EXAMPLE[:, :5])
     np.testing.assert_allclose(with_zero, [0.62, -0.18, 0.56], atol=0.005)  # AB, AC, BC
@@ -40,9 +22,9 @@ def test_the_papers_worked_example():
 
 
 @pytest.mark.parametrize("metric", rdm.METRICS)
-def test_rdm_equals_a_naive_loop(rng, metric):
+def test_rdm_equals_scipy(rng, metric):
     embedding = np.maximum(rng.normal(size=(12, 9)), 0) + 0.01
-    np.testing.assert_allclose(rdm.rdm(embedding, metric=metric), naive_rdm(embedding, metric), atol=1e-12)
+    np.testing.assert_allclose(rdm.rdm(embedding, metric=metric), pdist(embedding, metric), atol=1e-12)
 
 
 @pytest.mark.filterwarnings("default")  # rsatoolbox's own
@@ -341,3 +323,48 @@ def test_similarities_are_the_rdm_and_nan_where_undefined(embedding):
         np.testing.assert_allclose(rest, expected, atol=1e-12)
     with pytest.raises(InputError, match="metric is one of correlation, cosine; got 'euclidean'"):
         rdm.similarities(given, metric="euclidean")
+
+
+def test_similarities_of_pairs_are_condensed_and_0_where_undefined(embedding):
+    embedding[3] = 0
+    ends = np.triu_indices(len(embedding), 1)
+    for metric in ("correlation", "cosine"):
+        found = rdm.pair_similarities(embedding, metric=metric)
+        np.testing.assert_array_equal(found, np.nan_to_num(rdm.similarities(embedding, metric=metric)[ends]))
+    distances = np.delete(pdist(embedding, "cosine"), np.flatnonzero((ends[0] == 3) | (ends[1] == 3)))
+    np.testing.assert_allclose(1 - found[(ends[0] != 3) & (ends[1] != 3)], distances, atol=1e-12)
+
+
+# --- partial correlations ------------------------------------------------------------------------
+
+
+def test_a_partial_correlation_is_that_of_residuals(rng):
+    """Of what a straight line through the control leaves of both."""
+    control = rng.random(60) < 0.4
+    network, human = control + rng.normal(size=60), 2 * control + rng.normal(size=60)
+    left = [v - np.polyval(np.polyfit(control, v, 1), control) for v in (network, human)]
+    expected = np.corrcoef(human, control)[0, 1], np.corrcoef(left)[0, 1]
+    assert rdm.partial(network, human, control) == pytest.approx(expected)
+    # Pairs that were not judged, or without a similarity, are left out.
+    gaps, use = [network.copy(), human.copy()], np.ones(60, dtype=bool)
+    gaps[0][[1, 5]] = gaps[1][[5, 30, 31]] = np.nan
+    use[[1, 5, 30, 31]] = False
+    expected = rdm.partial(network[use], human[use], control[use])
+    assert rdm.partial(*gaps, control) == pytest.approx(expected, abs=1e-12)
+
+
+def test_what_a_partial_correlation_says_of_known_agreements(rng):
+    """Two that share nothing but the control; two that share more; and a control without part in it."""
+    control, own, a, b = rng.normal(size=(4, 4000))
+    r, nothing = rdm.partial(control + 0.3 * a, control + 0.3 * b, control)
+    assert r == pytest.approx(1 / np.sqrt(1.09), abs=0.01)
+    assert nothing == pytest.approx(0, abs=0.05)
+    assert rdm.partial(control + own, control + own, control)[1] == pytest.approx(1)
+    assert rdm.partial(control + own, control - own, control)[1] == pytest.approx(-1)
+    r, all_of_it = rdm.partial(own + a, own + b, control)
+    assert (r, all_of_it) == pytest.approx((0, 0.5), abs=0.05)
+    for constant in range(3):
+        three = [own[:50], a[:50], control[:50]]
+        three[constant] = np.ones(50)
+        assert np.isnan(rdm.partial(*three)).all()
+    assert np.isnan(rdm.partial(own[:3], a[:3], control[:3])).all()

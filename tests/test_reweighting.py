@@ -67,40 +67,48 @@ def parts_of(seed, folds, repeats=1):
     return tests, [np.array_split(rng.permutation([i for i in range(N) if i not in t]), 3) for t in tests]
 
 
+@pytest.fixture
+def ways(monkeypatch):
+    """How often equations were made by features, and by pairs."""
+    spies = {name: mock.Mock(wraps=getattr(reweighting, name)) for name in ("_by_features", "_by_pairs")}
+    for name, spy in spies.items():
+        monkeypatch.setattr(reweighting, name, spy)
+    return lambda: {name: spy.call_count for name, spy in spies.items()}
+
+
 @pytest.mark.parametrize("metric", ["correlation", "cosine"])
-@pytest.mark.parametrize("alpha", [0.01, 3.0])
-def test_a_penalty_equals_primal_ridge(given, metric, alpha):
+@pytest.mark.parametrize("by_pairs", [False, True])
+def test_primal_ridge_with_the_penalty_of_training_images(given, rng, ways, monkeypatch, metric, by_pairs):
+    """The same regression, whichever matrix is solved; an image lacks a similarity, and pairs a judgment."""
     features, human = given
+    human += rng.normal(size=len(human)) * 0.3
     human[[4, 70, 200]] = np.nan
     features[5, [7, 8, 0, 1]] = 0  # the image has no similarity in the first four features
     order = np.roll(np.arange(F), 2)
-    found = reweighting.reweighted(
-        features,
-        human,
-        order,
-        rng=np.random.default_rng(1),
-        k=[4, F],
-        metric=metric,
-        folds=3,
-        repeats=2,
-        alphas=[alpha],
-    )
-    assert found.k.tolist() == [4, F]
+    monkeypatch.setattr(reweighting, "_DUAL", 10**9 if by_pairs else 1)
+    options = {"k": [4, F], "metric": metric, "folds": 3, "repeats": 2}
+    found = reweighting.reweighted(features, human, order, rng=np.random.default_rng(1), **options)
+    assert ways() == {"_by_features": 2 * (not by_pairs), "_by_pairs": 2 * by_pairs}  # for both k
+    assert (found.k.tolist(), found.n_images) == ([4, F], N)
     for values in (found.plain, found.ridge, found.variance, found.alpha):
         assert values.shape == (2, 2, 3)
-    assert found.n_images == N
-    assert (found.alpha == alpha).all()
-    tests, _ = parts_of(1, 3, 2)
+    tests, inner = parts_of(1, 3, 2)
     for step, k in enumerate(found.k):
         x, defined = products(features, order[:k], metric)
         assert defined.all() == (k == F)
         use = defined & np.isfinite(human)
-        for place, test in enumerate(tests):
+        for place, (test, parts) in enumerate(zip(tests, inner, strict=True)):
             held, at = among(test, use), (step, *divmod(place, 3))
-            train = among([i for i in range(N) if i not in test], use)
-            assert found.ridge[at] == pytest.approx(fit(x, -human, train, held, alpha), abs=1e-9)
+            train = [i for i in range(N) if i not in test]
+            fits = [(among([i for i in train if i not in p], use), among(p, use)) for p in parts]
+            scores = [np.mean([fit(x, -human, *own, alpha) for own in fits]) for alpha in reweighting.ALPHAS]
+            alpha = reweighting.ALPHAS[int(np.argmax(scores))]
+            assert found.alpha[at] == alpha
+            expected = fit(x, -human, among(train, use), held, alpha)
+            assert found.ridge[at] == pytest.approx(expected, abs=1e-9)
             plain = np.corrcoef(x[held].sum(axis=1), -human[held])[0, 1]
             assert found.plain[at] == pytest.approx(plain, abs=1e-12)
+    assert len(np.unique(found.alpha)) > 1
 
 
 def test_the_gain_has_the_jackknife_of_each_test_part(given):
@@ -166,44 +174,6 @@ def test_the_gain_is_over_the_partitions_that_have_one():
         assert np.isnan(values).tolist() == [False, True]
 
 
-def test_the_penalty_is_chosen_among_training_images(given, rng):
-    features, human = given
-    human = human + rng.normal(size=len(human)) * 0.3
-    options = {"folds": 4, "repeats": 1, "rng": np.random.default_rng(2)}
-    found = reweighting.reweighted(features, human, np.arange(F), **options)
-    x, use = products(features, range(F), "correlation")
-    tests, inner = parts_of(2, 4)
-    for place, (test, parts) in enumerate(zip(tests, inner, strict=True)):
-        train = [i for i in range(N) if i not in test]
-        scores = {
-            alpha: np.mean(
-                [
-                    fit(x, -human, among([i for i in train if i not in p], use), among(p, use), alpha)
-                    for p in parts
-                ]
-            )
-            for alpha in reweighting.ALPHAS
-        }
-        alpha = max(scores, key=scores.get)
-        assert found.alpha[0, 0, place] == alpha
-        expected = fit(x, -human, among(train, use), among(test, use), alpha)
-        assert found.ridge[0, 0, place] == pytest.approx(expected, abs=1e-9)
-    assert len(np.unique(found.alpha)) > 1
-
-
-def test_the_order_says_which_features_come_first(given):
-    features, human = given
-    order = np.roll(np.arange(F), 4)
-    options = {"k": [5], "folds": 2, "repeats": 1, "alphas": [0.1]}
-
-    def of(features, order):
-        return reweighting.reweighted(features, human, order, rng=np.random.default_rng(0), **options)
-
-    found, other = of(features, order), of(features, np.arange(F))
-    np.testing.assert_allclose(found.ridge, of(features[:, order], np.arange(F)).ridge, atol=1e-12)
-    assert not np.allclose(found.plain, other.plain)
-
-
 def test_weights_that_people_have_are_found(rng):
     """People use three of twelve features, one of them twice as much."""
     features = rng.normal(size=(36, 12)) + 2
@@ -266,48 +236,6 @@ def test_pairs_of_a_training_and_a_test_image_are_in_neither_set(given, rng):
         assert not np.allclose(last.ridge[:, 0, part], before.ridge[:, 0, part], atol=0.01)
 
 
-@pytest.fixture
-def ways(monkeypatch):
-    """How often equations were made by features, and by pairs."""
-    spies = {name: mock.Mock(wraps=getattr(reweighting, name)) for name in ("_by_features", "_by_pairs")}
-    for name, spy in spies.items():
-        monkeypatch.setattr(reweighting, name, spy)
-    return lambda: {name: spy.call_count for name, spy in spies.items()}
-
-
-@pytest.mark.parametrize("metric", ["correlation", "cosine"])
-@pytest.mark.parametrize("by_pairs", [False, True])
-def test_by_features_and_by_pairs_equal_primal_ridge(given, ways, monkeypatch, metric, by_pairs):
-    """The same regression, whichever matrix is solved; an image lacks a similarity, and pairs a judgment."""
-    features, human = given
-    human[[4, 70, 200]] = np.nan
-    features[5, :4] = 0
-    monkeypatch.setattr(reweighting, "_DUAL", 10**9 if by_pairs else 1)
-    options = {"k": [4, F], "folds": 3, "repeats": 1, "alphas": [0.01, 1.0], "metric": metric}
-    found = reweighting.reweighted(features, human, np.arange(F), rng=np.random.default_rng(4), **options)
-    assert ways() == {"_by_features": 2 * (not by_pairs), "_by_pairs": 2 * by_pairs}  # for both k
-    tests, inner = parts_of(4, 3)
-    for step, k in enumerate(found.k):
-        x, defined = products(features, range(k), metric)
-        use = defined & np.isfinite(human)
-        for place, (test, parts) in enumerate(zip(tests, inner, strict=True)):
-            train = [i for i in range(N) if i not in test]
-            scores = [
-                np.mean(
-                    [
-                        fit(x, -human, among([i for i in train if i not in p], use), among(p, use), alpha)
-                        for p in parts
-                    ]
-                )
-                for alpha in (0.01, 1.0)
-            ]
-            alpha = (0.01, 1.0)[int(np.argmax(scores))]
-            assert abs(scores[0] - scores[1]) > 1e-6  # planted such that the choice is one
-            assert found.alpha[step, 0, place] == alpha
-            expected = fit(x, -human, among(train, use), among(test, use), alpha)
-            assert found.ridge[step, 0, place] == pytest.approx(expected, abs=1e-9)
-
-
 def test_the_smaller_matrix_is_taken(rng, ways):
     """Of 26 images' 325 pairs about a fourth are fitted to, 81: by pairs only with more features."""
     features, human = np.maximum(rng.normal(size=(N, 90)), 0), rng.random(len(PAIRS))
@@ -357,6 +285,20 @@ def test_where_nothing_is_to_be_weighted_it_is_nan(given):
             assert np.isnan(values[0]).all()
             assert np.isfinite(values[1]).all()
         assert np.isnan(found.table()["ridge"][0])
+
+
+def test_a_part_whose_images_are_all_alike_has_no_r(rng):
+    """Two features correlate by 1 or −1, and rounding makes no difference between pairs."""
+    features = rng.random((N, 2)) + np.eye(2)[0]
+    features[::4] = features[::4, ::-1]
+    options = {"rng": np.random.default_rng(0), "folds": 5, "repeats": 4, "alphas": [0.1, 1.0]}
+    found = reweighting.reweighted(features, rng.random(len(PAIRS)), [0, 1], **options)
+    tests, inner = parts_of(0, 5, 4)
+    alike = [len(set(test % 4 == 0)) == 1 for test in tests]
+    assert 0 < sum(alike) < 20
+    assert np.isnan(found.plain.ravel()).tolist() == alike
+    unknown = [all(len(set(part % 4 == 0)) == 1 for part in parts) for parts in inner]
+    assert np.isnan(found.ridge.ravel()).tolist() == [a or u for a, u in zip(alike, unknown, strict=True)]
 
 
 def test_a_part_that_nobody_judged_does_not_choose_the_penalty(given):

@@ -18,6 +18,7 @@ from rarefire import inference
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
 from rarefire.rdm import check_embedding, check_rdm, pair_similarities, square, unit_vectors
+from rarefire.rounding import SAME
 
 __all__ = ["differences_over_folds", "nadeau_bengio", "paired_t_over_folds", "smallest_p", "williams"]
 
@@ -62,8 +63,7 @@ def differences_over_folds(
         for part in np.array_split(rng.permutation(len(features)), folds):
             pairs = np.triu_indices(len(part), k=1)
             own = said[np.ix_(part, part)][pairs]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                kept, whole = (np.corrcoef((z[part] @ z[part].T)[pairs], own)[0, 1] for z in units)
+            kept, whole = (_r((z[part] @ z[part].T)[pairs], own) for z in units)
             found.append(kept - whole)
     return np.array(found)
 
@@ -110,6 +110,12 @@ def smallest_p(embedding: ArrayLike, human: ArrayLike, order: ArrayLike, *, k: S
     """
     found = inference.jackknife(embedding, order, rdm=human, k=k).estimate("difference")
     return float(np.nanmin(found.p[found.k < np.shape(embedding)[1]]))
+
+
+def _r(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Pearson r; NaN where one of them does not vary, but for rounding."""
+    vary = all(np.ptp(values) > SAME * np.abs(values).max() for values in (a, b))
+    return float(np.corrcoef(a, b)[0, 1]) if vary else np.nan
 
 
 def _judged(embedding: ArrayLike, human: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

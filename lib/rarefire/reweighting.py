@@ -264,14 +264,14 @@ def _with_and_without(
 
 
 def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Less their mean, the largest of size 1."""
+    """Less their mean, the largest of size 1; all 0 where they differ by rounding alone."""
     centred = values - values.mean() if len(values) else values
     size = np.abs(centred).max(initial=0)
-    return centred / size if size > 0 else centred
+    return centred / size if size > SAME * np.abs(values).max(initial=0) else np.zeros(len(values))
 
 
 def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    if len(a) < 3 or any(np.ptp(values) <= SAME * np.abs(values).max() for values in (a, b)):
         return np.nan
     return float(np.corrcoef(a, b)[0, 1])
 
