@@ -21,7 +21,7 @@ from rarefire.embeddings import View
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
 from rarefire.records.people import COLUMNS, KINDS, Prediction, measure_view
-from rarefire.records.record import Array
+from rarefire.records.record import VERSIONS, Array
 
 N, F = 24, 10
 PAIRS = N * (N - 1) // 2
@@ -760,10 +760,10 @@ def test_what_is_shipped_is_found(own_cache, tmp_path, monkeypatch):
     assert records.people.known_excerpt("mur") is None
     assert not (tmp_path / "empty").exists()
     # A second network, and numbers of an earlier measurement.
-    other = prediction(found[0].arrays, network="Other", version=records.people._VERSION)
+    other = prediction(found[0].arrays, network="Other", **VERSIONS["prediction"])
     records.people.ship([*found, other], path, excerpt=excerpt)
     assert [p.network for p in records.people.known("made")] in (["Small"], ["Other"])
-    monkeypatch.setattr(records.people, "_VERSION", -1)
+    monkeypatch.setitem(VERSIONS, "prediction", {"version": -1})
     assert records.people.known("made") == []
 
 
