@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -19,13 +20,20 @@ from PIL import Image
 from rarefire import store
 from rarefire.curves import Curve
 from rarefire.errors import InputError
-from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, style
+from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, LABELS, style
+
+if TYPE_CHECKING:
+    from rarefire.records.ensembles import Ensemble
 
 __all__ = [
+    "ARROWS",
+    "ORDERS",
+    "SHARES",
     "cumulative_share",
     "curve_panels",
     "curves",
     "histogram",
+    "nested_panels",
     "panel",
     "percent",
     "picture",
@@ -38,6 +46,12 @@ __all__ = [
 ]
 
 _DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
+
+#: What comes first -> the order of PoZ, and the legend of both orders.
+ARROWS = {"low": "low→high", "high": "high→low"}
+ORDERS = {f"{arrow} PoZ": first for first, arrow in ARROWS.items()}
+#: Limits of a panel whose axes are both of shares.
+SHARES = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
 
 
 def panel(width: float = 2.1, height: float = 2.05, *, title: str = "") -> tuple[Figure, Axes]:
@@ -91,7 +105,8 @@ def curve_panels(
     Parameters
     ----------
     sets
-        Title -> ``x (n_steps,)`` and, by colour, ``y (n_instances, n_steps)``.
+        Name, written as in :data:`rarefire.page.palette.LABELS` -> ``x (n_steps,)`` and, by colour,
+        ``y (n_instances, n_steps)``.
     xlabel, ylabel
         Of all panels.
     singles
@@ -100,7 +115,8 @@ def curve_panels(
         Of ``"x"`` and ``"y"``; an axis that ends at 1 is one of shares.
     """
     panels, tables = [], []
-    for title, (x, by_colour) in sets.items():
+    for name, (x, by_colour) in sets.items():
+        title = LABELS.get(name, name)
         figure, axes = panel(title=title)
         for colour, y in by_colour.items():
             curves(axes, x, y, colour=colour, singles=singles)
@@ -112,6 +128,41 @@ def curve_panels(
         panels.append(figure)
         tables.append(summary(x, **by_colour).assign(images=title))
     return panels, pd.concat(tables)
+
+
+def nested_panels(
+    ensembles: Mapping[str, Ensemble],
+    lines: Mapping[str, str],
+    *,
+    first: int = 1,
+    xlabel: str = "share of features inserted",
+    singles: bool = False,
+) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel of nested curves, R² with all features, for each ensemble, and the numbers behind them.
+
+    Parameters
+    ----------
+    ensembles
+        By image set.
+    lines
+        Colour -> one of :data:`rarefire.records.ensembles.CURVES`; of random orders, the median over an
+        instance's orders.
+    first
+        Number of features at which the curves begin.
+    xlabel, singles
+        As for :func:`curve_panels`.
+    """
+
+    def drawn(ensemble: Ensemble, curve: str) -> NDArray[np.float64]:
+        r2 = ensemble.r2(curve)[..., first - 1 :]
+        return np.asarray(np.nanmedian(r2, axis=1)) if r2.ndim == 3 else r2
+
+    sets = {
+        name: (e.fraction[first - 1 :], {colour: drawn(e, curve) for colour, curve in lines.items()})
+        for name, e in ensembles.items()
+    }
+    labels = {"xlabel": xlabel, "ylabel": "R² with all features"}
+    return curve_panels(sets, **labels, limits=SHARES, singles=singles)
 
 
 def strips(

@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from rarefire import poz, rdm, records, retrieval
+from rarefire import poz, rdm, records
 from rarefire.curves import count
-from rarefire.errors import InputError, unknown
+from rarefire.errors import DataError, InputError, unknown
 from rarefire.page import claims
 from rarefire.page.claims import EDGE
-from rarefire.page.frame import number
+from rarefire.page.frame import interval, table
+from rarefire.page.palette import LABELS
 from rarefire.records.ensembles import Ensemble
 from rarefire.records.ghosts import Reading
 from rarefire.records.ghosts_by_class import ClassGhosts
@@ -33,13 +35,18 @@ from rarefire.records.people_by_class import ClassLevel
 __all__ = [
     "CONVENTIONS",
     "EXAMPLE",
+    "WAYS",
     "Finding",
     "accuracy",
     "example",
     "geometry",
+    "geometry_verdicts",
     "ghosts",
+    "labelled",
+    "of_groups",
     "people",
     "readable",
+    "recorded",
     "untested",
     "verdicts",
 ]
@@ -52,6 +59,8 @@ CONVENTIONS = {
     "strict": "images, r, PoZ from held-out images",
 }
 _SUFFIX = {"authors": "_class", "class": "_class_signed", "images": "", "strict": "_heldout"}
+#: Those that differ in what is compared, in short.
+WAYS = {way: CONVENTIONS[way].rsplit(", ", 1)[0] for way in ("authors", "class", "strict")}
 
 #: The paper's example (introduction): images A, B, C by six features, the last of which never fires.
 EXAMPLE = (
@@ -201,18 +210,16 @@ def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) ->
     photographs
         Readings of categories by a larger network.
     """
-    query = list(retrieval.QUERIES).index("ghosts")
     for name, found in lenets.items():
-        m = int(np.argmin(np.abs(found["m"][0] - 120)))
-        area = found["auc"][:, :, m, query].mean(axis=1)
-        yield Finding("ghosts-separate", name, area, f"{found['m'][0][m]} images")
+        m = found.step(120)
+        yield Finding("ghosts-separate", name, found.area("ghosts", m), f"{found['m'][0][m]} images")
     for reading in photographs:
         if reading.category != records.ghosts.EVERY:  # it has no outside but photographs of all kinds
             half = f"{reading.n_images - reading.n_images // 2} images"
             area = reading["auc"][1 if reading.from_gallery else 0][0]
             yield Finding("ghosts-separate", f"photographs: {reading.category}", area, half)
     for reading in photographs:
-        own = 1 - reading["control"][-1][0]
+        own = 1 - reading.from_random
         images = f"{reading.n_images} images"
         yield Finding("ghosts-specific", f"photographs: {reading.category}", own, images)
     yield from untested("ghosts-separate", "ghosts-specific", "ghosts-figure")
@@ -315,6 +322,51 @@ def _of_median(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def geometry_verdicts(
+    ensembles: Iterable[Ensemble], conventions: Iterable[str] = ("strict",)
+) -> pd.DataFrame:
+    """Verdicts on figure 1a–c for several ensembles, each read in several ways.
+
+    Parameters
+    ----------
+    ensembles
+        The ensembles.
+    conventions
+        Of :data:`CONVENTIONS`.
+    """
+    ways = list(conventions)
+    return verdicts(f for each in ensembles for way in ways for f in geometry(each, convention=way))
+
+
+def labelled(card: pd.DataFrame) -> pd.DataFrame:
+    """A scorecard whose image sets are named for readers (:data:`rarefire.page.palette.LABELS`)."""
+    return card.assign(images=card["images"].map(lambda name: LABELS.get(name, name)))
+
+
+def of_groups(card: pd.DataFrame, *groups: str) -> pd.DataFrame:
+    """The claims of some groups, in the order of ``data/paper.csv``, with names for readers.
+
+    Parameters
+    ----------
+    card
+        From :func:`verdicts`.
+    *groups
+        As in :class:`rarefire.page.claims.Claim`.
+
+    Returns
+    -------
+    DataFrame
+        The same columns: image sets as by :func:`labelled`, conventions as in :data:`WAYS`.
+    """
+    known = claims.claims()
+    absent = set(groups) - {claim.group for claim in known.values()}
+    if absent:
+        raise unknown("group", min(absent), sorted({claim.group for claim in known.values()}))
+    some = card[[known[name].group in groups for name in card["id"]]]
+    some = some.sort_values("id", key=lambda ids: ids.map(list(known).index), kind="stable")
+    return labelled(some).assign(convention=some["convention"].replace(WAYS))
+
+
 def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """A scorecard for readers: its intervals as text, and only these columns.
 
@@ -325,15 +377,35 @@ def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
     *columns
         Of the result, in order; ``95 %``, ``90 % of instances`` and those of `card` but its numbers.
     """
-
-    def span(low: float, high: float) -> str:
-        return "–" if math.isnan(low) else f"{number(low)}\u00a0to\u00a0{number(high)}"
-
     texts = {
-        "95 %": [span(*pair) for pair in zip(card["low"], card["high"], strict=True)],
-        "90 % of instances": [span(*pair) for pair in zip(card["from"], card["to"], strict=True)],
+        "95 %": [interval(*pair) for pair in zip(card["low"], card["high"], strict=True)],
+        "90 % of instances": [interval(*pair) for pair in zip(card["from"], card["to"], strict=True)],
     }
     absent = [name for name in columns if name not in card.columns and name not in texts]
     if absent:
         raise unknown("column", absent[0], [*card.columns, *texts])
     return card.assign(**texts)[list(columns)]
+
+
+def recorded(values: Mapping[str, float]) -> HTML:
+    """Numbers of this build beside those of the recorded runs, as a table of the page.
+
+    Parameters
+    ----------
+    values
+        As for :func:`rarefire.page.claims.check_recorded`.
+
+    Raises
+    ------
+    DataError
+        Where one is further off than networks trained anew on another processor may be.
+    """
+    check = claims.check_recorded(values)
+    if not check["same"].all():
+        off = check.index[~check["same"].astype(bool)]
+        raise DataError(f"no longer what the recorded runs found:\n{check.loc[off].to_string()}")
+    caption = (
+        "<strong>This build against the recorded runs.</strong> Tolerance: what fifty networks of another "
+        "processor, trained anew, may be off (four standard errors of a difference of medians)."
+    )
+    return table(check.reset_index(), name="recorded", digits=3, caption=caption)

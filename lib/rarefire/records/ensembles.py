@@ -132,6 +132,15 @@ class Ensemble(Stack):
         """R² of every instance at the k nearest to `fraction` of all features; NaN where undefined."""
         return self.r2(curve)[..., count(fraction, self.n_features) - 1]
 
+    def median_at(self, curve: str, fraction: float) -> float:
+        """Median of :meth:`at` over the instances in which it is defined; NaN where it is in none."""
+        r2 = self.at(curve, fraction)
+        return float(np.nanmedian(r2)) if np.isfinite(r2).any() else math.nan
+
+    def rare_share(self, rare: float = poz.RARE) -> NDArray[np.float64]:
+        """Share of each instance's features whose PoZ over test images is greater than `rare`, ``(I,)``."""
+        return poz.rare_share(self["poz_test"], rare=rare)
+
     def agreement(self, first: str, second: str) -> NDArray[np.float64]:
         """Rank correlation (Spearman) of two PoZ, over features that fire in either; one per instance.
 

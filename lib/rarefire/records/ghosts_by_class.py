@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import ghosts, retrieval, stimuli
-from rarefire.records.ensembles import embedded, embedded_facts
+from rarefire.errors import unknown
+from rarefire.records.ensembles import PROFILES, embedded, embedded_facts
 from rarefire.records.ghosts import TOP, VERSION, steps
 from rarefire.records.record import Array, Stack, answer_each, by_seed
 from rarefire.retrieval import QUERIES
 
-__all__ = ["ClassGhosts", "known", "measure", "measure_network"]
+__all__ = ["ClassGhosts", "by_images", "known", "measure", "measure_network", "over_classes"]
 
 _PURE = 3  # components whose images are compared with labels
 
@@ -38,6 +39,25 @@ class ClassGhosts(Stack):
         "I, C, M, 2", "share of pairs of one label among the highest images, ghosts and random features"
     )
     own = Array("I, C, M, 2", "share of images of the class itself among these")
+
+    def step(self, m: int) -> int:
+        """Place, among the numbers of images that define, of the one nearest to `m`."""
+        return int(np.argmin(np.abs(self["m"][0] - m)))
+
+    def area(self, query: str, step: int = -1) -> NDArray[np.float64]:
+        """AUC of a query, mean over classes, ``(I,)``.
+
+        Parameters
+        ----------
+        query
+            Of :data:`rarefire.retrieval.QUERIES`.
+        step
+            Place among the numbers of images that define; by default the last.
+        """
+        if query not in QUERIES:
+            raise unknown("query", query, list(QUERIES))
+        area: NDArray[np.float64] = self["auc"][:, :, step, list(QUERIES).index(query)].mean(axis=1)
+        return area
 
 
 def measure(
@@ -84,6 +104,46 @@ def known(images: str, *, network: str = "lenet5", seeds: Iterable[int] = range(
         return None
     answers = answer_each("ghosts", _facts(images, network), by_seed(seeds), None)
     return ClassGhosts(tuple(answers.values())) if answers else None
+
+
+def by_images(profile: str = "default", *, instances: int = 50) -> dict[str, ClassGhosts]:
+    """The ghosts that a chapter shows, by image set.
+
+    Parameters
+    ----------
+    profile
+        ``"default"``: digits are computed where they are not cached; MNIST and CIFAR-10 (JPEG) are what is
+        known of fifty instances, shipped or cached. ``"full"``: all three are computed from the images.
+    instances
+        On digits: seeds 0, 1, … of that many.
+    """
+    if profile not in PROFILES:
+        raise unknown("profile", profile, list(PROFILES))
+    found = {"digits": measure("digits", seeds=range(instances))}
+    if profile == "full":
+        others = ("mnist", stimuli.cifar10_variant())
+        return found | {name: measure(name, seeds=range(50), use_shipped=False) for name in others}
+    there = {name: known(name) for name in ("mnist", "cifar10-jpg")}
+    return found | {name: each for name, each in there.items() if each is not None}
+
+
+def over_classes(values: ArrayLike) -> NDArray[np.float64]:
+    """Mean over the classes that have a value.
+
+    Parameters
+    ----------
+    values
+        ``(I, C, …)``; NaN where a class has none.
+
+    Returns
+    -------
+    ndarray
+        ``(I, …)``; NaN where no class has one.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    return np.asarray(np.where(known, values, 0).sum(axis=1) / np.where(count, count, np.nan))
 
 
 def _facts(images: str, network: str) -> dict[str, Any]:

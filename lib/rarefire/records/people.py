@@ -36,9 +36,11 @@ __all__ = [
     "ORDERS",
     "RIDGE_SHARES",
     "SHARES",
+    "TITLES",
     "Prediction",
     "beforehand",
     "excerpt",
+    "improved",
     "known",
     "known_excerpt",
     "measure",
@@ -67,6 +69,8 @@ KINDS: dict[str, tuple[Any, Metric]] = {
     "low_cosine": ("low", "cosine"),
     "high_cosine": ("high", "cosine"),
 }
+#: Views, named for readers.
+TITLES = {"pooled": "pooled", "channels": "channels (APoZ)", "positions": "positions", "features": "features"}
 #: Shares of the features that were decided on beforehand: the first 20 % are the paper's.
 SHARES = (0.2, 0.5, 0.8)
 #: Shares at which features are re-weighted.
@@ -118,6 +122,11 @@ class Prediction(Record):
         return str(self.facts["view"])
 
     @property
+    def title(self) -> str:
+        """Of the view, for readers."""
+        return TITLES[self.view]
+
+    @property
     def n_features(self) -> int:
         """Features in all."""
         return int(self["k"][-1])
@@ -154,7 +163,14 @@ class Prediction(Record):
 
     def at(self, name: str, share: float) -> float:
         """The curve's r at the recorded step nearest to a share of the features."""
-        return float(self.r(name)[int(np.argmin(np.abs(self.fraction - share)))])
+        return float(self.r(name)[self._step(share)])
+
+    def at_random(self, share: float) -> float:
+        """The median r of random orders at the recorded step nearest to a share of the features."""
+        return float(self["random"][1][self._step(share)])
+
+    def _step(self, share: float) -> int:
+        return int(np.argmin(np.abs(self.fraction - share)))
 
     def test(self, name: str) -> dict[str, float]:
         """A recorded test by its name, its numbers by :data:`COLUMNS`, in units of r with the mean RDM."""
@@ -334,6 +350,20 @@ def verdicts(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("low"
             )
     table = pd.DataFrame(rows)
     return table.assign(holm=inference.holm(table["p"]))
+
+
+def improved(table: pd.DataFrame, *, naive: bool = False) -> pd.Series:
+    """Rows in which fewer features predict people significantly better, at .05.
+
+    Parameters
+    ----------
+    table
+        From :func:`verdicts`.
+    naive
+        Believe the naive test, rather than the valid one with Holm's adjustment.
+    """
+    gain, p = (table["gain"], table["naive p"]) if naive else (table["D"], table["holm"])
+    return (gain > 0) & (p < 0.05)
 
 
 def beforehand(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("low", "high")) -> pd.DataFrame:
