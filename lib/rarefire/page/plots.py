@@ -20,6 +20,7 @@ from PIL import Image
 from rarefire import store
 from rarefire.curves import Curve
 from rarefire.errors import InputError
+from rarefire.page.frame import enumerated, listed
 from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, LABELS, style
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "curve_panels",
     "curves",
     "histogram",
+    "medians",
     "nested_panels",
     "panel",
     "percent",
@@ -163,6 +165,32 @@ def nested_panels(
     }
     labels = {"xlabel": xlabel, "ylabel": "R² with all features"}
     return curve_panels(sets, **labels, limits=SHARES, singles=singles)
+
+
+def medians(
+    ensembles: Mapping[str, Ensemble],
+    fraction: float,
+    *curves: str,
+    digits: int = 2,
+    form: str = "{name} {text}",
+) -> str:
+    """Median R² of each ensemble at a share of the features, for the caption of :func:`nested_panels`.
+
+    Parameters
+    ----------
+    ensembles
+        By image set.
+    fraction
+        Of the features.
+    *curves
+        Of :data:`rarefire.records.ensembles.CURVES`; one number for each, joined by “and”.
+    digits
+        Of the numbers.
+    form
+        As for :func:`rarefire.page.frame.listed`.
+    """
+    values = {n: [f"{e.median_at(c, fraction):.{digits}f}" for c in curves] for n, e in ensembles.items()}
+    return listed({name: enumerated(each) for name, each in values.items()}, form)
 
 
 def strips(
