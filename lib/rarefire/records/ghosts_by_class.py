@@ -44,20 +44,11 @@ class ClassGhosts(Stack):
         """Place, among the numbers of images that define, of the one nearest to `m`."""
         return int(np.argmin(np.abs(self["m"][0] - m)))
 
-    def area(self, query: str, step: int = -1) -> NDArray[np.float64]:
-        """AUC of a query, mean over classes, ``(I,)``.
-
-        Parameters
-        ----------
-        query
-            Of :data:`rarefire.retrieval.QUERIES`.
-        step
-            Place among the numbers of images that define; by default the last.
-        """
+    def area(self, query: str) -> NDArray[np.float64]:
+        """AUC of one of :data:`rarefire.retrieval.QUERIES`, mean over classes, ``(I, M)``."""
         if query not in QUERIES:
             raise unknown("query", query, list(QUERIES))
-        area: NDArray[np.float64] = self["auc"][:, :, step, list(QUERIES).index(query)].mean(axis=1)
-        return area
+        return over_classes(self["auc"][..., list(QUERIES).index(query)])
 
 
 def measure(
@@ -140,7 +131,7 @@ def over_classes(values: ArrayLike) -> NDArray[np.float64]:
     ndarray
         ``(I, …)``; NaN where no class has one.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = np.asarray(values)
     known = np.isfinite(values)
     count = known.sum(axis=1)
     return np.asarray(np.where(known, values, 0).sum(axis=1) / np.where(count, count, np.nan))

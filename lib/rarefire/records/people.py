@@ -162,15 +162,9 @@ class Prediction(Record):
         return float(k / self.n_features), float(r)
 
     def at(self, name: str, share: float) -> float:
-        """The curve's r at the recorded step nearest to a share of the features."""
-        return float(self.r(name)[self._step(share)])
-
-    def at_random(self, share: float) -> float:
-        """The median r of random orders at the recorded step nearest to a share of the features."""
-        return float(self["random"][1][self._step(share)])
-
-    def _step(self, share: float) -> int:
-        return int(np.argmin(np.abs(self.fraction - share)))
+        """R at the recorded step nearest to a share of the features; of ``"random"`` orders, the median."""
+        curve = self["random"][1] if name == "random" else self.r(name)
+        return float(curve[int(np.argmin(np.abs(self.fraction - share)))])
 
     def test(self, name: str) -> dict[str, float]:
         """A recorded test by its name, its numbers by :data:`COLUMNS`, in units of r with the mean RDM."""
@@ -181,6 +175,11 @@ class Prediction(Record):
         """The recorded curves: ``view, k``, and r with the mean RDM by the name of each order and metric."""
         names = (*KINDS, *poz.STATISTICS)
         return pd.DataFrame({"view": self.view, "k": self["k"], **{name: self.r(name) for name in names}})
+
+    def ridge_table(self) -> pd.DataFrame:
+        """Mean r on held-out images, low→high PoZ: ``view, k``, ``with weights`` and ``without``."""
+        found = {"k": self["ridge_k"], "with weights": self["ridge"], "without": self["plain"]}
+        return pd.DataFrame({"view": self.view, **found})
 
 
 def measure(
