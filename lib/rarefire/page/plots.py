@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -25,18 +25,24 @@ from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, LABELS, style
 
 if TYPE_CHECKING:
     from rarefire.records.ensembles import Ensemble
+    from rarefire.records.ghosts import Reading
+    from rarefire.records.ghosts_by_class import ClassGhosts
+    from rarefire.records.people import Prediction
 
 __all__ = [
     "ARROWS",
     "ORDERS",
     "SHARES",
+    "control_panels",
     "cumulative_share",
     "curve_panels",
     "curves",
+    "ghost_panels",
     "histogram",
     "medians",
     "nested_panels",
     "panel",
+    "people_panels",
     "percent",
     "picture",
     "prediction_panel",
@@ -360,6 +366,128 @@ def prediction_panel(
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=ylim)
     percent(axes, "x")
     return figure
+
+
+def people_panels(
+    predictions: Sequence[Prediction],
+    lines: Mapping[str, str],
+    *,
+    tests: pd.DataFrame | None = None,
+    ridge: bool = False,
+    **look: Any,
+) -> list[Figure]:
+    """A :func:`prediction_panel` for each view of a network, with the noise ceiling of the mean RDM.
+
+    Parameters
+    ----------
+    predictions
+        The views.
+    lines
+        Colour -> name of a recorded curve; ``"random"`` is drawn as the band of random orders.
+    tests
+        From :func:`rarefire.records.people.verdicts`: the best k of these curves are marked, with a star
+        where they are significantly better than all features.
+    ridge
+        Draw re-weighted features, and the same without weights, hollow.
+    **look
+        Of the panels.
+    """
+    from rarefire.records.people import improved
+
+    def drawn(found: Prediction) -> Figure:
+        options: dict[str, Any] = {"ylim": (0, 1.02), **look}
+        if "random" in lines.values():
+            options["band"] = tuple(found["random"][[0, 2]])
+        if tests is not None:
+            own = tests[tests["view"] == found.view]
+            options["peaks"] = [found.peak(kind) for kind in own["kind"]]
+            options["stars"] = [found.peak(kind) for kind in own["kind"][improved(own)]]
+        if ridge:
+            share = found["ridge_k"] / found.n_features
+            options["points"], options["hollow"] = ({"ridge": (share, found[k])} for k in ("ridge", "plain"))
+        return prediction_panel(
+            found.fraction,
+            {colour: found.r(curve) for colour, curve in lines.items() if curve != "random"},
+            title=found.title,
+            xlabel="share of features inserted",
+            ylabel="r with people",
+            ceiling=tuple(np.minimum(found["ceiling_mean"], 1)),
+            **options,
+        )
+
+    return [drawn(found) for found in predictions]
+
+
+def ghost_panels(
+    ghosts: Mapping[str, ClassGhosts],
+    lines: Callable[[ClassGhosts], Mapping[str, ArrayLike]],
+    **look: Any,
+) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel for each image set: something about ghosts by how many images define them.
+
+    Parameters
+    ----------
+    ghosts
+        By image set.
+    lines
+        Gives, by colour, ``(I, M)``; see :func:`rarefire.records.ghosts_by_class.over_classes`.
+    **look
+        Of the axes, such as ``ylabel`` and ``ylim``.
+    """
+    sets = {name: (found["m"][0], lines(found)) for name, found in ghosts.items()}
+    panels, numbers = curve_panels(sets, xlabel="images that define", ylabel="", singles=False)
+    for figure in panels:
+        (axes,) = figure.axes
+        axes.set(xscale="log", **look)
+        axes.xaxis.set_major_formatter("{x:g}")
+    return panels, numbers
+
+
+def control_panels(readings: Sequence[Reading], *, named: Sequence[str]) -> list[Figure]:
+    """How many ghosts each category has, and what random features explain of their first component.
+
+    Parameters
+    ----------
+    readings
+        A line for each, by how many images define the ghosts.
+    named
+        Categories whose name is written beside their line.
+    """
+
+    def one(title: str, ylabel: str, lines: Mapping[str, Callable[[Reading], ArrayLike]]) -> Figure:
+        figure, axes = panel(2.6, 2.1, title=title)
+        for found in readings:
+            for colour, line in lines.items():
+                axes.plot(
+                    found["m"],
+                    np.asarray(line(found)),
+                    color=COLOURS[colour],
+                    marker="o",
+                    markersize=2.5,
+                    linewidth=1,
+                )
+        axes.set(xscale="log", xlabel="images that define", xlim=(0.9, 260), ylabel=ylabel, ylim=(0, 1.02))
+        axes.xaxis.set_major_formatter("{x:g}")
+        return figure
+
+    many = {"ghosts": lambda found: found["expected"] / found.n_features}
+    explained = {
+        "ghosts": lambda found: found["control"][:, 0],
+        "random": lambda found: found["ceiling"][:, 0],
+    }
+    left = one("how many", "share of all features", many)
+    right = one("first component", "R² from random features", explained)
+    for found in readings:
+        if found.category in named:
+            right.axes[0].annotate(
+                found.category[:6],
+                (float(found["m"][-1]), found.from_random),
+                (3, -3),
+                color=COLOURS["ghosts"],
+                textcoords="offset points",
+                fontsize=7.5,
+            )
+    return [left, right]
 
 
 def rdm_with_images(

@@ -24,8 +24,9 @@ from rarefire.curves import count
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.page import claims
 from rarefire.page.claims import EDGE
-from rarefire.page.frame import interval, table
+from rarefire.page.frame import interval, p_value, signed, table
 from rarefire.page.palette import LABELS
+from rarefire.page.plots import ARROWS
 from rarefire.records.ensembles import Ensemble
 from rarefire.records.ghosts import Reading
 from rarefire.records.ghosts_by_class import ClassGhosts
@@ -38,7 +39,10 @@ __all__ = [
     "WAYS",
     "Finding",
     "accuracy",
+    "changes",
+    "decided",
     "example",
+    "gains",
     "geometry",
     "geometry_verdicts",
     "ghosts",
@@ -47,6 +51,7 @@ __all__ = [
     "people",
     "readable",
     "recorded",
+    "separations",
     "untested",
     "verdicts",
 ]
@@ -385,6 +390,110 @@ def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
     if absent:
         raise unknown("column", absent[0], [*card.columns, *texts])
     return card.assign(**texts)[list(columns)]
+
+
+def gains(tests: pd.DataFrame) -> pd.DataFrame:
+    """What the best k gains, from the naive test to the valid one, for readers.
+
+    Parameters
+    ----------
+    tests
+        From :func:`rarefire.records.people.verdicts`.
+    """
+    return pd.DataFrame(
+        {
+            "features": _order(tests),
+            "gain": tests["gain"].map(signed),
+            "naive p": tests["naive p"].map(p_value),
+            "other images": tests["D images"].map(signed),
+            "p": tests["p images"].map(p_value),
+            "and people": tests["D"].map(signed),
+            "95 %": _ends(tests),
+        }
+    )
+
+
+def decided(tests: pd.DataFrame) -> pd.DataFrame:
+    """D at each share that was decided on beforehand, a row for each view and order, for readers.
+
+    Parameters
+    ----------
+    tests
+        From :func:`rarefire.records.people.beforehand`. A star where D differs from 0, a dagger where the
+        order differs from random ones, at .05 with Holm's adjustment.
+    """
+    star, dagger = (
+        np.where(tests[p] < 0.05, mark, "").astype(object)
+        for p, mark in (("holm", "*"), ("chance holm", "†"))
+    )
+    said = pd.DataFrame(
+        {
+            "features": _order(tests),
+            "share": tests["share"].map("D at {:.0%}".format),
+            "D": tests["estimate"].map(signed) + star + dagger,
+        }
+    )
+    return _spread(said, ["features"], "share", "D")
+
+
+def changes(tests: pd.DataFrame) -> pd.DataFrame:
+    """What leaving features out changes at class level, for readers.
+
+    Parameters
+    ----------
+    tests
+        From :meth:`rarefire.records.people_by_class.ClassLevel.changes`.
+    """
+    order = zip(tests["share"], tests["kind"], strict=True)
+    return pd.DataFrame(
+        {
+            "features": [f"{share:.0%}, {ARROWS[kind]}" for share, kind in order],
+            "r": tests["r kept"].map("{:.2f}".format),
+            "r, all": tests["r all"].map("{:.2f}".format),
+            "D": tests["D"].map(signed),
+            "95 %": _ends(tests),
+            "Holm": tests["holm"].map(p_value),
+        }
+    )
+
+
+def separations(tests: pd.DataFrame) -> pd.DataFrame:
+    """How well ghosts and other scores separate categories, AUCs, for readers.
+
+    Parameters
+    ----------
+    tests
+        From :func:`rarefire.records.ghosts.retrieved`. A star where a score differs from ghosts, at .05 with
+        Holm's adjustment.
+    """
+    titles = {"random": "random", "active": "most active", "random mean": "mean, few", "mean": "mean"}
+    outside = {"judged": "other cut-outs", "gallery": "gallery"}
+    said = pd.DataFrame(
+        {
+            "category": tests["category"],
+            "against": tests["place"].map(outside),
+            "ghosts": tests["ghosts"].map("{:.2f}".format),
+            "score": tests["query"].map(titles),
+            "auc": tests["other"].map("{:.2f}".format)
+            + np.where(tests["holm"] < 0.05, "*", "").astype(object),
+        }
+    )
+    return _spread(said, ["category", "against", "ghosts"], "score", "auc")
+
+
+def _order(tests: pd.DataFrame) -> pd.Series:
+    """View and order of each row."""
+    return tests["view"].map(records.people.TITLES) + ", " + tests["kind"].map(ARROWS)
+
+
+def _ends(tests: pd.DataFrame) -> list[str]:
+    return [interval(low, high, signed) for low, high in zip(tests["low"], tests["high"], strict=True)]
+
+
+def _spread(rows: pd.DataFrame, down: list[str], across: str, cell: str) -> pd.DataFrame:
+    """Rows as a table, in the order in which they come."""
+    wide = rows.pivot_table(index=down, columns=across, values=cell, aggfunc="first", sort=False)
+    return wide.reset_index().rename_axis(None, axis=1)
 
 
 def recorded(values: Mapping[str, float]) -> HTML:

@@ -153,6 +153,19 @@ class Ensemble(Stack):
         alive = [(a[(a < 1) | (b < 1)], b[(a < 1) | (b < 1)]) for a, b in pairs]
         return np.array([float(stats.spearmanr(a, b).statistic) for a, b in alive])
 
+    def overlap(self, first: str, second: str, *, rare: float = poz.RARE) -> NDArray[np.float64]:
+        """Of the features with a PoZ greater than `rare` in either, the share with it in both, ``(I,)``.
+
+        Parameters
+        ----------
+        first, second
+            As for :meth:`agreement`.
+        rare
+            In [0, 1].
+        """
+        one, other = self[first] > rare, self[second] > rare
+        return np.asarray((one & other).sum(axis=1) / (one | other).sum(axis=1))
+
     def tied(self) -> NDArray[np.float64]:
         """Share, among the features that fire at all, of those with the PoZ of another one, ``(I,)``."""
         alive = [row[row < 1] for row in self["poz_test"]]

@@ -5,11 +5,12 @@ Half of the test images define the ghosts of a class, the other half is scored a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import ghosts, retrieval, stimuli
@@ -19,7 +20,7 @@ from rarefire.records.ghosts import TOP, VERSION, steps
 from rarefire.records.record import Array, Stack, answer_each, by_seed
 from rarefire.retrieval import QUERIES
 
-__all__ = ["ClassGhosts", "by_images", "known", "measure", "measure_network", "over_classes"]
+__all__ = ["ClassGhosts", "by_images", "known", "measure", "measure_network", "over_classes", "pictured"]
 
 _PURE = 3  # components whose images are compared with labels
 
@@ -135,6 +136,32 @@ def over_classes(values: ArrayLike) -> NDArray[np.float64]:
     known = np.isfinite(values)
     count = known.sum(axis=1)
     return np.asarray(np.where(known, values, 0).sum(axis=1) / np.where(count, count, np.nan))
+
+
+def pictured(found: Mapping[str, ClassGhosts], *, m: int) -> pd.DataFrame:
+    """What the images that score highest have in common, of ghosts and of random features.
+
+    Parameters
+    ----------
+    found
+        By image set.
+    m
+        Images that define the ghosts: about so many, and then as many as there are.
+
+    Returns
+    -------
+    DataFrame
+        Two rows for each image set: ``images, m``; ``with ghosts``, the share of classes with any; then
+        ``alike, ghosts``, ``alike, random``, ``own, ghosts``, ``own, random`` as in :class:`ClassGhosts`,
+        mean over classes, median over networks.
+    """
+    kinds = [f"{what}, {of}" for what in ("alike", "own") for of in ("ghosts", "random")]
+    rows: list[list[Any]] = []
+    for name, each in found.items():
+        alike, own = (np.nanmedian(over_classes(each[what]), axis=0) for what in ("alike", "own"))
+        some = np.isfinite(each["fires"]).mean(axis=(0, 1))
+        rows += [[name, each["m"][0][i], some[i], *alike[i], *own[i]] for i in (each.step(m), -1)]
+    return pd.DataFrame(rows, columns=["images", "m", "with ghosts", *kinds])
 
 
 def _facts(images: str, network: str) -> dict[str, Any]:
