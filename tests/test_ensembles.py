@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from oracles import numpy_curve
@@ -512,3 +513,139 @@ def test_a_shipped_instance_is_what_the_raw_images_give(mirror, monkeypatch, nam
         same = np.isfinite(recorded) & np.isfinite(again.r) & (counted == again.n_images)
         assert same.mean() > 0.6, curve
         np.testing.assert_allclose(again.r[same], recorded[same], atol=2e-3, err_msg=curve)
+
+
+# --- what several chapters ask of the records ------------------------------------------------------
+
+
+def some_ensemble(**arrays):
+    return records.ensembles.Ensemble.of(arrays, stimuli="digits", network="lenet5")
+
+
+def test_the_median_of_r2_leaves_out_where_it_is_undefined():
+    r = np.array([[0.5, 1.0], [0.1, 1.0], [0.9, 1.0], [0.2, 1.0]])
+    seen = np.array([[9, 10], [4, 10], [9, 10], [5, 10]])  # the second: fewer than half of the images
+    found = some_ensemble(low=r, n_images_low=seen, high=r, n_images_high=0 * seen + [1, 10], poz_test=0 * r)
+    assert found.median_at("low", 0.5) == pytest.approx(0.25)  # of .25, .81 and .04
+    assert found.median_at("low", 1) == 1
+    assert np.isnan(found.median_at("high", 0.5))
+
+
+def test_rare_features_and_those_rare_in_both_counts_by_hand():
+    train = np.array([[0.9, 0.85, 0.1, 1.0], [0.0, 0.0, 0.9, 0.95]])
+    test = np.array([[0.9, 0.8, 0.1, 1.0], [0.0, 0.85, 0.1, 0.95]])
+    found = some_ensemble(poz_train=train, poz_test=test)
+    assert found.rare_share().tolist() == [0.5, 0.5]  # .8 is not greater than .8
+    assert found.rare_share(0.05).tolist() == [1, 0.75]
+    np.testing.assert_allclose(found.overlap("poz_train", "poz_test"), [2 / 3, 1 / 3])
+    assert found.overlap("poz_train", "poz_test", rare=0.05).tolist() == [1, 2 / 3]
+
+
+def test_mean_over_the_classes_that_have_a_value():
+    values = np.array([[[1.0, np.nan], [3.0, np.nan], [np.nan, np.nan]], [[2, 2], [2, 4], [2, np.nan]]])
+    found = records.ghosts_by_class.over_classes(values)
+    np.testing.assert_array_equal(found, [[2, np.nan], [2, 3]])
+
+
+def class_ghosts(rng, n=3, classes=4, m=(1, 5, 10)):
+    shape = (n, classes, len(m))
+    arrays = {name: rng.random(shape) for name in ("expected", "fires")}
+    arrays |= {
+        "alike": rng.random((*shape, 2)),
+        "own": rng.random((*shape, 2)),
+        "auc": rng.random((*shape, 5)),
+    }
+    arrays["fires"][0, 1, 2] = np.nan  # a class without ghosts
+    arrays["alike"][0, 1, 2] = arrays["own"][0, 1, 2] = np.nan
+    facts = {"stimuli": "mnist", "network": "lenet5"}
+    return records.ghosts_by_class.ClassGhosts.of({**arrays, "m": np.tile(m, (n, 1))}, **facts)
+
+
+def test_area_and_steps_of_the_ghosts_of_every_class(rng):
+    found = class_ghosts(rng)
+    assert [found.step(m) for m in (1, 4, 5, 7, 9, 120)] == [0, 1, 1, 1, 2, 2]
+    mean = [[np.mean(found["auc"][i, :, m, 4]) for m in range(3)] for i in range(3)]  # the last query
+    np.testing.assert_allclose(found.area("mean"), mean)
+    with pytest.raises(UnknownNameError, match="no query 'mode'. There are: .*ghosts, random"):
+        found.area("mode")
+
+
+def test_what_images_of_ghosts_have_in_common_equals_loops(rng):
+    found = class_ghosts(rng)
+    rows = records.ghosts_by_class.pictured({"mnist": found}, m=4)
+    assert rows[["images", "m"]].to_numpy().tolist() == [["mnist", 5], ["mnist", 10]]
+    assert rows["with ghosts"].tolist() == [1, 11 / 12]
+    for row, step in zip(rows.to_dict("records"), (1, 2), strict=True):
+        for i, of in enumerate(("ghosts", "random")):
+            for what in ("alike", "own"):
+                by_network = [np.nanmean(found[what][n, :, step, i]) for n in range(3)]
+                assert row[f"{what}, {of}"] == pytest.approx(np.median(by_network))
+
+
+def test_ghosts_by_image_set(own_cache, monkeypatch):
+    module = records.ghosts_by_class
+    asked = []
+    monkeypatch.setattr(
+        module, "measure", lambda images, **options: asked.append((images, options)) or images
+    )
+    monkeypatch.setattr(stimuli, "cifar10_variant", lambda: "cifar10")
+    found = module.by_images(instances=2)
+    assert list(found) == ["digits", "mnist", "cifar10-jpg"]
+    assert [len(found[name]) for name in ("mnist", "cifar10-jpg")] == [50, 50]  # shipped
+    assert asked == [("digits", {"seeds": range(2)})]
+    assert list(module.by_images("full")) == ["digits", "mnist", "cifar10"]
+    assert asked[-1] == ("cifar10", {"seeds": range(50), "use_shipped": False})
+    monkeypatch.setattr(module, "known", lambda name: None if name == "mnist" else name)
+    assert list(module.by_images()) == ["digits", "cifar10-jpg"]
+    with pytest.raises(UnknownNameError, match="no profile 'half'"):
+        module.by_images("half")
+
+
+def test_census_and_controls_of_recorded_readings():
+    found = records.ghosts.known()
+    census = records.ghosts.census(found).set_index("category")
+    controls = records.ghosts.controls(found, n_components=2)
+    assert list(controls) == [
+        "category",
+        "m",
+        "ghosts",
+        *(f"{k} {j}" for k in ("control", "ceiling") for j in (1, 2)),
+    ]
+    for reading in found:
+        row, raw = census.loc[reading.category], reading.arrays
+        steps = np.count_nonzero(raw["m"])
+        assert (row["images"], row["ghosts"], row["dead"]) == (
+            reading.n_images,
+            raw["ghosts"][steps - 1],
+            raw["dead"],
+        )
+        assert row["share"] == raw["ghosts"][steps - 1] / raw["n_features"]
+        assert row[["next image", "at most", "none above"]].tolist() == raw["chance"].tolist()
+        assert row[list(records.ghosts.LOOKS)].tolist() == raw["plain"].tolist()
+        own = controls[controls["category"] == reading.category]
+        np.testing.assert_array_equal(own["m"], raw["m"][:steps])
+        np.testing.assert_array_equal(own["ceiling 2"], raw["ceiling"][:steps, 1])
+        assert reading.from_random == own["control 1"].iloc[-1]
+
+
+def test_what_chapters_ask_of_recorded_predictions():
+    found = records.people.known("mur")
+    assert [p.title for p in found] == ["pooled", "channels (APoZ)", "positions"]
+    for p in found:
+        step = np.abs(p["k"] / p["k"][-1] - 0.2).argmin()
+        assert p.at("random", 0.2) == p["random"][1, step]
+        assert p.at("low", 0.2) == p["low"][step]
+        rows = p.ridge_table()
+        assert list(rows) == ["view", "k", "with weights", "without"]
+        assert set(rows["view"]) == {p.view}
+        np.testing.assert_array_equal(
+            rows[["k", "with weights", "without"]], np.stack([p["ridge_k"], p["ridge"], p["plain"]], 1)
+        )
+
+
+def test_improvements_are_significant_and_upwards():
+    gains = {"D": [0.1, -0.1, 0.1, 0.1], "holm": [0.01, 0.01, 0.05, np.nan]}
+    naive = {"gain": [-0.1, 0.1, 0.1, 0.0], "naive p": [0.01, 0.049, 0.06, 0.0]}
+    table = pd.DataFrame({**gains, **naive})
+    assert records.people.improved(table).tolist() == [True, False, False, False]
+    assert records.people.improved(table, naive=True).tolist() == [False, True, False, False]

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from rarefire import records
 from rarefire.errors import DataError, InputError, UnknownNameError
-from rarefire.page import frame, palette, plots
+from rarefire.page import frame, palette, plots, reader
 
 
 @pytest.fixture
@@ -363,3 +364,147 @@ def test_strips_leave_out_what_is_undefined():
     assert numbers["value"].tolist() == [0.2, 0.8, 0.3]
     assert set(numbers["row"]) == {"some"}
     assert figure.get_figwidth() == pytest.approx(4.6)
+
+
+# --- texts and panels that several chapters share ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0123, "+.012"),
+        (-0.34, "−.340"),
+        (0, "+.000"),
+        (1.5, "+1.500"),
+        (-10.5, "−10.500"),
+        (0.9999, "+1.000"),
+    ],
+)
+def test_a_difference_has_its_sign_and_no_zero_before_the_point(value, text):
+    assert frame.signed(value) == text
+
+
+def test_p_values_and_intervals_in_words():
+    assert [frame.p_value(p) for p in (0.00099, 0.001, 0.25, np.nan)] == ["< .001", "0.001", "0.250", "–"]
+    assert frame.interval(-0.125, 0.5) == "−0.12\u00a0to\u00a00.50"
+    assert frame.interval(-0.125, 0.5, frame.signed) == "−.125\u00a0to\u00a0+.500"
+    assert frame.interval(np.nan, np.nan) == "–"
+
+
+def test_words_as_a_sentence_has_them():
+    assert [frame.enumerated("abc"[:n]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+    assert frame.enumerated([]) == ""
+
+
+def test_a_text_for_each_image_set():
+    texts = {"digits": "12%", "mnist": "15%", "of my own": "1%"}
+    assert frame.listed(texts) == "digits 12%; MNIST 15%; of my own 1%"
+    assert frame.listed(texts, "{text} on {name}") == "12% on digits; 15% on MNIST; 1% on of my own"
+
+
+def ensembles(rng, n=6, features=8):
+    """Two image sets; in a curve, the first step is defined for too few images."""
+    from rarefire.records.ensembles import Ensemble
+
+    def one(images):
+        seen = np.full((n, features), 20)
+        seen[:, 0] = 3
+        arrays = {"poz_test": rng.random((n, features)), "random": rng.random((n, 4, features))}
+        arrays |= {name: rng.random((n, features)) for name in ("low", "high")}
+        arrays |= {f"n_images_{name}": seen for name in ("low", "high")}
+        return Ensemble.of(arrays, stimuli=images, network="lenet5")
+
+    return {name: one(name) for name in ("digits", "mnist")}
+
+
+def test_nested_panels_draw_medians_over_networks(rng):
+    found = ensembles(rng)
+    panels, numbers = plots.nested_panels(found, {"low": "low", "random": "random"}, first=2)
+    assert [p.axes[0].get_title(loc="left") for p in panels] == ["digits", "MNIST"]
+    assert numbers["images"].tolist() == ["digits"] * 7 + ["MNIST"] * 7
+    for panel, (name, e) in zip(panels, found.items(), strict=True):
+        low, random = panel.axes[0].lines
+        np.testing.assert_allclose(low.get_xdata(), np.arange(2, 9) / 8)
+        np.testing.assert_allclose(low.get_ydata(), np.median(e["low"][:, 1:] ** 2, axis=0))
+        over_orders = np.median(e["random"][:, :, 1:] ** 2, axis=1)
+        np.testing.assert_allclose(random.get_ydata(), np.median(over_orders, axis=0))
+        own = numbers[numbers["images"] == palette.LABELS[name]]
+        np.testing.assert_allclose(own["low median"], low.get_ydata())
+        assert panel.axes[0].get_xlim() == plots.SHARES["x"]
+        labels = panel.axes[0].get_xlabel(), panel.axes[0].get_ylabel()
+        assert labels == ("share of features inserted", "R² with all features")
+    whole, _ = plots.nested_panels(found, {"high": "high"}, singles=True, xlabel="share")
+    assert len(whole[0].axes[0].lines) == 7
+    assert whole[0].axes[0].lines[-1].get_xdata()[0] == 2 / 8  # where half of them are defined
+    assert whole[0].axes[0].get_xlabel() == "share"
+
+
+def test_medians_for_a_caption(rng):
+    found = ensembles(rng)
+    low, high = ([np.median(e[kind][:, 3] ** 2) for e in found.values()] for kind in ("low", "high"))
+    said = plots.medians(found, 0.5, "low", "high")
+    assert said == f"digits {low[0]:.2f} and {high[0]:.2f}; MNIST {low[1]:.2f} and {high[1]:.2f}"
+    said = plots.medians(found, 0.5, "low", digits=3, form="{text} on {name}")
+    assert said == f"{low[0]:.3f} on digits; {low[1]:.3f} on MNIST"
+
+
+def test_panels_of_people_are_those_that_are_recorded():
+    found = records.people.known("mur")
+    tests = records.people.verdicts(found)
+    tests.loc[(tests["view"] == "pooled") & (tests["kind"] == "high"), ["D", "holm"]] = (0.1, 0.01)
+    panels = plots.people_panels(found, {"low": "low", "cosine": "high_cosine"}, tests=tests)
+    for panel, p in zip(panels, found, strict=True):
+        (axes,) = panel.axes
+        assert axes.get_title(loc="left") == p.title
+        lines = axes.lines
+        np.testing.assert_array_equal(lines[0].get_ydata(), p.r("low"))
+        np.testing.assert_array_equal(lines[1].get_ydata(), p.r("high_cosine"))
+        dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines[2:] if line.get_marker() == "o"]
+        assert dots == [p.peak("low"), p.peak("high")]
+        stars = [line.get_xdata()[0] for line in lines if line.get_marker() == "*"]
+        assert stars == ([p.peak("high")[0]] if p.view == "pooled" else [])
+    ridge = plots.people_panels(found[:1], {"random": "random"}, ridge=True, ylim=(0.2, 1))[0].axes[0]
+    plain, weighted = ridge.lines
+    np.testing.assert_array_equal(plain.get_ydata(), found[0]["plain"])
+    np.testing.assert_array_equal(weighted.get_ydata(), found[0]["ridge"])
+    assert plain.get_fillstyle() == "none"
+    assert ridge.get_ylim() == (0.2, 1)
+    (band,) = [c for c in ridge.collections if c.get_paths()]
+    np.testing.assert_allclose(
+        np.nanmax(band.get_paths()[0].vertices[:, 1]), np.nanmax(found[0]["random"][2])
+    )
+
+
+def test_panels_of_ghosts_by_how_many_images_define(rng):
+    found = {"mnist": records.ghosts_by_class.known("mnist", seeds=range(3))}
+    panels, numbers = plots.ghost_panels(
+        found, lambda e: {"ghosts": e.area("ghosts")}, ylabel="AUC", ylim=(0, 1)
+    )
+    (axes,) = panels[0].axes
+    assert (axes.get_title(loc="left"), axes.get_xscale(), axes.get_ylabel()) == ("MNIST", "log", "AUC")
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), found["mnist"]["m"][0])
+    np.testing.assert_allclose(numbers["ghosts median"], np.median(found["mnist"].area("ghosts"), axis=0))
+
+
+def test_panels_of_the_control_are_those_that_are_recorded():
+    found = records.ghosts.known()
+    many, explained = (figure.axes[0] for figure in plots.control_panels(found, named=["dogs"]))
+    assert (len(many.lines), len(explained.lines)) == (len(found), 2 * len(found))
+    for i, reading in enumerate(found):
+        np.testing.assert_array_equal(many.lines[i].get_ydata(), reading["expected"] / reading.n_features)
+        np.testing.assert_array_equal(explained.lines[2 * i].get_ydata(), reading["control"][:, 0])
+        np.testing.assert_array_equal(explained.lines[2 * i + 1].get_ydata(), reading["ceiling"][:, 0])
+    assert [text.get_text() for text in explained.texts] == ["dogs"]
+
+
+def test_a_sheet_is_its_rows_and_numbers():
+    shelf = reader.shelf(records.ghosts.known(), gallery=None, judged=None)
+    shown = reader.sheet(shelf, "dogs", name="dogs-sheet", caption="Dogs.", n_components=2).data
+    rows = reader.sheet_rows(shelf, "dogs", n_components=2)
+    assert 'id="figure-dogs-sheet"' in shown
+    assert shown.count("<b>") == len(rows) == 2  # names, where the pictures are not
+    assert all(f"<p>{', '.join(names)}</p>" in shown for _, names in rows.values())
+    data = base64.b64encode(
+        reader.sheet_numbers(shelf, "dogs").to_csv(index=False, float_format="%.6g").encode()
+    )
+    assert data.decode() in shown

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rarefire import records
-from rarefire.errors import InputError, UnknownNameError
+from rarefire.errors import DataError, InputError, UnknownNameError
 from rarefire.page import claims, scorecard
 from rarefire.page.scorecard import Finding
 from rarefire.records.ensembles import Ensemble
@@ -599,3 +599,127 @@ def test_errors_of_findings():
         score(("poz-8", "digits", [0.1]))
     with pytest.raises(InputError, match=r"poz-80: expected one value per instance, got shape \(2, 2\)"):
         score(("poz-80", "digits", np.ones((2, 2))))
+
+
+# --- tables for readers ----------------------------------------------------------------------------
+
+
+def two_ensembles(rng):
+    """Made instances of two image sets, with what figure 1 is read from."""
+
+    def one(images):
+        arrays = {name: rng.uniform(0.4, 1, (N, F)) for name in ("poz_test", "poz_heldout")}
+        for first in ("low", "high"):
+            for suffix in SUFFIXES.values():
+                arrays[f"{first}{suffix}"] = rng.uniform(0.1, 1, (N, F))
+                arrays[f"n_images_{first}{suffix}"] = np.full((N, F), 40)
+        return Ensemble.of(arrays, stimuli=images, network="lenet5")
+
+    return [one("mnist"), one("digits")]
+
+
+def test_ways_of_reading_in_short():
+    assert scorecard.WAYS == {"authors": "class means, r²", "class": "class means, r", "strict": "images, r"}
+
+
+def test_verdicts_of_several_ensembles_read_in_several_ways(rng):
+    ensembles = two_ensembles(rng)
+    found = scorecard.geometry_verdicts(ensembles, ["class", "strict"])
+    ways = [(e, way) for e in ensembles for way in ("class", "strict")]
+    alone = [scorecard.verdicts(scorecard.geometry(e, convention=way)) for e, way in ways]
+    pd.testing.assert_frame_equal(found, pd.concat(alone, ignore_index=True))
+    assert set(scorecard.geometry_verdicts(ensembles)["convention"]) == {"strict"}
+    with pytest.raises(UnknownNameError, match="no convention 'ours'"):
+        scorecard.geometry_verdicts(ensembles, ["ours"])
+
+
+def test_image_sets_and_groups_named_for_readers(rng):
+    accuracy = [Finding("accuracy-mnist", "mnist", 0.99)]
+    card = scorecard.verdicts(
+        [Finding("rare-20", "elsewhere", 0.3, "strict"), Finding("poz-80", "mnist", 0.4, "x")]
+    )
+    assert scorecard.labelled(card)["images"].tolist() == ["elsewhere", "MNIST"]
+    assert card["images"].tolist() == ["elsewhere", "mnist"]  # stays as it is
+    both = pd.concat([card, scorecard.verdicts(accuracy)], ignore_index=True)
+    found = scorecard.of_groups(both, "geometry")
+    assert found["id"].tolist() == ["poz-80", "rare-20"]  # as in data/paper.csv
+    assert found["images"].tolist() == ["MNIST", "elsewhere"]
+    assert found["convention"].tolist() == ["x", "images, r"]
+    assert scorecard.of_groups(both, "networks", "geometry")["id"].tolist()[0] == "accuracy-mnist"
+    with pytest.raises(UnknownNameError, match="no group 'geometries'. There are: .*geometry"):
+        scorecard.of_groups(both, "geometries")
+
+
+def test_numbers_beside_recorded_ones():
+    known = pd.read_csv(records.ensembles.store.data_dir() / "recorded.csv", index_col="name")
+    name, row = known.index[0], known.iloc[0]
+    shown = scorecard.recorded({name: row["recorded"] + row["tolerance"] / 2}).data
+    assert f"<td>{name}</td>" in shown
+    assert f"{row['recorded']:.3f}" in shown
+    assert 'id="table-recorded"' in shown
+    with pytest.raises(DataError, match=f"no longer what the recorded runs found:\n(.|\n)*{name}"):
+        scorecard.recorded({name: row["recorded"] + 2 * row["tolerance"]})
+
+
+def test_gains_from_the_naive_test_to_the_valid_one():
+    row = {"view": "channels", "kind": "low", "gain": 0.0123, "naive p": 0.0001, "D images": -0.1}
+    rest = {"p images": 0.25, "D": 0.001, "low": -0.02, "high": 0.0349}
+    (found,) = scorecard.gains(pd.DataFrame([row | rest])).to_dict("records")
+    assert found == {
+        "features": "channels (APoZ), low→high",
+        "gain": "+.012",
+        "naive p": "< .001",
+        "other images": "−.100",
+        "p": "0.250",
+        "and people": "+.001",
+        "95 %": "−.020\u00a0to\u00a0+.035",
+    }
+
+
+def test_what_was_decided_beforehand_is_a_row_for_each_order():
+    share, holm, chance = [0.2, 0.5] * 2, [0.01, 0.2, 0.2, np.nan], [0.01, 0.01, 0.2, 0.05]
+    tests = pd.DataFrame(
+        {
+            "view": "pooled",
+            "kind": ["low", "low", "high", "high"],
+            "share": share,
+            "estimate": [0.1, -0.2, 0.3, 0],
+            "holm": holm,
+            "chance holm": chance,
+        }
+    )
+    found = scorecard.decided(tests)
+    assert list(found) == ["features", "D at 20%", "D at 50%"]
+    assert found.to_numpy().tolist() == [
+        ["pooled, low→high", "+.100*†", "−.200†"],
+        ["pooled, high→low", "+.300", "+.000"],
+    ]
+
+
+def test_changes_at_class_level():
+    row = {
+        "kind": "high",
+        "share": 0.2,
+        "r kept": 0.456,
+        "r all": 0.5,
+        "D": -0.044,
+        "low": -0.1,
+        "high": 0.01,
+    }
+    (found,) = scorecard.changes(pd.DataFrame([row | {"holm": np.nan}])).to_dict("records")
+    assert list(found.values()) == ["20%, high→low", "0.46", "0.50", "−.044", "−.100\u00a0to\u00a0+.010", "–"]
+    assert list(found) == ["features", "r", "r, all", "D", "95 %", "Holm"]
+
+
+def test_separations_are_those_that_are_recorded():
+    tests = records.ghosts.retrieved(records.ghosts.known())
+    found = scorecard.separations(tests)
+    assert list(found) == ["category", "against", "ghosts", "random", "most active", "mean, few", "mean"]
+    assert len(found) * 4 == len(tests)
+    titles = {"random": "random", "active": "most active", "random mean": "mean, few", "mean": "mean"}
+    outside = {"judged": "other cut-outs", "gallery": "gallery"}
+    at = found.set_index(["category", "against"])
+    for row in tests.to_dict("records"):
+        line = at.loc[row["category"], outside[row["place"]]]
+        assert line["ghosts"] == f"{row['ghosts']:.2f}"
+        assert line[titles[row["query"]]] == f"{row['other']:.2f}" + "*" * (row["holm"] < 0.05)

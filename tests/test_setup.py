@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import re
@@ -74,13 +75,21 @@ def test_notebooks_are_clean_and_their_cells_small(path):
     assert len(tagged) == 1
     imports = [i for i, c in enumerate(code) if re.search(r"(?m)^(from|import) ", "".join(c["source"]))]
     assert imports == [0]
-    shown = [
-        len(c["source"])
-        for c in code
-        if not {"hide-input", "remove-input"} & set(c["metadata"].get("tags", []))
-    ]
+    shown = [len(c["source"]) for c in code if not hides(c)]
     assert not shown or sorted(shown)[len(shown) // 2] <= 6
     assert max(len(c["source"]) for c in code) <= 20, [c["source"][0] for c in code if len(c["source"]) > 20]
+    lines = [line.rstrip("\n") for c in code for line in c["source"]]
+    assert max(map(len, lines)) <= 110, [line for line in lines if len(line) > 110]
+    # Two hidden cells in a row are one, but where that would be too long; parameters stand alone.
+    for one, other in itertools.pairwise(notebook["cells"]):
+        if hides(one) and hides(other) and one not in tagged and other not in tagged:
+            assert len(one["source"]) + len(other["source"]) > 20, (one["id"], other["id"])
+
+
+def hides(cell):
+    """Whether a cell's code is hidden from the reader."""
+    tags = cell["metadata"].get("tags", [])
+    return cell["cell_type"] == "code" and not {"hide-input", "remove-input"}.isdisjoint(tags)
 
 
 def test_every_chapter_is_in_the_table_of_contents():

@@ -11,7 +11,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,9 +23,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rarefire.errors import InputError
-from rarefire.page.palette import page_colour, style, themed
+from rarefire.page.palette import LABELS, page_colour, style, themed
 
-__all__ = ["contact_sheet", "framed", "number", "show", "sprite", "table"]
+__all__ = [
+    "contact_sheet",
+    "enumerated",
+    "framed",
+    "interval",
+    "listed",
+    "number",
+    "p_value",
+    "show",
+    "signed",
+    "sprite",
+    "table",
+]
 
 _TOGETHER = 4  # images in one piece of a contact sheet
 
@@ -182,6 +194,39 @@ def number(value: float) -> str:
     """Two digits, three near 0 and 1; the typographic minus."""
     digits = 3 if 0.0005 <= abs(value) < 0.02 or 0.98 < abs(value) < 0.9995 else 2
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no minus before a zero
+
+
+def signed(value: float) -> str:
+    """A difference: its sign, three digits, no zero before the point; ``+.012``, ``−.340``."""
+    return re.sub(r"^([+-])0\.", r"\1.", f"{value:+.3f}").replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p value with three digits; ``–`` for NaN."""
+    return "–" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}"
+
+
+def interval(low: float, high: float, form: Callable[[float], str] = number) -> str:
+    """From `low` to `high`, each written by `form`, on one line; ``–`` where `low` is NaN."""
+    return "–" if np.isnan(low) else f"{form(low)}\u00a0to\u00a0{form(high)}"
+
+
+def enumerated(words: Sequence[str]) -> str:
+    """Words as a sentence has them: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def listed(texts: Mapping[str, str], form: str = "{name} {text}") -> str:
+    """A text for each image set, or whatever has a name, as one for a caption: ``digits 12%; MNIST 15%``.
+
+    Parameters
+    ----------
+    texts
+        By name; those in :data:`rarefire.page.palette.LABELS` are written as there.
+    form
+        Of each, with ``{name}`` and ``{text}``.
+    """
+    return "; ".join(form.format(name=LABELS.get(name, name), text=text) for name, text in texts.items())
 
 
 def table(

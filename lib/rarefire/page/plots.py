@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,14 +20,29 @@ from PIL import Image
 from rarefire import store
 from rarefire.curves import Curve
 from rarefire.errors import InputError
-from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, style
+from rarefire.page.frame import enumerated, listed
+from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, LABELS, style
+
+if TYPE_CHECKING:
+    from rarefire.records.ensembles import Ensemble
+    from rarefire.records.ghosts import Reading
+    from rarefire.records.ghosts_by_class import ClassGhosts
+    from rarefire.records.people import Prediction
 
 __all__ = [
+    "ARROWS",
+    "ORDERS",
+    "SHARES",
+    "control_panels",
     "cumulative_share",
     "curve_panels",
     "curves",
+    "ghost_panels",
     "histogram",
+    "medians",
+    "nested_panels",
     "panel",
+    "people_panels",
     "percent",
     "picture",
     "prediction_panel",
@@ -38,6 +54,12 @@ __all__ = [
 ]
 
 _DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
+
+#: What comes first -> the order of PoZ, and the legend of both orders.
+ARROWS = {"low": "low→high", "high": "high→low"}
+ORDERS = {f"{arrow} PoZ": first for first, arrow in ARROWS.items()}
+#: Limits of a panel whose axes are both of shares.
+SHARES = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
 
 
 def panel(width: float = 2.1, height: float = 2.05, *, title: str = "") -> tuple[Figure, Axes]:
@@ -91,7 +113,8 @@ def curve_panels(
     Parameters
     ----------
     sets
-        Title -> ``x (n_steps,)`` and, by colour, ``y (n_instances, n_steps)``.
+        Name, written as in :data:`rarefire.page.palette.LABELS` -> ``x (n_steps,)`` and, by colour,
+        ``y (n_instances, n_steps)``.
     xlabel, ylabel
         Of all panels.
     singles
@@ -100,7 +123,8 @@ def curve_panels(
         Of ``"x"`` and ``"y"``; an axis that ends at 1 is one of shares.
     """
     panels, tables = [], []
-    for title, (x, by_colour) in sets.items():
+    for name, (x, by_colour) in sets.items():
+        title = LABELS.get(name, name)
         figure, axes = panel(title=title)
         for colour, y in by_colour.items():
             curves(axes, x, y, colour=colour, singles=singles)
@@ -112,6 +136,67 @@ def curve_panels(
         panels.append(figure)
         tables.append(summary(x, **by_colour).assign(images=title))
     return panels, pd.concat(tables)
+
+
+def nested_panels(
+    ensembles: Mapping[str, Ensemble],
+    lines: Mapping[str, str],
+    *,
+    first: int = 1,
+    xlabel: str = "share of features inserted",
+    singles: bool = False,
+) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel of nested curves, R² with all features, for each ensemble, and the numbers behind them.
+
+    Parameters
+    ----------
+    ensembles
+        By image set.
+    lines
+        Colour -> one of :data:`rarefire.records.ensembles.CURVES`; of random orders, the median over an
+        instance's orders.
+    first
+        Number of features at which the curves begin.
+    xlabel, singles
+        As for :func:`curve_panels`.
+    """
+
+    def drawn(ensemble: Ensemble, curve: str) -> NDArray[np.float64]:
+        r2 = ensemble.r2(curve)[..., first - 1 :]
+        return np.asarray(np.nanmedian(r2, axis=1)) if r2.ndim == 3 else r2
+
+    sets = {
+        name: (e.fraction[first - 1 :], {colour: drawn(e, curve) for colour, curve in lines.items()})
+        for name, e in ensembles.items()
+    }
+    labels = {"xlabel": xlabel, "ylabel": "R² with all features"}
+    return curve_panels(sets, **labels, limits=SHARES, singles=singles)
+
+
+def medians(
+    ensembles: Mapping[str, Ensemble],
+    fraction: float,
+    *curves: str,
+    digits: int = 2,
+    form: str = "{name} {text}",
+) -> str:
+    """Median R² of each ensemble at a share of the features, for the caption of :func:`nested_panels`.
+
+    Parameters
+    ----------
+    ensembles
+        By image set.
+    fraction
+        Of the features.
+    *curves
+        Of :data:`rarefire.records.ensembles.CURVES`; one number for each, joined by “and”.
+    digits
+        Of the numbers.
+    form
+        As for :func:`rarefire.page.frame.listed`.
+    """
+    values = {n: [f"{e.median_at(c, fraction):.{digits}f}" for c in curves] for n, e in ensembles.items()}
+    return listed({name: enumerated(each) for name, each in values.items()}, form)
 
 
 def strips(
@@ -281,6 +366,128 @@ def prediction_panel(
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=ylim)
     percent(axes, "x")
     return figure
+
+
+def people_panels(
+    predictions: Sequence[Prediction],
+    lines: Mapping[str, str],
+    *,
+    tests: pd.DataFrame | None = None,
+    ridge: bool = False,
+    **look: Any,
+) -> list[Figure]:
+    """A :func:`prediction_panel` for each view of a network, with the noise ceiling of the mean RDM.
+
+    Parameters
+    ----------
+    predictions
+        The views.
+    lines
+        Colour -> name of a recorded curve; ``"random"`` is drawn as the band of random orders.
+    tests
+        From :func:`rarefire.records.people.verdicts`: the best k of these curves are marked, with a star
+        where they are significantly better than all features.
+    ridge
+        Draw re-weighted features, and the same without weights, hollow.
+    **look
+        Of the panels.
+    """
+    from rarefire.records.people import improved
+
+    def drawn(found: Prediction) -> Figure:
+        options: dict[str, Any] = {"ylim": (0, 1.02), **look}
+        if "random" in lines.values():
+            options["band"] = tuple(found["random"][[0, 2]])
+        if tests is not None:
+            own = tests[tests["view"] == found.view]
+            options["peaks"] = [found.peak(kind) for kind in own["kind"]]
+            options["stars"] = [found.peak(kind) for kind in own["kind"][improved(own)]]
+        if ridge:
+            share = found["ridge_k"] / found.n_features
+            options["points"], options["hollow"] = ({"ridge": (share, found[k])} for k in ("ridge", "plain"))
+        return prediction_panel(
+            found.fraction,
+            {colour: found.r(curve) for colour, curve in lines.items() if curve != "random"},
+            title=found.title,
+            xlabel="share of features inserted",
+            ylabel="r with people",
+            ceiling=tuple(np.minimum(found["ceiling_mean"], 1)),
+            **options,
+        )
+
+    return [drawn(found) for found in predictions]
+
+
+def ghost_panels(
+    ghosts: Mapping[str, ClassGhosts],
+    lines: Callable[[ClassGhosts], Mapping[str, ArrayLike]],
+    **look: Any,
+) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel for each image set: something about ghosts by how many images define them.
+
+    Parameters
+    ----------
+    ghosts
+        By image set.
+    lines
+        Gives, by colour, ``(I, M)``; see :func:`rarefire.records.ghosts_by_class.over_classes`.
+    **look
+        Of the axes, such as ``ylabel`` and ``ylim``.
+    """
+    sets = {name: (found["m"][0], lines(found)) for name, found in ghosts.items()}
+    panels, numbers = curve_panels(sets, xlabel="images that define", ylabel="", singles=False)
+    for figure in panels:
+        (axes,) = figure.axes
+        axes.set(xscale="log", **look)
+        axes.xaxis.set_major_formatter("{x:g}")
+    return panels, numbers
+
+
+def control_panels(readings: Sequence[Reading], *, named: Sequence[str]) -> list[Figure]:
+    """How many ghosts each category has, and what random features explain of their first component.
+
+    Parameters
+    ----------
+    readings
+        A line for each, by how many images define the ghosts.
+    named
+        Categories whose name is written beside their line.
+    """
+
+    def one(title: str, ylabel: str, lines: Mapping[str, Callable[[Reading], ArrayLike]]) -> Figure:
+        figure, axes = panel(2.6, 2.1, title=title)
+        for found in readings:
+            for colour, line in lines.items():
+                axes.plot(
+                    found["m"],
+                    np.asarray(line(found)),
+                    color=COLOURS[colour],
+                    marker="o",
+                    markersize=2.5,
+                    linewidth=1,
+                )
+        axes.set(xscale="log", xlabel="images that define", xlim=(0.9, 260), ylabel=ylabel, ylim=(0, 1.02))
+        axes.xaxis.set_major_formatter("{x:g}")
+        return figure
+
+    many = {"ghosts": lambda found: found["expected"] / found.n_features}
+    explained = {
+        "ghosts": lambda found: found["control"][:, 0],
+        "random": lambda found: found["ceiling"][:, 0],
+    }
+    left = one("how many", "share of all features", many)
+    right = one("first component", "R² from random features", explained)
+    for found in readings:
+        if found.category in named:
+            right.axes[0].annotate(
+                found.category[:6],
+                (float(found["m"][-1]), found.from_random),
+                (3, -3),
+                color=COLOURS["ghosts"],
+                textcoords="offset points",
+                fontsize=7.5,
+            )
+    return [left, right]
 
 
 def rdm_with_images(

@@ -24,7 +24,7 @@ from rarefire.page.widgets import PageWidget, script
 from rarefire.records.ghosts import Reading
 from rarefire.stimuli import Gallery, Stimuli
 
-__all__ = ["GhostReader", "Shelf", "classes", "sheet_numbers", "sheet_rows", "shelf"]
+__all__ = ["GhostReader", "Shelf", "classes", "sheet", "sheet_numbers", "sheet_rows", "shelf"]
 
 _MOST_IMAGES = 65_535
 _READ = ("m", "ghosts", "dead", "explained", "control", "top")
@@ -352,10 +352,32 @@ def sheet_numbers(shelf: Shelf, category: str, *, step: int = -1) -> pd.DataFram
     return pd.DataFrame(lines, columns=columns)
 
 
-def _still(shelf: Shelf, category: str, step: int, name: str, caption: str) -> HTML:
-    """The figure for pages without scripts: one category, three components."""
-    rows = sheet_rows(shelf, category, step=step)
+def sheet(
+    shelf: Shelf,
+    category: str,
+    *,
+    name: str,
+    caption: str,
+    step: int = -1,
+    n_components: int = 3,
+    size: int = 80,
+) -> HTML:
+    """A category and its ghosts' first components as a figure of the page.
+
+    Parameters
+    ----------
+    shelf, category, step, n_components
+        As for :func:`sheet_rows`.
+    name, caption, size
+        As for :func:`rarefire.page.frame.contact_sheet`.
+    """
+    rows = sheet_rows(shelf, category, step=step, n_components=n_components)
     if not any(title.startswith("component") for title in rows):
         rows["ghosts"] = (None, ["none"])
     numbers = sheet_numbers(shelf, category, step=step)
-    return frame.contact_sheet(rows, name=name, caption=caption, numbers=numbers)
+    return frame.contact_sheet(rows, name=name, caption=caption, numbers=numbers, size=size)
+
+
+def _still(shelf: Shelf, category: str, step: int, name: str, caption: str) -> HTML:
+    """The figure for pages without scripts: one category, three components."""
+    return sheet(shelf, category, name=name, caption=caption, step=step)

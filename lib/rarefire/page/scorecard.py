@@ -15,15 +15,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from rarefire import poz, rdm, records, retrieval
+from rarefire import poz, rdm, records
 from rarefire.curves import count
-from rarefire.errors import InputError, unknown
+from rarefire.errors import DataError, InputError, unknown
 from rarefire.page import claims
 from rarefire.page.claims import EDGE
-from rarefire.page.frame import number
+from rarefire.page.frame import interval, p_value, signed, table
+from rarefire.page.palette import LABELS
+from rarefire.page.plots import ARROWS
 from rarefire.records.ensembles import Ensemble
 from rarefire.records.ghosts import Reading
 from rarefire.records.ghosts_by_class import ClassGhosts
@@ -33,13 +36,22 @@ from rarefire.records.people_by_class import ClassLevel
 __all__ = [
     "CONVENTIONS",
     "EXAMPLE",
+    "WAYS",
     "Finding",
     "accuracy",
+    "changes",
+    "decided",
     "example",
+    "gains",
     "geometry",
+    "geometry_verdicts",
     "ghosts",
+    "labelled",
+    "of_groups",
     "people",
     "readable",
+    "recorded",
+    "separations",
     "untested",
     "verdicts",
 ]
@@ -52,6 +64,8 @@ CONVENTIONS = {
     "strict": "images, r, PoZ from held-out images",
 }
 _SUFFIX = {"authors": "_class", "class": "_class_signed", "images": "", "strict": "_heldout"}
+#: Those that differ in what is compared, in short.
+WAYS = {way: CONVENTIONS[way].rsplit(", ", 1)[0] for way in ("authors", "class", "strict")}
 
 #: The paper's example (introduction): images A, B, C by six features, the last of which never fires.
 EXAMPLE = (
@@ -201,18 +215,16 @@ def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) ->
     photographs
         Readings of categories by a larger network.
     """
-    query = list(retrieval.QUERIES).index("ghosts")
     for name, found in lenets.items():
-        m = int(np.argmin(np.abs(found.m[0] - 120)))
-        area = found.auc[:, :, m, query].mean(axis=1)
-        yield Finding("ghosts-separate", name, area, f"{found['m'][0][m]} images")
+        m = found.step(120)
+        yield Finding("ghosts-separate", name, found.area("ghosts")[:, m], f"{found['m'][0][m]} images")
     for reading in photographs:
         if reading.category != records.ghosts.EVERY:  # it has no outside but photographs of all kinds
             half = f"{reading.n_images - reading.n_images // 2} images"
             area = reading.auc[1 if reading.from_gallery else 0][0]
             yield Finding("ghosts-separate", f"photographs: {reading.category}", area, half)
     for reading in photographs:
-        own = 1 - reading.control[-1][0]
+        own = 1 - reading.from_random
         images = f"{reading.n_images} images"
         yield Finding("ghosts-specific", f"photographs: {reading.category}", own, images)
     yield from untested("ghosts-separate", "ghosts-specific", "ghosts-figure")
@@ -315,6 +327,51 @@ def _of_median(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def geometry_verdicts(
+    ensembles: Iterable[Ensemble], conventions: Iterable[str] = ("strict",)
+) -> pd.DataFrame:
+    """Verdicts on figure 1a–c for several ensembles, each read in several ways.
+
+    Parameters
+    ----------
+    ensembles
+        The ensembles.
+    conventions
+        Of :data:`CONVENTIONS`.
+    """
+    ways = list(conventions)
+    return verdicts(f for each in ensembles for way in ways for f in geometry(each, convention=way))
+
+
+def labelled(card: pd.DataFrame) -> pd.DataFrame:
+    """A scorecard whose image sets are named for readers (:data:`rarefire.page.palette.LABELS`)."""
+    return card.assign(images=card["images"].map(lambda name: LABELS.get(name, name)))
+
+
+def of_groups(card: pd.DataFrame, *groups: str) -> pd.DataFrame:
+    """The claims of some groups, in the order of ``data/paper.csv``, with names for readers.
+
+    Parameters
+    ----------
+    card
+        From :func:`verdicts`.
+    *groups
+        As in :class:`rarefire.page.claims.Claim`.
+
+    Returns
+    -------
+    DataFrame
+        The same columns: image sets as by :func:`labelled`, conventions as in :data:`WAYS`.
+    """
+    known = claims.claims()
+    absent = set(groups) - {claim.group for claim in known.values()}
+    if absent:
+        raise unknown("group", min(absent), sorted({claim.group for claim in known.values()}))
+    some = card[[known[name].group in groups for name in card["id"]]]
+    some = some.sort_values("id", key=lambda ids: ids.map(list(known).index), kind="stable")
+    return labelled(some).assign(convention=some["convention"].replace(WAYS))
+
+
 def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """A scorecard for readers: its intervals as text, and only these columns.
 
@@ -325,15 +382,139 @@ def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
     *columns
         Of the result, in order; ``95 %``, ``90 % of instances`` and those of `card` but its numbers.
     """
-
-    def span(low: float, high: float) -> str:
-        return "–" if math.isnan(low) else f"{number(low)}\u00a0to\u00a0{number(high)}"
-
     texts = {
-        "95 %": [span(*pair) for pair in zip(card["low"], card["high"], strict=True)],
-        "90 % of instances": [span(*pair) for pair in zip(card["from"], card["to"], strict=True)],
+        "95 %": [interval(*pair) for pair in zip(card["low"], card["high"], strict=True)],
+        "90 % of instances": [interval(*pair) for pair in zip(card["from"], card["to"], strict=True)],
     }
     absent = [name for name in columns if name not in card.columns and name not in texts]
     if absent:
         raise unknown("column", absent[0], [*card.columns, *texts])
     return card.assign(**texts)[list(columns)]
+
+
+def gains(tests: pd.DataFrame) -> pd.DataFrame:
+    """What the best k gains, from the naive test to the valid one, for readers.
+
+    Parameters
+    ----------
+    tests
+        From :func:`rarefire.records.people.verdicts`.
+    """
+    return pd.DataFrame(
+        {
+            "features": _order(tests),
+            "gain": tests["gain"].map(signed),
+            "naive p": tests["naive p"].map(p_value),
+            "other images": tests["D images"].map(signed),
+            "p": tests["p images"].map(p_value),
+            "and people": tests["D"].map(signed),
+            "95 %": _ends(tests),
+        }
+    )
+
+
+def decided(tests: pd.DataFrame) -> pd.DataFrame:
+    """D at each share that was decided on beforehand, a row for each view and order, for readers.
+
+    Parameters
+    ----------
+    tests
+        From :func:`rarefire.records.people.beforehand`. A star where D differs from 0, a dagger where the
+        order differs from random ones, at .05 with Holm's adjustment.
+    """
+    star, dagger = (
+        np.where(tests[p] < 0.05, mark, "").astype(object)
+        for p, mark in (("holm", "*"), ("chance holm", "†"))
+    )
+    said = pd.DataFrame(
+        {
+            "features": _order(tests),
+            "share": tests["share"].map("D at {:.0%}".format),
+            "D": tests["estimate"].map(signed) + star + dagger,
+        }
+    )
+    return _spread(said, ["features"], "share", "D")
+
+
+def changes(tests: pd.DataFrame) -> pd.DataFrame:
+    """What leaving features out changes at class level, for readers.
+
+    Parameters
+    ----------
+    tests
+        From :meth:`rarefire.records.people_by_class.ClassLevel.changes`.
+    """
+    order = zip(tests["share"], tests["kind"], strict=True)
+    return pd.DataFrame(
+        {
+            "features": [f"{share:.0%}, {ARROWS[kind]}" for share, kind in order],
+            "r": tests["r kept"].map("{:.2f}".format),
+            "r, all": tests["r all"].map("{:.2f}".format),
+            "D": tests["D"].map(signed),
+            "95 %": _ends(tests),
+            "Holm": tests["holm"].map(p_value),
+        }
+    )
+
+
+def separations(tests: pd.DataFrame) -> pd.DataFrame:
+    """How well ghosts and other scores separate categories, AUCs, for readers.
+
+    Parameters
+    ----------
+    tests
+        From :func:`rarefire.records.ghosts.retrieved`. A star where a score differs from ghosts, at .05 with
+        Holm's adjustment.
+    """
+    titles = {"random": "random", "active": "most active", "random mean": "mean, few", "mean": "mean"}
+    outside = {"judged": "other cut-outs", "gallery": "gallery"}
+    said = pd.DataFrame(
+        {
+            "category": tests["category"],
+            "against": tests["place"].map(outside),
+            "ghosts": tests["ghosts"].map("{:.2f}".format),
+            "score": tests["query"].map(titles),
+            "auc": tests["other"].map("{:.2f}".format)
+            + np.where(tests["holm"] < 0.05, "*", "").astype(object),
+        }
+    )
+    return _spread(said, ["category", "against", "ghosts"], "score", "auc")
+
+
+def _order(tests: pd.DataFrame) -> pd.Series:
+    """View and order of each row."""
+    return tests["view"].map(records.people.TITLES) + ", " + tests["kind"].map(ARROWS)
+
+
+def _ends(tests: pd.DataFrame) -> list[str]:
+    return [interval(low, high, signed) for low, high in zip(tests["low"], tests["high"], strict=True)]
+
+
+def _spread(rows: pd.DataFrame, down: list[str], across: str, cell: str) -> pd.DataFrame:
+    """Rows as a table, in the order in which they come."""
+    wide = rows.pivot_table(index=down, columns=across, values=cell, aggfunc="first", sort=False)
+    return wide.reset_index().rename_axis(None, axis=1)
+
+
+def recorded(values: Mapping[str, float]) -> HTML:
+    """Numbers of this build beside those of the recorded runs, as a table of the page.
+
+    Parameters
+    ----------
+    values
+        As for :func:`rarefire.page.claims.check_recorded`.
+
+    Raises
+    ------
+    DataError
+        Where one is further off than networks trained anew on another processor may be.
+    """
+    check = claims.check_recorded(values)
+    if not check["same"].all():
+        off = check.index[~check["same"].astype(bool)]
+        raise DataError(f"no longer what the recorded runs found:\n{check.loc[off].to_string()}")
+    caption = (
+        "<strong>This build against the recorded runs.</strong> Tolerance: what fifty networks of another "
+        "processor, trained anew, may be off (four standard errors of a difference of medians)."
+    )
+    return table(check.reset_index(), name="recorded", digits=3, caption=caption)

@@ -131,6 +131,15 @@ class Ensemble(Stack):
         """R² of every instance at the k nearest to `fraction` of all features; NaN where undefined."""
         return self.r2(curve)[..., count(fraction, self.n_features) - 1]
 
+    def median_at(self, curve: str, fraction: float) -> float:
+        """Median of :meth:`at` over the instances in which it is defined; NaN where it is in none."""
+        r2 = self.at(curve, fraction)
+        return float(np.nanmedian(r2)) if np.isfinite(r2).any() else math.nan
+
+    def rare_share(self, rare: float = poz.RARE) -> NDArray[np.float64]:
+        """Share of each instance's features whose PoZ over test images is greater than `rare`, ``(I,)``."""
+        return poz.rare_share(self["poz_test"], rare=rare)
+
     def agreement(self, first: str, second: str) -> NDArray[np.float64]:
         """Rank correlation (Spearman) of two PoZ, over features that fire in either; one per instance.
 
@@ -142,6 +151,19 @@ class Ensemble(Stack):
         pairs = zip(self[first], self[second], strict=True)
         alive = [(a[(a < 1) | (b < 1)], b[(a < 1) | (b < 1)]) for a, b in pairs]
         return np.array([float(stats.spearmanr(a, b).statistic) for a, b in alive])
+
+    def overlap(self, first: str, second: str, *, rare: float = poz.RARE) -> NDArray[np.float64]:
+        """Of the features with a PoZ greater than `rare` in either, the share with it in both, ``(I,)``.
+
+        Parameters
+        ----------
+        first, second
+            As for :meth:`agreement`.
+        rare
+            In [0, 1].
+        """
+        one, other = self[first] > rare, self[second] > rare
+        return np.asarray((one & other).sum(axis=1) / (one | other).sum(axis=1))
 
     def tied(self) -> NDArray[np.float64]:
         """Share, among the features that fire at all, of those with the PoZ of another one, ``(I,)``."""

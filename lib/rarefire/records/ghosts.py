@@ -29,6 +29,8 @@ __all__ = [
     "N_COMPONENTS",
     "TOP",
     "Reading",
+    "census",
+    "controls",
     "known",
     "looks",
     "measure",
@@ -320,6 +322,11 @@ class Reading(Record):
         """Features in all."""
         return int(self["n_features"])
 
+    @property
+    def from_random(self) -> float:
+        """How much of the ghosts' first component, with all images, as many random features explain: R²."""
+        return float(self["control"][-1, 0])
+
 
 def measure(
     given: Judgments,
@@ -448,6 +455,53 @@ def _reading(
 def known() -> list[Reading]:
     """What is shipped; needs no data and no network."""
     return [Reading((answer,)) for answer in shipped("reading")]
+
+
+def census(readings: Sequence[Reading]) -> pd.DataFrame:
+    """How many ghosts each category has, how firm they are, and what its pictures look like.
+
+    Returns
+    -------
+    DataFrame
+        A row for each category: ``category, images``; ``ghosts``, ``share`` of all features, ``dead``;
+        ``next image``, the share that would fire for the next image, ``at most``, its upper bound, and
+        ``none above``, the same of every single ghost (:class:`rarefire.ghosts.Chance`); and, by
+        :data:`LOOKS`, where its median picture stands among the gallery's.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "category": found.category,
+                "images": found.n_images,
+                "ghosts": int(found["ghosts"][-1]),
+                "share": int(found["ghosts"][-1]) / found.n_features,
+                "dead": int(found["dead"]),
+                **dict(zip(("next image", "at most", "none above"), found["chance"], strict=True)),
+                **dict(zip(LOOKS, found["plain"], strict=True)),
+            }
+            for found in readings
+        ]
+    )
+
+
+def controls(readings: Sequence[Reading], *, n_components: int = 6) -> pd.DataFrame:
+    """Ghosts of each category, and what random features explain of them, by how many images define.
+
+    Returns
+    -------
+    DataFrame
+        A row for each category and number of images: ``category, m, ghosts``, their number on average over
+        which images; ``control 1, ceiling 1, …``, as in :class:`Reading`, one after the other.
+    """
+
+    def columns(found: Reading) -> dict[str, Any]:
+        names = [(name, j) for name in ("control", "ceiling") for j in range(n_components)]
+        return {f"{name} {j + 1}": found[name][:, j] for name, j in names}
+
+    return pd.concat(
+        pd.DataFrame({"category": r.category, "m": r["m"], "ghosts": r["expected"], **columns(r)})
+        for r in readings
+    )
 
 
 def retrieved(readings: Sequence[Reading]) -> pd.DataFrame:

@@ -5,20 +5,22 @@ Half of the test images define the ghosts of a class, the other half is scored a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import ghosts, retrieval, stimuli
-from rarefire.records.ensembles import embedded, embedded_facts
+from rarefire.errors import unknown
+from rarefire.records.ensembles import PROFILES, embedded, embedded_facts
 from rarefire.records.ghosts import TOP, steps
 from rarefire.records.record import Array, Stack, answer_each, by_seed
 from rarefire.retrieval import QUERIES
 
-__all__ = ["ClassGhosts", "known", "measure", "measure_network"]
+__all__ = ["ClassGhosts", "by_images", "known", "measure", "measure_network", "over_classes", "pictured"]
 
 _PURE = 3  # components whose images are compared with labels
 
@@ -38,6 +40,16 @@ class ClassGhosts(Stack):
         "I, C, M, 2", "share of pairs of one label among the highest images, ghosts and random features"
     )
     own = Array("I, C, M, 2", "share of images of the class itself among these")
+
+    def step(self, m: int) -> int:
+        """Place, among the numbers of images that define, of the one nearest to `m`."""
+        return int(np.argmin(np.abs(self["m"][0] - m)))
+
+    def area(self, query: str) -> NDArray[np.float64]:
+        """AUC of one of :data:`rarefire.retrieval.QUERIES`, mean over classes, ``(I, M)``."""
+        if query not in QUERIES:
+            raise unknown("query", query, list(QUERIES))
+        return over_classes(self["auc"][..., list(QUERIES).index(query)])
 
 
 def measure(
@@ -84,6 +96,72 @@ def known(images: str, *, network: str = "lenet5", seeds: Iterable[int] = range(
         return None
     answers = answer_each("ghosts", embedded_facts(images, network), by_seed(seeds), None)
     return ClassGhosts(tuple(answers.values())) if answers else None
+
+
+def by_images(profile: str = "default", *, instances: int = 50) -> dict[str, ClassGhosts]:
+    """The ghosts that a chapter shows, by image set.
+
+    Parameters
+    ----------
+    profile
+        ``"default"``: digits are computed where they are not cached; MNIST and CIFAR-10 (JPEG) are what is
+        known of fifty instances, shipped or cached. ``"full"``: all three are computed from the images.
+    instances
+        On digits: seeds 0, 1, … of that many.
+    """
+    if profile not in PROFILES:
+        raise unknown("profile", profile, list(PROFILES))
+    found = {"digits": measure("digits", seeds=range(instances))}
+    if profile == "full":
+        others = ("mnist", stimuli.cifar10_variant())
+        return found | {name: measure(name, seeds=range(50), use_shipped=False) for name in others}
+    there = {name: known(name) for name in ("mnist", "cifar10-jpg")}
+    return found | {name: each for name, each in there.items() if each is not None}
+
+
+def over_classes(values: ArrayLike) -> NDArray[np.float64]:
+    """Mean over the classes that have a value.
+
+    Parameters
+    ----------
+    values
+        ``(I, C, …)``; NaN where a class has none.
+
+    Returns
+    -------
+    ndarray
+        ``(I, …)``; NaN where no class has one.
+    """
+    values = np.asarray(values)
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    return np.asarray(np.where(known, values, 0).sum(axis=1) / np.where(count, count, np.nan))
+
+
+def pictured(found: Mapping[str, ClassGhosts], *, m: int) -> pd.DataFrame:
+    """What the images that score highest have in common, of ghosts and of random features.
+
+    Parameters
+    ----------
+    found
+        By image set.
+    m
+        Images that define the ghosts: about so many, and then as many as there are.
+
+    Returns
+    -------
+    DataFrame
+        Two rows for each image set: ``images, m``; ``with ghosts``, the share of classes with any; then
+        ``alike, ghosts``, ``alike, random``, ``own, ghosts``, ``own, random`` as in :class:`ClassGhosts`,
+        mean over classes, median over networks.
+    """
+    kinds = [f"{what}, {of}" for what in ("alike", "own") for of in ("ghosts", "random")]
+    rows: list[list[Any]] = []
+    for name, each in found.items():
+        alike, own = (np.nanmedian(over_classes(each[what]), axis=0) for what in ("alike", "own"))
+        some = np.isfinite(each["fires"]).mean(axis=(0, 1))
+        rows += [[name, each["m"][0][i], some[i], *alike[i], *own[i]] for i in (each.step(m), -1)]
+    return pd.DataFrame(rows, columns=["images", "m", "with ghosts", *kinds])
 
 
 def measure_network(

@@ -36,9 +36,11 @@ __all__ = [
     "ORDERS",
     "RIDGE_SHARES",
     "SHARES",
+    "TITLES",
     "Prediction",
     "beforehand",
     "excerpt",
+    "improved",
     "known",
     "known_excerpt",
     "measure",
@@ -66,6 +68,8 @@ KINDS: dict[str, tuple[Any, Metric]] = {
     "low_cosine": ("low", "cosine"),
     "high_cosine": ("high", "cosine"),
 }
+#: Views, named for readers.
+TITLES = {"pooled": "pooled", "channels": "channels (APoZ)", "positions": "positions", "features": "features"}
 #: Shares of the features that were decided on beforehand: the first 20 % are the paper's.
 SHARES = (0.2, 0.5, 0.8)
 #: Shares at which features are re-weighted.
@@ -117,6 +121,11 @@ class Prediction(Record):
         return str(self.facts["view"])
 
     @property
+    def title(self) -> str:
+        """Of the view, for readers."""
+        return TITLES[self.view]
+
+    @property
     def n_features(self) -> int:
         """Features in all."""
         return int(self.k[-1])
@@ -152,8 +161,9 @@ class Prediction(Record):
         return float(k / self.n_features), float(r)
 
     def at(self, name: str, share: float) -> float:
-        """The curve's r at the recorded step nearest to a share of the features."""
-        return float(self.r(name)[int(np.argmin(np.abs(self.fraction - share)))])
+        """R at the recorded step nearest to a share of the features; of ``"random"`` orders, the median."""
+        curve = self["random"][1] if name == "random" else self.r(name)
+        return float(curve[int(np.argmin(np.abs(self.fraction - share)))])
 
     def test(self, name: str) -> dict[str, float]:
         """A recorded test by its name, its numbers by :data:`COLUMNS`, in units of r with the mean RDM."""
@@ -164,6 +174,11 @@ class Prediction(Record):
         """The recorded curves: ``view, k``, and r with the mean RDM by the name of each order and metric."""
         names = (*KINDS, *poz.STATISTICS)
         return pd.DataFrame({"view": self.view, "k": self.k, **{name: self.r(name) for name in names}})
+
+    def ridge_table(self) -> pd.DataFrame:
+        """Mean r on held-out images, low→high PoZ: ``view, k``, ``with weights`` and ``without``."""
+        found = {"k": self["ridge_k"], "with weights": self["ridge"], "without": self["plain"]}
+        return pd.DataFrame({"view": self.view, **found})
 
 
 def measure(
@@ -332,6 +347,20 @@ def verdicts(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("low"
             )
     table = pd.DataFrame(rows)
     return table.assign(holm=inference.holm(table["p"]))
+
+
+def improved(table: pd.DataFrame, *, naive: bool = False) -> pd.Series:
+    """Rows in which fewer features predict people significantly better, at .05.
+
+    Parameters
+    ----------
+    table
+        From :func:`verdicts`.
+    naive
+        Believe the naive test, rather than the valid one with Holm's adjustment.
+    """
+    gain, p = (table["gain"], table["naive p"]) if naive else (table["D"], table["holm"])
+    return (gain > 0) & (p < 0.05)
 
 
 def beforehand(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("low", "high")) -> pd.DataFrame:
