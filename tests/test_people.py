@@ -41,7 +41,9 @@ DIVIDED = ("cross", "subjects", "naive", "plain", "ridge", "weights")
 def names_of(kind):
     chance = kind in ("low", "high")
     return {
-        name.replace("<kind>", kind): shape for name, shape in OF_KIND.items() if chance or "ch" not in name
+        name.replace("<kind>", kind): shape
+        for name, shape in OF_KIND.items()
+        if chance or "chance" not in name
     }
 
 

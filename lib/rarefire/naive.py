@@ -114,7 +114,7 @@ def smallest_p(embedding: ArrayLike, human: ArrayLike, order: ArrayLike, *, k: S
 
 def _r(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Pearson r; NaN where one of them does not vary, but for rounding."""
-    vary = all(np.ptp(values) > SAME * np.abs(values).max() for values in (a, b))
+    vary = len(a) > 1 and all(np.ptp(values) > SAME * np.abs(values).max() for values in (a, b))
     return float(np.corrcoef(a, b)[0, 1]) if vary else np.nan
 
 
