@@ -9,7 +9,7 @@ import torch
 from oracles import numpy_curve
 from scipy import stats
 
-from rarefire import curves, embeddings, poz, stimuli, store, training
+from rarefire import curves, embeddings, poz, records, stimuli, store, training
 from rarefire.errors import DataError, UnknownNameError
 from rarefire.records import ensembles, source
 from rarefire.records.record import VERSIONS

@@ -9,7 +9,7 @@ from scipy import stats
 
 from rarefire import embeddings, networks, stimuli, store, training
 from rarefire.records import ensembles, ghosts_by_class, source
-from rarefire.records.ghosts import VERSION
+from rarefire.records.record import VERSIONS
 
 # --- one instance ----------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ def test_an_ensemble_is_measured_once_and_can_grow(digits, tmp_path, monkeypatch
     assert both["auc"].shape == (2, 10, len(both["m"][0]), 5)
     said = "Source: lenet5 on digits (2 instances, computed on this machine); rarefire "
     assert source(both).startswith(said)
-    asked = {**ensembles.embedded_facts("digits", "lenet5"), "seed": 1, "ghosts_version": VERSION}
+    asked = {**ensembles.embedded_facts("digits", "lenet5"), "seed": 1, **VERSIONS["ghosts"]}
     assert both.answers[1].provenance["facts"] == asked
     assert ghosts_by_class.measure("digits", seeds=[1, 0], progress=False)["auc"].shape == both["auc"].shape
     assert trained == [0, 1]
@@ -176,5 +176,5 @@ def test_an_ensemble_is_measured_once_and_can_grow(digits, tmp_path, monkeypatch
     assert trained == [0, 1]
     ghosts_by_class.measure("digits", seeds=[1], use_shipped=False, progress=False)
     assert trained == [0, 1, 1]
-    monkeypatch.setattr(ghosts_by_class, "VERSION", 99)
+    monkeypatch.setitem(VERSIONS, "ghosts", {"ghosts_version": 99})
     assert ghosts_by_class.known("digits") is None

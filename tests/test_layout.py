@@ -27,7 +27,7 @@ LINES = (
     "inference naive selection reweighting simulations",
     "records.record records.ensembles records.recipes records.people records.people_by_class",
     "records.ghosts records.ghosts_by_class records.error_rates",
-    "page.palette page.plots page.claims page.frame page.cards page.scorecard",
+    "page.palette page.frame page.plots page.claims page.cards page.scorecard",
     "page.widgets page.explorer page.reader page.static_page page.build",
     "cli.common cli.poz cli.curve cli.explore cli.people cli.ghosts cli.embed cli.book cli.record",
 )
