@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from rarefire import store
-from rarefire.curves import Curve
+from rarefire.curves import Curve, enough
 from rarefire.errors import InputError
 from rarefire.page.frame import enumerated, listed
 from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, LABELS, style
@@ -91,13 +91,13 @@ def curves(
     """
     x, y = np.asarray(x, dtype=float), np.atleast_2d(np.asarray(y, dtype=float))
     ink = COLOURS[colour]
-    enough = np.isfinite(y).mean(axis=0) >= 0.5
-    low, middle, high = np.nanquantile(y[:, enough], [0.05, 0.5, 0.95], axis=0)
+    shown = enough(np.isfinite(y).sum(axis=0), len(y))
+    low, middle, high = np.nanquantile(y[:, shown], [0.05, 0.5, 0.95], axis=0)
     if singles:
         for row in y:
             axes.plot(x, row, color=ink, alpha=0.25, linewidth=0.5)
-    axes.fill_between(x[enough], low, high, color=ink, alpha=0.18, linewidth=0)
-    axes.plot(x[enough], middle, color=ink)
+    axes.fill_between(x[shown], low, high, color=ink, alpha=0.18, linewidth=0)
+    axes.plot(x[shown], middle, color=ink)
 
 
 def curve_panels(

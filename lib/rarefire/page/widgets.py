@@ -20,7 +20,7 @@ from IPython.display import HTML
 from ipywidgets.embed import dependency_state
 from numpy.typing import ArrayLike, NDArray
 
-from rarefire import rdm, store
+from rarefire import poz, rdm, store
 from rarefire.errors import InputError, unknown
 from rarefire.page import palette
 
@@ -143,7 +143,7 @@ class PozHistogram(PageWidget):
     sets = traitlets.List(traitlets.Dict()).tag(sync=True)
     set = traitlets.Int(0).tag(sync=True)
     network = traitlets.Int(0).tag(sync=True)
-    threshold = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
+    threshold = traitlets.Float(poz.RARE, min=0, max=1).tag(sync=True)
 
     def __init__(self, sets: Mapping[str, tuple[str, ArrayLike, Sequence[int]]], **state: Any) -> None:
         packed: list[dict[str, Any]] = []
