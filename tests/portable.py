@@ -25,19 +25,10 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 #: Modules in which results are compared, other than in pages; and what in them is long, not numeric.
 NUMERIC = (
-    *(
-        "blocks",
-        "claims",
-        "curves",
-        "ensembles",
-        "explorer",
-        "ghosts",
-        "ghosts_by_class",
-        "grams",
-        "inference",
-    ),
-    *("judgments", "networks", "pairs", "people", "people_by_class", "poz", "ratings", "rdm", "recipes"),
-    *("records_ghosts", "retrieval", "reweighting", "scorecard", "selection", "simulations", "training"),
+    *("blocks", "claims", "curves", "ensembles", "explorer", "ghosts", "ghosts_by_class", "grams"),
+    *("inference", "judgments", "networks", "pairs", "people", "people_by_class", "poz", "ratings", "rdm"),
+    *("recipes", "records_ghosts", "retrieval", "reweighting", "scorecard", "selection", "simulations"),
+    "training",
 )
 
 

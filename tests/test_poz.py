@@ -119,7 +119,7 @@ def test_silent_features_and_ghosts_by_hand():
 
 
 def categories(seed):
-    """Forty images of four categories, in any order, of different sizes; features rare, silent, dead or faint."""
+    """Forty images of four categories of different sizes; features rare, silent, dead or faint."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat([2, 3, 5, 11], [2, 6, 12, 20]))
     fires = rng.random((40, 60)) < rng.uniform(0, 0.3, (4, 60))[np.searchsorted([2, 3, 5, 11], labels)]
