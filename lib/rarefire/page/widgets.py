@@ -20,9 +20,10 @@ from IPython.display import HTML
 from ipywidgets.embed import dependency_state
 from numpy.typing import ArrayLike, NDArray
 
-from rarefire import poz, rdm, store
+from rarefire import rdm, store
 from rarefire.errors import InputError, unknown
 from rarefire.page import palette
+from rarefire.poz import RARE
 
 __all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "save", "script"]
 
@@ -143,7 +144,7 @@ class PozHistogram(PageWidget):
     sets = traitlets.List(traitlets.Dict()).tag(sync=True)
     set = traitlets.Int(0).tag(sync=True)
     network = traitlets.Int(0).tag(sync=True)
-    threshold = traitlets.Float(poz.RARE, min=0, max=1).tag(sync=True)
+    threshold = traitlets.Float(RARE, min=0, max=1).tag(sync=True)
 
     def __init__(self, sets: Mapping[str, tuple[str, ArrayLike, Sequence[int]]], **state: Any) -> None:
         packed: list[dict[str, Any]] = []

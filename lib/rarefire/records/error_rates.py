@@ -223,6 +223,7 @@ NAMES = tuple(TESTS)
 class Rates(Stack):
     """Whether each of :data:`TESTS` rejected, in each simulation; the test is the first axis."""
 
+    one = "test"
     null = Array("T, n", "in null worlds, or whether a 95 % interval misses the truth")
     effect = Array("T, n", "in worlds with an effect; false for intervals, which have no power")
 

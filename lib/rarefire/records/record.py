@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import Any, ClassVar, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -138,6 +138,8 @@ class Record:
 class Stack(Record):
     """Answers to one question about several instances, which are the first axis of every array."""
 
+    one: ClassVar[str] = "instance"  # what each answer is about
+
     @classmethod
     def of(cls, arrays: Mapping[str, ArrayLike], **facts: Any) -> Self:
         """A record of numbers that are here already.
@@ -179,7 +181,7 @@ class Stack(Record):
 
     def _origin(self) -> str:
         n, recorded = len(self), sum(answer.source == "shipped" for answer in self.answers)
-        instances, runs = f"{n} instance{'s' * (n != 1)}", f"recorded run{'s' * (recorded != 1)}"
+        instances, runs = f"{n} {self.one}{'s' * (n != 1)}", f"recorded run{'s' * (recorded != 1)}"
         if recorded in (0, n):
             return f"{instances}, {runs if recorded else 'computed on this machine'}"
         return f"{instances}: {recorded} {runs}, {n - recorded} computed on this machine"
