@@ -12,6 +12,7 @@ from rarefire.errors import DataError, InputError, UnknownNameError
 from rarefire.page import claims, scorecard
 from rarefire.page.scorecard import Finding
 from rarefire.records.ensembles import Ensemble
+from rarefire.records.ghosts_by_class import ClassGhosts
 from rarefire.records.people import Prediction
 
 N, F = 7, 21  # instances, features
@@ -343,7 +344,8 @@ def test_ghosts_of_shipped_ensembles_and_photographs():
 @pytest.mark.parametrize(("at", "nearest"), [([1, 90, 140], 2), ([1, 110, 140], 1), ([1, 2, 5], 2)])
 def test_ghosts_at_the_number_of_images_nearest_to_the_papers(rng, at, nearest):
     auc = rng.uniform(0.5, 1, (4, 10, 3, 5))
-    found, *untested = scorecard.ghosts({"digits": {"m": np.tile(at, (4, 1)), "auc": auc}}, [])
+    made = ClassGhosts.of({"m": np.tile(at, (4, 1)), "auc": auc}, stimuli="digits", network="lenet5")
+    found, *untested = scorecard.ghosts({"digits": made}, [])
     np.testing.assert_allclose(found.values, auc[:, :, nearest, 0].mean(axis=1))
     assert found.convention == f"{at[nearest]} images"
     assert (found.claim, found.images) == ("ghosts-separate", "digits")
