@@ -349,13 +349,8 @@ def test_ghosts_of_shipped_ensembles_and_photographs():
 @pytest.mark.parametrize(("at", "nearest"), [([1, 90, 140], 2), ([1, 110, 140], 1), ([1, 2, 5], 2)])
 def test_ghosts_at_the_number_of_images_nearest_to_the_papers(rng, at, nearest):
     auc = rng.uniform(0.5, 1, (4, 10, 3, 5))
-<<<<<<< HEAD
     given = ClassGhosts.of({"m": np.tile(at, (4, 1)), "auc": auc}, stimuli="digits", network="lenet5")
     found, *untested = scorecard.ghosts({"digits": given}, [])
-=======
-    made = ClassGhosts.of({"m": np.tile(at, (4, 1)), "auc": auc}, stimuli="digits", network="lenet5")
-    found, *untested = scorecard.ghosts({"digits": made}, [])
->>>>>>> book-work
     np.testing.assert_allclose(found.values, auc[:, :, nearest, 0].mean(axis=1))
     assert found.convention == f"{at[nearest]} images"
     assert (found.claim, found.images) == ("ghosts-separate", "digits")
