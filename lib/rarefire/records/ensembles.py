@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from rarefire import embeddings, networks, poz, stimuli, store, training
 from rarefire._engine import blocks
-from rarefire.curves import ENOUGH, class_curve, count, enough, geometry_curve, silenced_curve
+from rarefire.curves import ENOUGH, class_curve, count, geometry_curve, silenced_curve
 from rarefire.errors import DataError, unknown
 from rarefire.records.record import VERSIONS, Array, Record, Stack, answer_each, answer_one, by_seed
 from rarefire.stimuli import Stimuli
@@ -108,14 +108,8 @@ class Ensemble(Stack):
         return self.about
 
     def r2(self, curve: str, *, least: float = ENOUGH) -> NDArray[np.float64]:
-        """R² of one of :data:`CURVES`, ``(I, F)`` (random orders: ``(I, R, F)``).
-
-        NaN where fewer than `least` of the images (or classes) have a defined similarity: the R² of
-        the three images for which a rare feature happens to fire says nothing about the set.
-        """
-        r2 = np.asarray(self[curve], dtype=np.float64) ** 2
-        counted = self.arrays.get(f"n_images_{curve}")
-        return r2 if counted is None else np.where(enough(counted, counted[:, -1:], least=least), r2, np.nan)
+        """R² of one of :data:`CURVES`, ``(I, F)`` (random orders: ``(I, R, F)``); NaN as for :meth:`r`."""
+        return self.r(curve, least=least) ** 2
 
     @property
     def n_features(self) -> int:

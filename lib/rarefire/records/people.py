@@ -19,7 +19,7 @@ from tqdm import tqdm
 from rarefire import embeddings, inference, naive, networks, poz, selection, store
 from rarefire._engine import blocks
 from rarefire._engine.orders import rdm_curves
-from rarefire.curves import ENOUGH, count, enough, rdm_curve
+from rarefire.curves import count, rdm_curve
 from rarefire.embeddings import View
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
@@ -145,15 +145,6 @@ class Prediction(Record):
     def has_subjects(self) -> bool:
         """Whether single subjects were taken to vary."""
         return bool(np.isfinite(self["subjects_low"]).all())
-
-    def r(self, name: str, *, least: float = ENOUGH) -> NDArray[np.float64]:
-        """One of the recorded curves, r with the mean RDM ``(n_steps,)``.
-
-        NaN where fewer than `least` of the images have a defined similarity.
-        """
-        r = np.array(self[name], dtype=np.float64)
-        counted = self.arrays.get(f"n_images_{name}")
-        return r if counted is None else np.where(enough(counted, counted[-1], least=least), r, np.nan)
 
     def peak(self, kind: str) -> tuple[float, float]:
         """Share of the features and r with the mean RDM where the curve is highest, over every k."""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire import inference, poz, stimuli
 from rarefire._engine.resampling import jackknife_variance
-from rarefire.curves import ENOUGH, count, enough, rdm_curve
+from rarefire.curves import count, rdm_curve
 from rarefire.errors import InputError
 from rarefire.judgments import Judgments
 from rarefire.rdm import class_means, partial, similarities, square
@@ -48,12 +48,6 @@ class ClassLevel(Stack):
     def fraction(self) -> NDArray[np.float64]:
         """Share of the features at k = 1 … F."""
         return np.arange(1, self.n_features + 1) / self.n_features
-
-    def r(self, kind: str, *, least: float = ENOUGH) -> NDArray[np.float64]:
-        """One of the curves, ``(I, F)``; NaN where fewer than `least` of the classes have a similarity."""
-        counted = self[f"n_images_{kind}"]
-        use = enough(counted, counted[:, -1:], least=least)
-        return np.where(use, self[kind].astype(np.float64), np.nan)
 
     def change(self, kind: str, share: float, *, level: float = 0.95) -> inference.Test:
         """D = r(first k) − r(all), mean over instances, where other classes and other seeds vary.

@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from rarefire import embeddings, poz, stimuli, store, training
-from rarefire.curves import ENOUGH, class_curve, count, enough, geometry_curve
+from rarefire.curves import class_curve, count, geometry_curve
 from rarefire.errors import DataError, unknown
 from rarefire.records.record import Array, Stack, answer_each, by_seed
 from rarefire.stimuli import Stimuli
@@ -127,9 +127,7 @@ class Varied(Stack):
             Of the features.
         """
         place = int(np.argmin(np.abs(np.array(SHARES) - share)))
-        counted = self[f"n_images_{curve}"]
-        r2 = self[curve][:, place].astype(np.float64) ** 2
-        return np.where(enough(counted[:, place], counted[:, -1], least=ENOUGH), r2, np.nan)
+        return self.r(curve)[:, place] ** 2
 
     def rare_share(self, rare: float = poz.RARE) -> NDArray[np.float64]:
         """Share of each instance's features whose PoZ is greater than one of :data:`THRESHOLDS`, ``(I,)``."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import stimuli, store
+from rarefire.curves import ENOUGH, enough
 from rarefire.errors import InputError
 
 __all__ = [
@@ -93,6 +94,15 @@ class Record:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.arrays[name]
+
+    def r(self, curve: str, *, least: float = ENOUGH) -> NDArray[np.float64]:
+        """One of the curves that it keeps, ``(…, n_steps)``.
+
+        NaN where fewer than `least` of the images (or classes) have a defined similarity
+        (:func:`rarefire.curves.enough`).
+        """
+        r, counted = np.asarray(self[curve], dtype=np.float64), self.arrays.get(f"n_images_{curve}")
+        return r if counted is None else np.where(enough(counted, counted[..., -1:], least=least), r, np.nan)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {source(self)}>"
