@@ -65,7 +65,8 @@ def queries(
         ``(n_images, n_features)``, post-ReLU: the images that define the category.
     alive
         ``(n_features,)``, features that fire for some image at all; the others are left out of everything.
-        By default all of them.
+        By default all of them: dead features, which from these images alone cannot be told from ghosts, then
+        count among these.
     rng
         Draws the random features; by default seed 0.
 
