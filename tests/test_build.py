@@ -230,7 +230,7 @@ from rarefire.page import build
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     blocks.cores = lambda: 2
-    book.build()
+    build.build()
 """
 
 
@@ -240,12 +240,12 @@ def test_an_interrupted_build_leaves_nothing_running(three):
             f"import os, pathlib, time\npathlib.Path('{name}').write_text(str(os.getpid()))\ntime.sleep(1e5)"
         )
         write(three / "notebooks" / f"{name}.ipynb", f"md:# {name}", "y = 2", waits)
-    build = subprocess.Popen([sys.executable, "-c", INTERRUPTED], cwd=three, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen([sys.executable, "-c", INTERRUPTED], cwd=three, stderr=subprocess.DEVNULL)
     pids = [three / "notebooks" / name for name in ("one", "two")]
-    wait_until(lambda: all(p.exists() and p.read_text() for p in pids), alive=lambda: build.poll() is None)
-    build.send_signal(signal.SIGINT)
-    assert wait_until(lambda: build.poll() is not None)
-    assert build.returncode != 0
+    wait_until(lambda: all(p.exists() and p.read_text() for p in pids), alive=lambda: running.poll() is None)
+    running.send_signal(signal.SIGINT)
+    assert wait_until(lambda: running.poll() is not None)
+    assert running.returncode != 0
     wait_until(lambda: not any(Path(f"/proc/{p.read_text()}").exists() for p in pids))
     assert not (three / "_build" / "html").exists()
 
