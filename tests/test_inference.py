@@ -509,3 +509,14 @@ def test_t_interval_by_hand():
     assert np.isnan(inference.t_interval(1, 1, 0)).all()
     with pytest.raises(InputError, match=r"level lies in \(0, 1\); got 95"):
         inference.t_interval(1, 1, 5, level=95)
+
+
+def test_an_estimate_is_tested_by_its_interval():
+    found = inference.with_interval(np.sqrt(2), 1.0, 22.0, level=0.9)
+    low, high, p = map(float, inference.t_interval(np.sqrt(2), 1, 22, level=0.9))
+    assert found == pytest.approx(
+        {"estimate": np.sqrt(2), "low": low, "high": high, "level": 0.9, "se": 1, "df": 22, "p": p}
+    )
+    assert found["p"] == pytest.approx(0.1713, abs=5e-5)
+    with pytest.raises(InputError, match=r"level lies in \(0, 1\); got 95"):
+        inference.with_interval(1, 1, 5, level=95)

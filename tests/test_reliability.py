@@ -24,8 +24,8 @@ def test_noise_ceiling_is_rsatoolbox_s(rng):
     assert reliability.noise_ceiling(square).low == pytest.approx(ceiling.low)
 
 
-@pytest.mark.skipif(not judgments.available("mur"), reason="needs the judgments of Mur et al.")
-def test_noise_ceiling_of_real_people():
+def test_noise_ceiling_of_real_people(mirror, monkeypatch):
+    monkeypatch.setenv("RAREFIRE_MIRROR", str(mirror))
     people = judgments.load("mur").subjects
     raw = reliability.noise_ceiling(people, standardise=False)
     assert raw.low == pytest.approx(0.57, abs=0.01)

@@ -46,6 +46,7 @@ __all__ = [
     "seed_interval",
     "t_interval",
     "two_factor_bootstrap",
+    "with_interval",
 ]
 
 Quantity = Literal["r", "r2", "difference"]
@@ -802,6 +803,12 @@ def t_interval(
     estimate, error, freedom = (np.asarray(v, dtype=np.float64) for v in (value, se, df))
     margin = _quantile(level, freedom) * error
     return estimate - margin, estimate + margin, _p(estimate, error, freedom)
+
+
+def with_interval(estimate: float, se: float, df: float, *, level: float = 0.95) -> dict[str, float]:
+    """An estimate with its interval and p, by :func:`t_interval`: the first fields of :class:`Test`."""
+    low, high, p = map(float, t_interval(estimate, se, df, level=level))
+    return {"estimate": estimate, "low": low, "high": high, "level": level, "se": se, "df": df, "p": p}
 
 
 def _p(value: NDArray[np.float64], se: NDArray[np.float64], df: NDArray[np.float64]) -> NDArray[np.float64]:

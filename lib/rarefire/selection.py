@@ -18,7 +18,7 @@ from rarefire import poz, rdm
 from rarefire._engine.resampling import check_rng, jackknife_variance, less_one, resample, without_each
 from rarefire.curves import ENOUGH, Curve, check_order, enough, rdm_curve
 from rarefire.errors import InputError
-from rarefire.inference import t_interval
+from rarefire.inference import with_interval
 from rarefire.rdm import Metric, check_embedding, judged_images
 from rarefire.reliability import mean_rdm, on_one_scale
 from rarefire.rounding import SAME, first_largest
@@ -266,15 +266,8 @@ def _combined(found: list[list[_Fold]], study: _Study, *, level: float, method: 
             "subject judged no two of them."
         )
     estimate, se = over_partitions(d[known], variance[known])
-    low, high, p = map(float, t_interval(estimate, se, df, level=level))
     return CrossFitted(
-        estimate=estimate,
-        low=low,
-        high=high,
-        level=level,
-        se=se,
-        df=df,
-        p=p,
+        **with_interval(estimate, se, df, level=level),
         k=k,
         r_kept=float(np.nanmean(kept)),
         r_all=float(np.nanmean(whole)),

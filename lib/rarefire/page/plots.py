@@ -397,13 +397,13 @@ def people_panels(
     def drawn(found: Prediction) -> Figure:
         options: dict[str, Any] = {"ylim": (0, 1.02), **look}
         if "random" in lines.values():
-            options["band"] = tuple(found["random"][[0, 2]])
+            options["band"] = tuple(found.random[[0, 2]])
         if tests is not None:
             own = tests[tests["view"] == found.view]
             options["peaks"] = [found.peak(kind) for kind in own["kind"]]
             options["stars"] = [found.peak(kind) for kind in own["kind"][improved(own)]]
         if ridge:
-            share = found["ridge_k"] / found.n_features
+            share = found.ridge_k / found.n_features
             options["points"], options["hollow"] = ({"ridge": (share, found[k])} for k in ("ridge", "plain"))
         return prediction_panel(
             found.fraction,
@@ -411,7 +411,7 @@ def people_panels(
             title=found.title,
             xlabel="share of features inserted",
             ylabel="r with people",
-            ceiling=tuple(np.minimum(found["ceiling_mean"], 1)),
+            ceiling=tuple(np.minimum(found.ceiling_mean, 1)),
             **options,
         )
 
@@ -434,7 +434,7 @@ def ghost_panels(
     **look
         Of the axes, such as ``ylabel`` and ``ylim``.
     """
-    sets = {name: (found["m"][0], lines(found)) for name, found in ghosts.items()}
+    sets = {name: (found.m[0], lines(found)) for name, found in ghosts.items()}
     panels, numbers = curve_panels(sets, xlabel="images that define", ylabel="", singles=False)
     for figure in panels:
         (axes,) = figure.axes
@@ -459,7 +459,7 @@ def control_panels(readings: Sequence[Reading], *, named: Sequence[str]) -> list
         for found in readings:
             for colour, line in lines.items():
                 axes.plot(
-                    found["m"],
+                    found.m,
                     np.asarray(line(found)),
                     color=COLOURS[colour],
                     marker="o",
@@ -470,10 +470,10 @@ def control_panels(readings: Sequence[Reading], *, named: Sequence[str]) -> list
         axes.xaxis.set_major_formatter("{x:g}")
         return figure
 
-    many = {"ghosts": lambda found: found["expected"] / found.n_features}
+    many = {"ghosts": lambda found: found.expected / found.n_features}
     explained = {
-        "ghosts": lambda found: found["control"][:, 0],
-        "random": lambda found: found["ceiling"][:, 0],
+        "ghosts": lambda found: found.control[:, 0],
+        "random": lambda found: found.ceiling[:, 0],
     }
     left = one("how many", "share of all features", many)
     right = one("first component", "R² from random features", explained)
@@ -481,7 +481,7 @@ def control_panels(readings: Sequence[Reading], *, named: Sequence[str]) -> list
         if found.category in named:
             right.axes[0].annotate(
                 found.category[:6],
-                (float(found["m"][-1]), found.from_random),
+                (float(found.m[-1]), found.from_random),
                 (3, -3),
                 color=COLOURS["ghosts"],
                 textcoords="offset points",

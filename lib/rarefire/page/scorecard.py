@@ -217,7 +217,7 @@ def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) ->
     """
     for name, found in lenets.items():
         m = found.step(120)
-        yield Finding("ghosts-separate", name, found.area("ghosts")[:, m], f"{found['m'][0][m]} images")
+        yield Finding("ghosts-separate", name, found.area("ghosts")[:, m], f"{found.m[0][m]} images")
     for reading in photographs:
         if reading.category != records.ghosts.EVERY:  # it has no outside but photographs of all kinds
             half = f"{reading.n_images - reading.n_images // 2} images"

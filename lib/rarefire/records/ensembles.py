@@ -132,7 +132,7 @@ class Ensemble(Stack):
 
     def rare_share(self, rare: float = poz.RARE) -> NDArray[np.float64]:
         """Share of each instance's features whose PoZ over test images is greater than `rare`, ``(I,)``."""
-        return poz.rare_share(self["poz_test"], rare=rare)
+        return poz.rare_share(self.poz_test, rare=rare)
 
     def agreement(self, first: str, second: str) -> NDArray[np.float64]:
         """Rank correlation (Spearman) of two PoZ, over features that fire in either; one per instance.

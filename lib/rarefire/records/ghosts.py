@@ -325,7 +325,7 @@ class Reading(Record):
     @property
     def from_random(self) -> float:
         """How much of the ghosts' first component, with all images, as many random features explain: R²."""
-        return float(self["control"][-1, 0])
+        return float(self.control[-1, 0])
 
 
 def measure(
@@ -473,11 +473,11 @@ def census(readings: Sequence[Reading]) -> pd.DataFrame:
             {
                 "category": found.category,
                 "images": found.n_images,
-                "ghosts": int(found["ghosts"][-1]),
-                "share": int(found["ghosts"][-1]) / found.n_features,
-                "dead": int(found["dead"]),
-                **dict(zip(("next image", "at most", "none above"), found["chance"], strict=True)),
-                **dict(zip(LOOKS, found["plain"], strict=True)),
+                "ghosts": int(found.ghosts[-1]),
+                "share": int(found.ghosts[-1]) / found.n_features,
+                "dead": int(found.dead),
+                **dict(zip(("next image", "at most", "none above"), found.chance, strict=True)),
+                **dict(zip(LOOKS, found.plain, strict=True)),
             }
             for found in readings
         ]
@@ -499,8 +499,7 @@ def controls(readings: Sequence[Reading], *, n_components: int = 6) -> pd.DataFr
         return {f"{name} {j + 1}": found[name][:, j] for name, j in names}
 
     return pd.concat(
-        pd.DataFrame({"category": r.category, "m": r["m"], "ghosts": r["expected"], **columns(r)})
-        for r in readings
+        pd.DataFrame({"category": r.category, "m": r.m, "ghosts": r.expected, **columns(r)}) for r in readings
     )
 
 
@@ -519,17 +518,17 @@ def retrieved(readings: Sequence[Reading]) -> pd.DataFrame:
     rows = []
     for found in readings:
         for place, outside in enumerate(("judged", "gallery")):
-            if np.isnan(found["auc"][place]).all():
+            if np.isnan(found.auc[place]).all():
                 continue
             for i, query in enumerate(list(QUERIES)[1:]):
-                estimate, low, high, _, p = map(float, found["difference"][place, i])
+                estimate, low, high, _, p = map(float, found.difference[place, i])
                 rows.append(
                     {
                         "category": found.category,
                         "place": outside,
                         "query": query,
-                        "ghosts": float(found["auc"][place, 0]),
-                        "other": float(found["auc"][place, 1 + i]),
+                        "ghosts": float(found.auc[place, 0]),
+                        "other": float(found.auc[place, 1 + i]),
                         "D": estimate,
                         "low": low,
                         "high": high,

@@ -43,13 +43,13 @@ class ClassGhosts(Stack):
 
     def step(self, m: int) -> int:
         """Place, among the numbers of images that define, of the one nearest to `m`."""
-        return int(np.argmin(np.abs(self["m"][0] - m)))
+        return int(np.argmin(np.abs(self.m[0] - m)))
 
     def area(self, query: str) -> NDArray[np.float64]:
         """AUC of one of :data:`rarefire.retrieval.QUERIES`, mean over classes, ``(I, M)``."""
         if query not in QUERIES:
             raise unknown("query", query, list(QUERIES))
-        return over_classes(self["auc"][..., list(QUERIES).index(query)])
+        return over_classes(self.auc[..., list(QUERIES).index(query)])
 
 
 def measure(
@@ -159,8 +159,8 @@ def pictured(found: Mapping[str, ClassGhosts], *, m: int) -> pd.DataFrame:
     rows: list[list[Any]] = []
     for name, each in found.items():
         alike, own = (np.nanmedian(over_classes(each[what]), axis=0) for what in ("alike", "own"))
-        some = np.isfinite(each["fires"]).mean(axis=(0, 1))
-        rows += [[name, each["m"][0][i], some[i], *alike[i], *own[i]] for i in (each.step(m), -1)]
+        some = np.isfinite(each.fires).mean(axis=(0, 1))
+        rows += [[name, each.m[0][i], some[i], *alike[i], *own[i]] for i in (each.step(m), -1)]
     return pd.DataFrame(rows, columns=["images", "m", "with ghosts", *kinds])
 
 

@@ -153,7 +153,7 @@ class Prediction(Record):
 
     def at(self, name: str, share: float) -> float:
         """R at the recorded step nearest to a share of the features; of ``"random"`` orders, the median."""
-        curve = self["random"][1] if name == "random" else self.r(name)
+        curve = self.random[1] if name == "random" else self.r(name)
         return float(curve[int(np.argmin(np.abs(self.fraction - share)))])
 
     def test(self, name: str) -> dict[str, float]:
@@ -168,7 +168,7 @@ class Prediction(Record):
 
     def ridge_table(self) -> pd.DataFrame:
         """Mean r on held-out images, low→high PoZ: ``view, k``, ``with weights`` and ``without``."""
-        found = {"k": self["ridge_k"], "with weights": self["ridge"], "without": self["plain"]}
+        found = {"k": self.ridge_k, "with weights": self.ridge, "without": self.plain}
         return pd.DataFrame({"view": self.view, **found})
 
 

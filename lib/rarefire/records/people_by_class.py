@@ -88,16 +88,8 @@ class ClassLevel(Stack):
         n, varying = len(draws), len(d) > 1
         se = float(np.sqrt(jackknife_variance(draws) + (d.var(ddof=1) / len(d) if varying else 0)))
         df = float(min(n, len(d) if varying else n) - 1)
-        estimate = float(d.mean())
-        low, high, p = map(float, inference.t_interval(estimate, se, df, level=level))
         return inference.Test(
-            estimate=estimate,
-            low=low,
-            high=high,
-            level=level,
-            se=se,
-            df=df,
-            p=p,
+            **inference.with_interval(float(d.mean()), se, df, level=level),
             k=k,
             r_kept=float(r[:, k - 1].mean()),
             r_all=float(r[:, -1].mean()),
