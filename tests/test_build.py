@@ -107,6 +107,19 @@ def test_a_warning_fails_the_build_and_leaves_the_last_book(small):
 
 
 @pytest.mark.parametrize(
+    ("formula", "named"),
+    [
+        ("$$\n\\begin{aligned}\na &= b\n\\end{aligned}\n$$", "&"),
+        (r"so $\foo{a} = 1$", r"\foo"),
+    ],
+)
+def test_a_formula_that_the_page_cannot_set_fails_the_build(small, formula, named):
+    write(small / "notebooks" / "one.ipynb", f"md:# One\n\n{formula}", "y = 2")
+    with pytest.raises(build.BuildError, match=f"{re.escape(named)} does not become MathML"):
+        build.build(small, verbose=False)
+
+
+@pytest.mark.parametrize(
     ("widget", "named"),
     [
         ("import ipywidgets\nipywidgets.IntSlider()", "IntSliderModel"),

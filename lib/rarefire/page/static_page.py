@@ -1,6 +1,7 @@
 """Sphinx extension of the book: pages that need no other host, no kernel and no script for formulas.
 
-* formulas become MathML, which browsers draw themselves;
+* formulas become MathML, which browsers draw themselves; one with a command or an environment that the
+  converter does not know, which it would print as it stands, is a warning, hence an error of the build;
 * the theme's scripts for live code (they name another host) are left out;
 * widgets run on ``host.js``, without a kernel (the configuration names it); one that a static page cannot
   draw is a warning, hence an error of the build.
@@ -9,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,23 @@ _LOG = logging.getLogger(__name__)
 _SILENT = {"LayoutModel", "LinkModel", "DirectionalLinkModel"}
 
 
+_NOT_CONVERTED = re.compile(r"<mi>(&|\\[^<]*)</mi>")
+
+
+def _mathml(node: nodes.math | nodes.math_block, display: str) -> str:
+    formula: str = latex2mathml.converter.convert(node.astext(), display=display)
+    if found := _NOT_CONVERTED.search(formula):
+        _LOG.warning("%s does not become MathML in: %s", found[1], node.astext(), location=node)
+    return formula
+
+
 def _inline(self: Any, node: nodes.math) -> None:
-    self.body.append(latex2mathml.converter.convert(node.astext()))
+    self.body.append(_mathml(node, "inline"))
     raise nodes.SkipNode
 
 
 def _block(self: Any, node: nodes.math_block) -> None:
-    formula = latex2mathml.converter.convert(node.astext(), display="block")
-    self.body.append(f'<div class="rf-formula" tabindex="0">{formula}</div>')
+    self.body.append(f'<div class="rf-formula" tabindex="0">{_mathml(node, "block")}</div>')
     raise nodes.SkipNode
 
 
