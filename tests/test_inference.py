@@ -363,19 +363,36 @@ def test_holm_never_rejects_more_than_stepping_down(rng):
 # --- the one function ----------------------------------------------------------------------------
 
 
-def test_change_of_prediction_says_everything(embedding, human):
+@pytest.mark.parametrize(
+    ("method", "named"),
+    [
+        ("jackknife", "J−, delete-one-image jackknife that counts single pairs once, t with n − 1 df"),
+        ("plain-jackknife", "delete-one-image jackknife, t with n − 1 df"),
+    ],
+)
+def test_change_of_prediction_says_everything(embedding, human, method, named):
     order = np.arange(24)
-    found = inference.change_of_prediction(embedding, human, order, k=8, method="jackknife")
-    expected = inference.jackknife(embedding, order, rdm=human, k=[8]).estimate("difference")
+    found = inference.change_of_prediction(embedding, human, order, k=8, method=method)
+    made = inference.corrected_jackknife if method == "jackknife" else inference.jackknife
+    expected = made(embedding, order, rdm=human, k=[8]).estimate("difference")
     assert (found.estimate, found.p) == pytest.approx((expected.estimate[0], expected.p[0]), rel=1e-9)
     assert found.estimate == pytest.approx(found.r_kept - found.r_all)
     assert found.df == expected.df[0]
     assert (found.k, found.n, found.unit, found.level) == (8, 40, "image", 0.95)
-    assert found.method == "delete-one-image jackknife, t with n − 1 df"
+    assert found.method == named
     text = str(found)
     assert text.startswith(f"D = {found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}], p = ")
     assert f"df = 39\nr = {found.r_kept:.3f} with 8 features, {found.r_all:.3f} with all\n" in text
     assert text.endswith("unit of replication: image (n = 40)")
+    better = inference.change_of_prediction(
+        embedding, human, order, k=8, method=method, alternative="greater"
+    )
+    assert found.estimate > 0
+    assert better.p == found.p / 2
+    worse = inference.change_of_prediction(
+        embedding, -human, order, k=8, method=method, alternative="greater"
+    )
+    assert worse.p == pytest.approx(1 - found.p / 2)
 
 
 def test_change_of_prediction_by_other_methods(embedding, human, rng):
@@ -386,17 +403,28 @@ def test_change_of_prediction_by_other_methods(embedding, human, rng):
     assert boot.method == "bootstrap over images, 200 samples, SE × √(n/(n − 1)), t with n − 1 df"
     people = np.stack([human, human[::-1], rng.random(780)])
     both = inference.change_of_prediction(
-        embedding, people, order, k=8, method="subjects-and-images", n_boot=100, rng=rng
+        embedding, people, order, k=8, method="two-factor-bootstrap", n_boot=100, rng=rng
     )
     assert (both.unit, both.df, both.n, both.n_subjects) == ("subject and image", 2, 40, 3)
     assert str(both).endswith("subject and image (3 subjects, 40 images)")
-    most = inference.change_of_prediction(
-        embedding, human, order, k=[4, 8, 16, 24], method="maximum", n_boot=200, rng=rng
-    )
-    assert most.k in (4, 8, 16)
-    assert np.isnan(most.df)
-    assert "df" not in str(most).splitlines()[0]
-    assert "largest |t| over 3 numbers" in most.method
+    exact = inference.change_of_prediction(embedding, people, order, k=8, method="subjects-and-images")
+    assert exact.estimate == pytest.approx(both.estimate, abs=1e-12)
+    assert exact.se == pytest.approx(both.se, rel=0.5)
+    assert (exact.unit, exact.n, exact.n_subjects) == ("subject and image", 40, 3)
+    assert 2 <= exact.df <= 41
+    for said in (human, people):
+        most = inference.change_of_prediction(
+            embedding, said, order, k=[4, 8, 16, 24], method="maximum", rng=rng
+        )
+        assert most.k in (4, 8, 16)
+        assert np.isnan(most.df)
+        assert "df" not in str(most).splitlines()[0]
+        assert "largest |t| over 3 numbers" in most.method
+        best = inference.change_of_prediction(
+            embedding, said, order, k=most.k, method="jackknife" if said is human else "subjects-and-images"
+        )
+        assert best.estimate == pytest.approx(most.estimate, abs=1e-12)
+        assert best.p <= most.p + 0.01  # it was looked for
 
 
 def test_a_planted_change_is_found_with_its_sign(rng):
@@ -442,6 +470,11 @@ def change(e, h, **options):
         (lambda e, h, g: change(e, h, method="t"), "method is one of jackknife, .*; got 't'"),
         (lambda e, h, g: change(e, h, k=[4, 8]), r"Got k=\[4, 8\] with 'jackknife'"),
         (lambda e, h, g: change(e, h, method="maximum", rng=g, n_boot=9), "needs the list of all k"),
+        (
+            lambda e, h, g: change(e, h, method="maximum", k=[4, 8]),
+            r"multivariate t .*say from where \(rng\)",
+        ),
+        (lambda e, h, g: change(e, h, alternative="less"), "two-sided, greater; got 'less'"),
         (lambda e, h, g: change(e, h, method="bootstrap"), r"say how many \(n_boot\) and from where \(rng\)"),
         (lambda e, h, g: change(e, np.stack([h, h])), "takes one RDM; got several"),
         (

@@ -21,7 +21,7 @@ LINES = (
     "_engine.lazy errors rounding store",
     "_engine.blocks _engine.grams _engine.pairs _engine.pooling",
     "stimuli networks training poz embeddings",
-    "rdm _engine.resampling curves _engine.orders cluster",
+    "rdm _engine.resampling _engine.influences curves _engine.orders cluster",
     "ghosts retrieval",
     "reliability judgments ratings",
     "inference naive selection reweighting simulations",

@@ -11,9 +11,9 @@ occur: it would always be perfectly similar (Schütt et al. 2023).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from rarefire import curves
-from rarefire._engine import blocks, orders, resampling
+from rarefire._engine import blocks, influences, orders, resampling
 from rarefire._engine.resampling import check_rng, draw, drawn, resample, without_each
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
@@ -31,6 +31,8 @@ from rarefire.reliability import check_subjects
 from rarefire.rounding import SAME, TIE, first_largest
 
 __all__ = [
+    "Alternative",
+    "Corrected",
     "Estimate",
     "Maximum",
     "Method",
@@ -40,6 +42,7 @@ __all__ = [
     "Test",
     "bootstrap",
     "change_of_prediction",
+    "corrected_jackknife",
     "holm",
     "jackknife",
     "random_orders",
@@ -50,8 +53,13 @@ __all__ = [
 ]
 
 Quantity = Literal["r", "r2", "difference"]
-Method = Literal["jackknife", "bootstrap", "subjects-and-images", "maximum"]
-_METHODS = ("jackknife", "bootstrap", "subjects-and-images", "maximum")
+Alternative = Literal["two-sided", "greater"]
+Method = Literal[
+    "jackknife", "subjects-and-images", "maximum", "plain-jackknife", "bootstrap", "two-factor-bootstrap"
+]
+_METHODS = get_args(Method)
+_DRAWS = 10_000  # of a multivariate t
+_NUMBERS = 2**26  # influences of pairs, at once
 
 _AT_ONCE = 16  # random orders
 _PAIRS = 2**21  # up to that many pairs, resampling goes through pairs; above, through sums over images
@@ -269,8 +277,7 @@ class Replicates:
             value, se = self.r, self._spread(self.draws)
             if quantity == "r2":
                 value, se = self.r**2, self._spread(self.draws**2)
-                ends = np.sort(np.stack([low, high]) ** 2, axis=0)
-                low, high = np.where(low * high <= 0, 0, ends[0]), ends[1]
+                low, high = _squared(low, high)
         return Estimate(
             quantity, self.k, value, se, low, high, p, self.df, level, self.n_images, self.unit, self.method
         )
@@ -339,6 +346,146 @@ class Replicates:
         variance = np.maximum(variance, np.maximum(by_subject * subjects, by_image * images))
         variance = np.minimum(variance, both)
         return _mostly(draws[0], np.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A curve with the variance of J−, the jackknife that counts what single pairs add once.
+
+    Attributes
+    ----------
+    k
+        ``(n_steps,)``.
+    r
+        ``(n_steps,)``, Pearson r of the first k features with people; the mean over subjects, where there
+        are several.
+    r_all
+        ``(n_steps,)``, r of all features, over the images defined at that k.
+    n_images
+        ``(n_steps,)``, images defined at that k.
+    n_subjects
+        Subjects, where they were taken to vary too; else 0.
+    jackknife, single
+        By quantity (``"r"`` and ``"difference"``) ``(n_steps,)``: the variance V_J of the delete-one-image
+        jackknife, and the part B of it that single pairs add. For subjects, of the mean over them.
+    variance
+        By quantity ``(n_steps,)``: max(V_J − 2B, 0) + B, and with subjects what they add.
+    df
+        By quantity ``(n_steps,)``, degrees of freedom: images − 1; with subjects, as Satterthwaite combines
+        images − 1 and subjects − 1.
+    correlation
+        By quantity ``(n_steps, n_steps)``, between the estimates at different k; empty for more than
+        512 of them.
+    """
+
+    k: NDArray[np.intp]
+    r: NDArray[np.float64]
+    r_all: NDArray[np.float64]
+    n_images: NDArray[np.intp]
+    n_subjects: int
+    jackknife: Mapping[str, NDArray[np.float64]]
+    single: Mapping[str, NDArray[np.float64]]
+    variance: Mapping[str, NDArray[np.float64]]
+    df: Mapping[str, NDArray[np.float64]]
+    correlation: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def unit(self) -> str:
+        """What was taken to vary."""
+        return "subject and image" if self.n_subjects else "image"
+
+    @property
+    def method(self) -> str:
+        """What was done, in words."""
+        if self.n_subjects:
+            return "J− over subjects and images, t with Satterthwaite's df"
+        return "J−, delete-one-image jackknife that counts single pairs once, t with n − 1 df"
+
+    def value(self, quantity: Quantity) -> NDArray[np.float64]:
+        """``(n_steps,)``, r, R² or D."""
+        if quantity not in ("r", "r2", "difference"):
+            raise InputError(f"quantity is one of r, r2, difference; got {quantity!r}.")
+        if quantity == "difference":
+            d = self.r - self.r_all
+            return np.where(np.abs(d) < SAME, 0, d)
+        return self.r if quantity == "r" else self.r**2
+
+    def estimate(self, quantity: Quantity = "r", *, level: float = 0.95) -> Estimate:
+        """Standard errors, intervals and tests against 0 along the curve; as :meth:`Replicates.estimate`."""
+        value = self.value(quantity)
+        if quantity == "difference":
+            se, df = np.sqrt(self.variance[quantity]), self.df[quantity]
+            low, high, p = t_interval(value, se, df, level=level)
+        else:
+            se, df = np.sqrt(self.variance["r"]), self.df["r"]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                z, z_se = np.arctanh(self.r), se / (1 - self.r**2)
+                low, high = (np.tanh(z + sign * _quantile(level, df) * z_se) for sign in (-1, 1))
+                p = _p(z, z_se, df)
+            if quantity == "r2":
+                low, high = _squared(low, high)
+                se = 2 * np.abs(self.r) * se
+        return Estimate(
+            quantity, self.k, value, se, low, high, p, df, level, self.n_images, self.unit, self.method
+        )
+
+    def maximum(
+        self,
+        quantity: Literal["r", "difference"] = "difference",
+        *,
+        rng: np.random.Generator,
+        alternative: Alternative = "two-sided",
+        level: float = 0.95,
+        n_draws: int = _DRAWS,
+    ) -> Maximum:
+        """Test all k at once: the largest t, against those of a multivariate t distribution.
+
+        Parameters
+        ----------
+        quantity
+            ``"difference"``: does leaving features out change the prediction at any k? ``"r"``: does the
+            curve predict people anywhere?
+        rng
+            Of the draws.
+        alternative
+            ``"greater"``: the largest t itself, for whether a slice predicts people *better*; the band then
+            has no upper end. ``"two-sided"``: the largest in size.
+        level
+            Of the band.
+        n_draws
+            From the multivariate t distribution with the correlations of the curve.
+        """
+        if quantity not in ("r", "difference"):
+            raise InputError(f"quantity is r or difference; got {quantity!r}.")
+        if alternative not in get_args(Alternative):
+            raise InputError(f"alternative is one of two-sided, greater; got {alternative!r}.")
+        check_rng(rng)
+        if not self.correlation[quantity].size:
+            raise InputError(
+                f"a maximum over {len(self.k):,} numbers of features needs more correlations than are kept "
+                f"(at most {influences.MOST} numbers). Pass fewer k: neighbours are nearly the same."
+            )
+        value, se, df = self.value(quantity), np.sqrt(self.variance[quantity]), self.df[quantity]
+        _quantile(level, df)  # checks it
+        use = (se > 0) & np.isfinite(value)
+        if not use.any():
+            raise InputError("the quantity is undefined, or always 0, at every k.")
+        freedom = float(df[use].min())
+        drawn = _multivariate_t(self.correlation[quantity][np.ix_(use, use)], freedom, n_draws, rng)
+        t = np.full(len(value), np.nan)
+        t[use] = value[use] / se[use]
+        if alternative == "two-sided":
+            t, drawn = np.abs(t), np.abs(drawn)
+        largest = np.sort(drawn.max(axis=1))
+        p_at = np.full(len(value), np.nan)
+        p_at[use] = (1 + n_draws - np.searchsorted(largest, t[use] - SAME)) / (1 + n_draws)
+        critical = float(np.quantile(largest, level, method="higher"))
+        low = value - critical * se
+        high = value + critical * se if alternative == "two-sided" else np.full(len(value), np.inf)
+        which = "largest |t|" if alternative == "two-sided" else "largest t"
+        method = f"{which} over {use.sum()} numbers of features, multivariate t, {self.method}"
+        best = int(self.k[first_largest(t, within=TIE)])
+        return Maximum(self.k, float(np.nanmin(p_at)), p_at, low, high, best, level, method)
 
 
 @dataclass(frozen=True)
@@ -417,6 +564,74 @@ def jackknife(
     draws, draws_all = (np.where(defined.T, v[0, 1:], np.nan) for v in (r, r_all))
     n_images = defined.sum(axis=1)
     return Replicates("jackknife", steps, r[0, 0], r_all[0, 0], draws, draws_all, n_images, own=rdm is None)
+
+
+def corrected_jackknife(
+    embedding: Any,
+    order: ArrayLike,
+    *,
+    rdm: ArrayLike,
+    k: Sequence[int] | None = None,
+    metric: Metric = "correlation",
+    silenced: bool = False,
+) -> Corrected:
+    """J−: the jackknife over images without its double count of what belongs to single pairs.
+
+    Parameters
+    ----------
+    embedding, order, metric
+        As for :func:`jackknife`.
+    rdm
+        People's dissimilarities, condensed or square; with a leading axis for several subjects, who are
+        then taken to vary too.
+    k
+        Numbers of features; by default every one.
+    silenced
+        Whether the features after the first k are set to 0 rather than removed, which leaves the centring
+        of Pearson's correlation as it is (:func:`rarefire.curves.silenced_curve`).
+
+    Returns
+    -------
+    Corrected
+
+    Raises
+    ------
+    InputError
+        For arrays that do not fit, and subjects that are fewer than two.
+
+    Notes
+    -----
+    A pair leaves the delete-one-image jackknife with either of its images, so the noise of its rating
+    enters the variance V_J twice. With similarities x (first k), y (all) and h (people), standardised over
+    the N pairs, a pair moves D = r_x − r_y by ψ = (x − y) h − (r_x/2)(x² + h²) + (r_y/2)(y² + h²), over N.
+    Additive image effects are fitted to ψ by least squares; the residuals e, with N − n degrees of freedom,
+    are what single pairs do, B = Σe²/(N (N − n)); for all pairs, N = n(n − 1)/2. Then
+    V = max(V_J − 2B, 0) + B, and between numbers of features the same with matrices, the first of which is
+    made positive semi-definite. For r, ψ = x h − (r_x/2)(x² + h²), and intervals on Fisher's z scale.
+
+    With S subjects: V = max(V_S + V_I − V_SI, V_S, V_I); V_I is J− of the mean over subjects, V_S the
+    variance of the subjects' values over S, and V_SI = mean over subjects of J− of the deviation from the
+    mean, times 1/(S − 1): what both vary by is in V_S and in V_I.
+    """
+    source, indices, steps = _checked(embedding, order, k)
+    if silenced and metric != "correlation":
+        raise InputError("without centring, silenced and removed features are the same: silenced=False.")
+    people: list[NDArray[np.float64]]
+    if _is_stack(rdm, source.shape[0]):
+        people = list(check_subjects(rdm, source.shape[0]))
+    else:
+        source, one = _judged(source, rdm)
+        people = [] if one is None else [one]
+    whole = resampling.less_one(blocks.read(source, slice(0, source.shape[0])), metric=metric)[0]
+    size = min(influences.MOST, max(1, _NUMBERS // (len(people) * len(whole))))
+    full = len(steps) <= size  # else without correlations between them
+    parts = []
+    for start in range(0, len(steps), size):
+        part = steps[start : start + size]
+        values, defined = influences.similarities(source, indices, part, metric, silenced=silenced)
+        values[part == source.shape[1]] = whole  # all features are all features, to the last digit
+        parts.append(_over_people(part, values, defined, whole, people, full=full))
+    return _joined(parts, steps)
 
 
 def bootstrap(
@@ -510,6 +725,7 @@ def change_of_prediction(
     k: int | Sequence[int],
     method: Method,
     metric: Metric = "correlation",
+    alternative: Alternative = "two-sided",
     n_boot: int | None = None,
     rng: np.random.Generator | None = None,
     level: float = 0.95,
@@ -522,20 +738,26 @@ def change_of_prediction(
         ``(n_images, n_features)``.
     human
         Dissimilarities of the images: condensed ``(n(n-1)/2,)`` or square ``(n, n)``; for
-        ``"subjects-and-images"`` one for each subject, with a leading axis.
+        ``"subjects-and-images"`` and ``"two-factor-bootstrap"`` one for each subject, with a leading axis;
+        for ``"maximum"`` either.
     order
         ``(n_features,)``, taken as given: PoZ that orders the features should come from other images.
     k
         How many features are kept; chosen beforehand or on other images, not at the curve's peak.
         With ``"maximum"``, all the k that were looked at.
     method
-        ``"jackknife"``: delete one image; no randomness. ``"bootstrap"``: images drawn again.
-        ``"subjects-and-images"``: both drawn again, for several subjects. ``"maximum"``: the largest
-        difference over several k, corrected for the search. There is no default.
+        ``"jackknife"``: J−, one image left out at a time (:func:`corrected_jackknife`).
+        ``"subjects-and-images"``: the same for several subjects, who vary too. ``"maximum"``: the largest
+        t over several k, corrected for the search. As checks, which hold their level and waste power:
+        ``"plain-jackknife"``, which counts the noise of single pairs twice; ``"bootstrap"``, images drawn
+        again, which counts it three times; ``"two-factor-bootstrap"``, subjects drawn too. There is no
+        default.
     metric
         ``"correlation"`` or ``"cosine"``.
+    alternative
+        ``"two-sided"``, or ``"greater"``: whether the first k predict people *better*.
     n_boot, rng
-        Number of samples and their source; required by all methods but the jackknife.
+        Number of samples and their source; required by the bootstraps. The maximum needs `rng` alone.
     level
         Of the interval.
 
@@ -551,6 +773,8 @@ def change_of_prediction(
     """
     if method not in _METHODS:
         raise InputError(f"method is one of {', '.join(_METHODS)}; got {method!r}.")
+    if alternative not in get_args(Alternative):
+        raise InputError(f"alternative is one of two-sided, greater; got {alternative!r}.")
     several = np.ndim(k) > 0
     steps: Any = np.unique(k).tolist() if several else [k]
     if several != (method == "maximum"):
@@ -558,34 +782,66 @@ def change_of_prediction(
             "method 'maximum' needs the list of all k that were looked at; the others one k, chosen "
             f"beforehand. Got k={k!r} with {method!r}."
         )
-    if method != "jackknife" and (rng is None or n_boot is None):
+    _check_draws(method, n_boot, rng)
+    _check_people(method, human, blocks.check_source(embedding).shape[0])
+    options: dict[str, Any] = {"k": steps, "metric": metric}
+    found: Corrected | Replicates
+    if method == "plain-jackknife":
+        found = jackknife(embedding, order, rdm=human, **options)
+    elif method == "bootstrap":
+        found = bootstrap(embedding, order, rdm=human, n_boot=n_boot, rng=rng, **options)  # type: ignore[arg-type]
+    elif method == "two-factor-bootstrap":
+        found = two_factor_bootstrap(embedding, order, rdms=human, n_boot=n_boot, rng=rng, **options)  # type: ignore[arg-type]
+    else:
+        found = corrected_jackknife(embedding, order, rdm=human, **options)
+    return _tested(found, several=several, rng=rng, alternative=alternative, n_draws=n_boot, level=level)
+
+
+def _check_draws(method: Method, n_boot: int | None, rng: np.random.Generator | None) -> None:
+    """Whether a method that draws has what it needs."""
+    if method.endswith("bootstrap") and (rng is None or n_boot is None):
         raise InputError(f"method {method!r} draws samples: say how many (n_boot) and from where (rng).")
-    stacked = _is_stack(human, blocks.check_source(embedding).shape[0])
-    if stacked != (method == "subjects-and-images"):
+    if method == "maximum" and rng is None:
+        raise InputError("method 'maximum' draws from a multivariate t distribution: say from where (rng).")
+
+
+def _check_people(method: Method, human: ArrayLike, n: int) -> None:
+    """Whether a method gets one RDM or several, as it needs."""
+    stacked = _is_stack(human, n)
+    if method != "maximum" and stacked != (method in ("subjects-and-images", "two-factor-bootstrap")):
         raise InputError(
             f"method {method!r} takes one RDM; got several. Average them, or use 'subjects-and-images'."
             if stacked
             else f"method {method!r} takes one RDM for each subject, with a leading axis; got one RDM."
         )
-    options: dict[str, Any] = {"k": steps, "metric": metric}
-    if method == "jackknife":
-        replicates = jackknife(embedding, order, rdm=human, **options)
-    elif method == "subjects-and-images":
-        replicates = two_factor_bootstrap(embedding, order, rdms=human, n_boot=n_boot, rng=rng, **options)  # type: ignore[arg-type]
-    else:
-        replicates = bootstrap(embedding, order, rdm=human, n_boot=n_boot, rng=rng, **options)  # type: ignore[arg-type]
+
+
+def _tested(
+    replicates: Corrected | Replicates,
+    *,
+    several: bool,
+    rng: np.random.Generator | None,
+    alternative: Alternative,
+    n_draws: int | None,
+    level: float,
+) -> Test:
+    """The answer at the only k, or at the best of several."""
     found = replicates.estimate("difference", level=level)
-    at, p, low, high, name = 0, found.p, found.low, found.high, found.method
-    df = found.df
-    if method == "maximum":
-        largest = replicates.maximum(level=level)
+    at, p, low, high, name, df = 0, found.p, found.low, found.high, found.method, found.df
+    if alternative == "greater":
+        p = np.where(found.estimate > 0, p / 2, 1 - p / 2)
+    if several:
+        assert isinstance(replicates, Corrected)
+        assert rng is not None
+        options: dict[str, Any] = {} if n_draws is None else {"n_draws": n_draws}
+        largest = replicates.maximum(rng=rng, alternative=alternative, level=level, **options)
         at = int(np.flatnonzero(replicates.k == largest.best)[0])
         p, low, high, name = largest.p_at, largest.low, largest.high, largest.method
         df = np.full(len(p), np.nan)
     if not np.isfinite(found.se[at]):
         raise InputError(
             f"the difference at k = {replicates.k[at]} is undefined: {replicates.n_images[at]} images have a "
-            "defined similarity there, or their similarities do not vary."
+            "defined similarity there, too few, or their similarities do not vary."
         )
     return Test(
         estimate=float(found.estimate[at]),
@@ -743,6 +999,104 @@ def _judged(source: Any, rdm: ArrayLike | None) -> tuple[Any, NDArray[np.float64
         return source, values
     rows, columns = np.triu_indices(len(use), k=1)
     return np.asarray(source[:])[use], values[use[rows] & use[columns]]
+
+
+def _over_people(
+    steps: NDArray[np.intp],
+    values: NDArray[np.float64],
+    defined: NDArray[np.bool_],
+    whole: NDArray[np.float64],
+    people: Sequence[NDArray[np.float64]],
+    *,
+    full: bool,
+) -> Corrected:
+    """J− of some steps of a curve, for one RDM or several; `full`, with correlations between them."""
+    subjects = len(people)
+
+    moved = [influences.expand(values, defined, whole, one) for one in people]
+
+    def mean(of: Iterable[Any]) -> list[Any]:
+        """Of several arrays, over subjects."""
+        return [sum(each) / subjects for each in zip(*of, strict=True)]
+
+    r, r_all, n = mean((m.r, m.r_all, m.n_images) for m in moved)
+    found: dict[str, tuple[Any, ...]] = {}
+    for quantity in ("r", "difference"):
+        _, without, single = mean(m.of(quantity) for m in moved)
+        images = influences.spread(without, single, n=n, whole=full)
+        variance, df = images.variance, n - 1.0
+        matrix = images.covariance if full else np.empty((0, 0))
+        if subjects > 1:
+            by_subject = np.stack([m.of(quantity)[0] for m in moved])
+            of_subjects = by_subject.var(axis=0, ddof=1) / subjects
+            both = [
+                influences.spread(m.of(quantity)[1] - without, m.of(quantity)[2] - single, n=n, whole=full)
+                for m in moved
+            ]
+            of_both = np.sum([s.variance for s in both], axis=0) / (subjects * (subjects - 1))
+            variance, df = _two_factors(of_subjects, images.variance, of_both, subjects, n)
+            if full:
+                apart = (by_subject - by_subject.mean(axis=0)) / np.sqrt(subjects * (subjects - 1))
+                shared = np.sum([s.covariance for s in both], axis=0) / (subjects * (subjects - 1))
+                matrix = influences.positive(np.nan_to_num(apart.T @ apart + matrix - shared))
+        found[quantity] = images.jackknife, images.single, variance, df, _correlations(matrix)
+    named = [{q: found[q][i] for q in found} for i in range(5)]
+    return Corrected(steps, r, r_all, n.astype(np.intp), subjects if subjects > 1 else 0, *named)
+
+
+def _two_factors(
+    of_subjects: NDArray[np.float64],
+    of_images: NDArray[np.float64],
+    of_both: NDArray[np.float64],
+    subjects: int,
+    n: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The variance where subjects and images vary, and its degrees of freedom (Satterthwaite 1946)."""
+    variance = np.maximum(of_subjects + of_images - of_both, np.maximum(of_subjects, of_images))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = (of_subjects + of_images) ** 2
+        df = total / (of_subjects**2 / (subjects - 1) + of_images**2 / (n - 1))
+    least = np.minimum(subjects, n) - 1.0
+    return variance, np.where(np.isfinite(df), np.maximum(df, least), least)
+
+
+def _joined(parts: Sequence[Corrected], steps: NDArray[np.intp]) -> Corrected:
+    """The parts of a curve."""
+    if len(parts) == 1:
+        return parts[0]
+    r, r_all, n = (np.concatenate([getattr(p, name) for p in parts]) for name in ("r", "r_all", "n_images"))
+    named = [
+        {q: np.concatenate([getattr(p, name)[q] for p in parts]) for q in parts[0].variance}
+        for name in ("jackknife", "single", "variance", "df")
+    ]
+    named.append({q: np.empty((0, 0)) for q in parts[0].variance})
+    return Corrected(steps, r, r_all, n, parts[0].n_subjects, *named)
+
+
+def _squared(
+    low: NDArray[np.float64], high: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The interval of R² from that of r."""
+    ends = np.sort(np.stack([low, high]) ** 2, axis=0)
+    return np.where(low * high <= 0, 0, ends[0]), ends[1]
+
+
+def _correlations(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A covariance matrix on the scale of correlations; 0 where there is no variance."""
+    spread = np.sqrt(matrix.diagonal())
+    scale = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0)
+    return matrix * scale[:, None] * scale
+
+
+def _multivariate_t(
+    correlation: NDArray[np.float64], df: float, n: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """``(n, n_steps)`` draws of a multivariate t distribution."""
+    values, vectors = np.linalg.eigh(correlation)
+    large = values > SAME * values[-1]
+    root = vectors[:, large] * np.sqrt(values[large])
+    normal = rng.standard_normal((n, int(large.sum()))) @ root.T
+    return np.asarray(normal / np.sqrt(rng.chisquare(df, size=(n, 1)) / df))
 
 
 def _is_stack(rdm: ArrayLike, n: int) -> bool:
