@@ -46,7 +46,7 @@ def test_groups_apart_are_told_apart_by_the_poz_of_few_images():
     np.testing.assert_allclose(world.r, world.r[-1])
     assert world.r[0] > 0.3
     for seed in range(20):
-        found = poz.poz(world.images(60, np.random.default_rng(seed)))
+        found = poz.poz(world.sample(np.random.default_rng(seed), n_images=60).embedding)
         order = poz.order(found)
         assert [set(part) for part in np.split(order, 4)] == [set(range(8 * g, 8 * g + 8)) for g in range(4)]
 
