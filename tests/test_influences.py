@@ -73,6 +73,8 @@ def test_it_is_the_plain_jackknife_where_single_pairs_carry_nothing():
     np.testing.assert_allclose(spread.variance, expected)
     np.testing.assert_allclose(spread.variance, spread.jackknife)
     np.testing.assert_allclose(spread.covariance, 5 * np.cov(without.T) * 5 / 6)
+    expected = -stats.skew(without, axis=0) / np.sqrt(6)
+    np.testing.assert_allclose(spread.skewness, expected)
 
 
 @pytest.mark.parametrize("k", [[5, 12], [3, 5, 8, 12, 20, 24]])  # one by one; and in one pass
@@ -177,7 +179,7 @@ def test_the_maximum_over_one_k_is_the_test_at_that_k(embedding, human, rng):
 def test_the_maximum_of_independent_k_has_a_closed_form(rng):
     """Many degrees of freedom: max |z| of m independent ones exceeds c with 1 − (1 − 2Φ(−c))^m."""
     m, c = 6, 2.5
-    named = [{"difference": v} for v in (np.ones(m), np.zeros(m), np.ones(m), np.full(m, 1e6), np.eye(m))]
+    named = [{"difference": v} for v in (*np.ones((3, m)), np.full(m, 1e6), np.zeros(m), np.eye(m))]
     r = np.array([c, *np.zeros(m - 1)])
     found = inference.Corrected(np.arange(m), r, np.zeros(m), np.full(m, 99), 0, *named)
     expected = 1 - (1 - 2 * stats.norm.sf(c)) ** m

@@ -373,9 +373,13 @@ class Corrected:
     df
         By quantity ``(n_steps,)``, degrees of freedom: images − 1; with subjects, as Satterthwaite combines
         images − 1 and subjects − 1.
-    correlation
-        By quantity ``(n_steps, n_steps)``, between the estimates at different k; empty for more than
-        512 of them.
+    skewness
+        By quantity ``(n_steps,)``: of what the single images do, over √n, Σu³ / (Σu²)^1.5 with u the change
+        when an image is left out. Where a few images decide, it is far from 0, and t is no longer a good
+        guide: beyond ±.2 in the world of heavy tails in which the level is exceeded
+        (:mod:`rarefire.records.error_rates`).
+    covariance
+        By quantity ``(n_steps, n_steps)``, of the estimates at different k; empty for more than 512 of them.
     """
 
     k: NDArray[np.intp]
@@ -387,7 +391,8 @@ class Corrected:
     single: Mapping[str, NDArray[np.float64]]
     variance: Mapping[str, NDArray[np.float64]]
     df: Mapping[str, NDArray[np.float64]]
-    correlation: Mapping[str, NDArray[np.float64]]
+    skewness: Mapping[str, NDArray[np.float64]]
+    covariance: Mapping[str, NDArray[np.float64]]
 
     @property
     def unit(self) -> str:
@@ -460,18 +465,21 @@ class Corrected:
         if alternative not in get_args(Alternative):
             raise InputError(f"alternative is one of two-sided, greater; got {alternative!r}.")
         check_rng(rng)
-        if not self.correlation[quantity].size:
+        covariance = self.covariance[quantity]
+        if not covariance.size:
             raise InputError(
-                f"a maximum over {len(self.k):,} numbers of features needs more correlations than are kept "
+                f"a maximum over {len(self.k):,} numbers of features needs more covariances than are kept "
                 f"(at most {influences.MOST} numbers). Pass fewer k: neighbours are nearly the same."
             )
-        value, se, df = self.value(quantity), np.sqrt(self.variance[quantity]), self.df[quantity]
+        value, df = self.value(quantity), self.df[quantity]
         _quantile(level, df)  # checks it
+        # Making a matrix positive semi-definite can only add to its diagonal.
+        se = np.sqrt(np.maximum(covariance.diagonal(), self.variance[quantity]))
         use = (se > 0) & np.isfinite(value)
         if not use.any():
             raise InputError("the quantity is undefined, or always 0, at every k.")
         freedom = float(df[use].min())
-        drawn = _multivariate_t(self.correlation[quantity][np.ix_(use, use)], freedom, n_draws, rng)
+        drawn = _multivariate_t(_correlations(covariance[np.ix_(use, use)]), freedom, n_draws, rng)
         t = np.full(len(value), np.nan)
         t[use] = value[use] / se[use]
         if alternative == "two-sided":
@@ -1039,8 +1047,8 @@ def _over_people(
                 apart = (by_subject - by_subject.mean(axis=0)) / np.sqrt(subjects * (subjects - 1))
                 shared = np.sum([s.covariance for s in both], axis=0) / (subjects * (subjects - 1))
                 matrix = influences.positive(np.nan_to_num(apart.T @ apart + matrix - shared))
-        found[quantity] = images.jackknife, images.single, variance, df, _correlations(matrix)
-    named = [{q: found[q][i] for q in found} for i in range(5)]
+        found[quantity] = images.jackknife, images.single, variance, df, images.skewness, matrix
+    named = [{q: found[q][i] for q in found} for i in range(6)]
     return Corrected(steps, r, r_all, n.astype(np.intp), subjects if subjects > 1 else 0, *named)
 
 
@@ -1067,7 +1075,7 @@ def _joined(parts: Sequence[Corrected], steps: NDArray[np.intp]) -> Corrected:
     r, r_all, n = (np.concatenate([getattr(p, name) for p in parts]) for name in ("r", "r_all", "n_images"))
     named = [
         {q: np.concatenate([getattr(p, name)[q] for p in parts]) for q in parts[0].variance}
-        for name in ("jackknife", "single", "variance", "df")
+        for name in ("jackknife", "single", "variance", "df", "skewness")
     ]
     named.append({q: np.empty((0, 0)) for q in parts[0].variance})
     return Corrected(steps, r, r_all, n, parts[0].n_subjects, *named)
@@ -1082,10 +1090,9 @@ def _squared(
 
 
 def _correlations(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A covariance matrix on the scale of correlations; 0 where there is no variance."""
+    """A covariance matrix, all of its variances positive, on the scale of correlations."""
     spread = np.sqrt(matrix.diagonal())
-    scale = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0)
-    return matrix * scale[:, None] * scale
+    return matrix / spread / spread[:, None]
 
 
 def _multivariate_t(

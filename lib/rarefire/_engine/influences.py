@@ -174,10 +174,13 @@ def _expanded(
     with np.errstate(divide="ignore", invalid="ignore"):
         x, h = x / x.std(axis=1, keepdims=True), h / h.std()
     psi = x * h - r / 2 * (x * x + h * h)
+    n, sums_of = touches.shape[0], touches @ psi.T
     # Least squares of a_i + a_j: every pair has two images, so the mean is among them.
-    effects = linalg.pinvh((touches @ touches.T).toarray()) @ (touches @ psi.T)
+    if count == n * (n - 1) // 2:
+        effects = (sums_of - sums_of.sum(axis=0) / (2 * n - 2)) / (n - 2)
+    else:
+        effects = linalg.pinvh((touches @ touches.T).toarray()) @ sums_of
     psi -= (touches.T @ effects).T
-    n = touches.shape[0]
     return r[:, 0], without, psi / np.sqrt(count * (count - n))
 
 
@@ -189,12 +192,15 @@ class Spread:
     ----------
     jackknife, single
         ``(n_steps,)``: of the delete-one-image jackknife, V_J, and what single pairs add, B.
+    skewness
+        ``(n_steps,)``, of the changes without each image, over √n.
     of_jackknife, of_single
         ``(n_steps, n_steps)``, the same between numbers of features.
     """
 
     jackknife: NDArray[np.float64]
     single: NDArray[np.float64]
+    skewness: NDArray[np.float64]
     of_jackknife: NDArray[np.float64] | None = None
     of_single: NDArray[np.float64] | None = None
 
@@ -232,10 +238,12 @@ def spread(
     complete = (known.sum(axis=0) == n) & (n > 3)
     jackknife = np.where(complete, (apart**2).sum(axis=0), np.nan)
     alone = np.where(complete, np.einsum("kp,kp->k", single, single), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        skewness = -(apart**3).sum(axis=0) / (apart**2).sum(axis=0) ** 1.5  # leaving out is minus adding
     if not whole:
-        return Spread(jackknife, alone)
+        return Spread(jackknife, alone, skewness)
     apart, single = np.where(complete, apart, 0), np.where(complete[:, None], single, 0)
-    return Spread(jackknife, alone, apart.T @ apart, single @ single.T)
+    return Spread(jackknife, alone, skewness, apart.T @ apart, single @ single.T)
 
 
 def positive(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

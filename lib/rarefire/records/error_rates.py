@@ -1,6 +1,6 @@
 """How often each test is wrong where nothing is to be found, and right where something is.
 
-Measured in the worlds of :mod:`rarefire.simulations`, where the truth is known.
+Measured in the worlds of :mod:`rarefire.simulations`, where the truth is known, for three numbers of images.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from rarefire import inference, naive, selection
+from rarefire import inference, naive, selection, simulations
 from rarefire._engine import blocks
 from rarefire.errors import unknown
 from rarefire.rdm import pair_similarities
@@ -25,111 +26,193 @@ from rarefire.records.record import Array, Stack, answer_each
 from rarefire.simulations import World, world
 
 __all__ = [
-    "EFFECT",
-    "NAMES",
-    "SIMULATIONS",
+    "EFFECTS",
+    "IMAGES",
+    "LEVELS",
+    "STUDIES",
     "TESTS",
     "Rates",
-    "Rejects",
     "Simulated",
+    "Study",
     "known",
     "measure",
-    "rejections",
+    "outcomes",
 ]
+
+_Row = tuple[str, str, int]  # a test, a world and a number of images
 
 _N_BOOT = 500
 _N_ORDERS = 199
+_N_DRAWS = 2000  # of a multivariate t
 
-#: Draws what it needs from a world, and says whether it rejects at .05.
-Rejects = Callable[[World, np.random.Generator], bool]
+#: Images of a study.
+IMAGES = (36, 92, 120)
+#: Kept features predict people 1 + effect times as well as all: 0 where nothing is to be found.
+EFFECTS = (0.0, 0.05, 0.1)
+#: Nominal levels.
+LEVELS = (0.05, 0.01, 0.001)
+
+#: What a simulated study gives: by test its p, or for an interval on which side of it the truth lies: −1
+#: below, 1 above, 0 inside.
+Outcomes = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is done with a sample from a world, for one test or several that share the work.
+
+    Attributes
+    ----------
+    run
+        ``(world, n_images, rng)`` -> :data:`Outcomes`.
+    n
+        Studies without an effect that are simulated; half as many with each.
+    worlds, images
+        Where, and with how many images.
+    """
+
+    run: Callable[[World, int, np.random.Generator], Outcomes]
+    n: int
+    worlds: tuple[str, ...] = simulations.WORLDS
+    images: tuple[int, ...] = IMAGES
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """A test as it is simulated.
+    """A test, or an interval, as it is simulated.
 
     Attributes
     ----------
-    rejects
-        Whether it does on a new sample from a world.
+    study
+        Of :data:`STUDIES`.
     unit
         What it takes to vary.
+    kind
+        ``"test"``, or ``"interval"``, which has a coverage and no power.
     offered
         Whether the package offers it; the others stand there for comparison.
-    has_power
-        Whether a planted effect is something for it to find.
     """
 
-    rejects: Rejects
+    study: str
     unit: str
+    kind: str = "test"
     offered: bool = True
-    has_power: bool = True
 
 
-def _naive(test: Callable[..., float], *, over: bool = False, drawn: bool = False) -> Rejects:
-    """A test of :mod:`rarefire.naive`; over several k, with partitions drawn."""
-
-    def rejects(world: World, rng: np.random.Generator) -> bool:
-        given = world.sample(rng)
-        options: dict[str, Any] = {"k": given.ks if over else given.kept} | ({"rng": rng} if drawn else {})
-        return test(given.embedding, given.human, given.order, **options) < 0.05
-
-    return rejects
+def _side(low: float, truth: float, high: float) -> float:
+    """On which side of an interval the truth lies."""
+    return float(truth > high) - float(truth < low)
 
 
-def _change(method: Any, *, n_subjects: int = 0) -> Rejects:
-    def rejects(world: World, rng: np.random.Generator) -> bool:
-        given = world.sample(rng, n_subjects=n_subjects)
-        drawn: dict[str, Any] = {} if method == "jackknife" else {"n_boot": _N_BOOT, "rng": rng}
-        k: Any = given.ks if method == "maximum" else given.kept
-        found = inference.change_of_prediction(
-            given.embedding, given.human, given.order, k=k, method=method, **drawn
-        )
-        return found.p < 0.05
-
-    return rejects
+def _people(n_images: int) -> int:
+    """Subjects of a study: eight with few images, else sixteen, as in the studies that are at hand."""
+    return 8 if n_images < 60 else 16
 
 
-def _orders(*, whole: bool) -> Rejects:
-    def rejects(world: World, rng: np.random.Generator) -> bool:
-        given = world.sample(rng)
-        # Under the null the order in question is any order; in a world with an effect, it is the groups'.
-        order = given.order if world.effect else rng.permutation(given.order)
-        k = given.ks[:-1] if whole else [given.kept]
-        options: dict[str, Any] = {"rdm": given.human, "n_orders": _N_ORDERS, "k": k}
-        found = inference.random_orders(given.embedding, order, rng=rng, **options)
-        return bool((found.maximum() if whole else found.p[0]) <= 0.05)
-
-    return rejects
+# --- studies -------------------------------------------------------------------------------------
 
 
-def _family(world: World, rng: np.random.Generator) -> bool:
+def _corrected(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
+    """J− and the plain jackknife, of one RDM."""
+    given = given_world.sample(rng, n_images=n)
+    found = inference.corrected_jackknife(given.embedding, given.order, rdm=given.human, k=given.ks)
+    d, r, r2 = (found.estimate(quantity) for quantity in ("difference", "r", "r2"))
+    draws: dict[str, Any] = {"rng": rng, "n_draws": _N_DRAWS}
+    plain = inference.jackknife(given.embedding, given.order, rdm=given.human, k=given.ks)
+    plain_d, plain_r = plain.estimate("difference"), plain.estimate("r")
+    truth, whole = given_world.r[0], given_world.r[-1]
+    return {
+        "J−": d.p[0],
+        "J−, largest t over k": found.maximum(alternative="greater", **draws).p,
+        "J−, largest |t| over k": found.maximum(**draws).p,
+        "J− interval of D": _side(d.low[0], truth - whole, d.high[0]),
+        "J− interval of r": _side(r.low[0], truth, r.high[0]),
+        "J− interval of R²": _side(r2.low[0], truth**2, r2.high[0]),
+        "plain jackknife": plain_d.p[0],
+        "plain jackknife interval of r": _side(plain_r.low[0], truth, plain_r.high[0]),
+        "plain jackknife, smallest p over k": float(np.nanmin(plain_d.p[:-1])),
+    }
+
+
+def _subjects(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
+    """J− of several subjects, who vary too."""
+    given = given_world.sample(rng, n_images=n, n_subjects=_people(n))
+    found = inference.corrected_jackknife(given.embedding, given.order, rdm=given.human, k=given.ks)
+    d = found.estimate("difference")
+    largest = found.maximum(alternative="greater", rng=rng, n_draws=_N_DRAWS)
+    return {
+        "J−, subjects and images": d.p[0],
+        "J−, subjects and images, largest t over k": largest.p,
+        "J− interval of D, subjects": _side(d.low[0], 0.0, d.high[0]),
+    }
+
+
+def _family(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
     """Six image sets; any of them, after Holm's adjustment."""
     p = []
     for _ in range(6):
-        given = world.sample(rng)
+        given = given_world.sample(rng, n_images=n)
         arguments = (given.embedding, given.human, given.order)
         p.append(inference.change_of_prediction(*arguments, k=given.kept, method="jackknife").p)
-    return bool((inference.holm(p) < 0.05).any())
+    return {"J− in six sets, Holm": float(inference.holm(p).min())}
 
 
-def _cross_fitted(*, n_subjects: int = 0) -> Rejects:
+def _bootstraps(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
+    given = given_world.sample(rng, n_images=n)
+    options: dict[str, Any] = {"rdm": given.human, "k": given.ks, "n_boot": _N_BOOT, "rng": rng}
+    found = inference.bootstrap(given.embedding, given.order, **options)
+    r, r2, band = found.estimate("r"), found.estimate("r2"), found.maximum("r")
+    truth = given_world.r
+    return {
+        "bootstrap": found.estimate("difference").p[0],
+        "bootstrap, largest |t| over k": found.maximum().p,
+        "bootstrap interval of r": _side(r.low[0], truth[0], r.high[0]),
+        "bootstrap interval of R²": _side(r2.low[0], truth[0] ** 2, r2.high[0]),
+        "bootstrap band of r over k": float((truth > band.high).any()) or -float((truth < band.low).any()),
+    }
+
+
+def _two_factor_bootstrap(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
+    given = given_world.sample(rng, n_images=n, n_subjects=_people(n))
+    options: dict[str, Any] = {"rdms": given.human, "k": [given.kept], "n_boot": _N_BOOT, "rng": rng}
+    found = inference.two_factor_bootstrap(given.embedding, given.order, **options)
+    return {"two-factor bootstrap": found.estimate("difference").p[0]}
+
+
+def _naive(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
+    given = given_world.sample(rng, n_images=n)
+    arguments = (given.embedding, given.human, given.order)
+    d = naive.differences_over_folds(*arguments, k=given.kept, rng=rng)
+    d = d[np.isfinite(d)]
+    variance = d.var(ddof=1) * (1 / len(d) + 1 / 4)  # five folds
+    return {
+        "Williams' test over pairs": naive.williams(*arguments, k=given.kept),
+        "paired t over 8 × 5 folds": float(stats.ttest_1samp(d, 0).pvalue),
+        "Nadeau–Bengio corrected t over folds": float(
+            2 * stats.t.sf(abs(d.mean()) / np.sqrt(variance), len(d) - 1)
+        ),
+    }
+
+
+def _cross_fitted(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
     """The number of features chosen too, on other images."""
-
-    def rejects(world: World, rng: np.random.Generator) -> bool:
-        given = world.sample(rng, n_subjects=n_subjects)
-        arguments = (given.embedding, given.human, given.order)
-        return selection.cross_fitted(*arguments, k=given.ks, rng=rng).p < 0.05
-
-    return rejects
+    given = given_world.sample(rng, n_images=n)
+    arguments = (given.embedding, given.human, given.order)
+    return {"k chosen on other images": selection.cross_fitted(*arguments, k=given.ks, rng=rng).p}
 
 
-def _cross_fitted_order(world: World, rng: np.random.Generator) -> bool:
+def _cross_fitted_subjects(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
+    given = given_world.sample(rng, n_images=n, n_subjects=_people(n))
+    arguments = (given.embedding, given.human, given.order)
+    return {"k chosen on other images, subjects": selection.cross_fitted(*arguments, k=given.ks, rng=rng).p}
+
+
+def _cross_fitted_order(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
     """The order chosen too, by the PoZ of the images that choose k; features come shuffled."""
-    apart = _apart(world.effect)
-    given = apart.sample(rng)
+    given = _apart(given_world.effect).sample(rng, n_images=n)
     shuffled = given.embedding[:, rng.permutation(given.order)]
-    return selection.cross_fitted(shuffled, given.human, "low", k=given.ks, rng=rng).p < 0.05
+    found = selection.cross_fitted(shuffled, given.human, "low", k=given.ks, rng=rng)
+    return {"PoZ order and k chosen on other images": found.p}
 
 
 @lru_cache(maxsize=4)
@@ -138,104 +221,105 @@ def _apart(effect: float) -> World:
     return world(effect=effect, n_groups=4, apart=True)
 
 
-def _seeds(world: World, rng: np.random.Generator) -> bool:
+def _orders(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
+    given = given_world.sample(rng, n_images=n)
+    # Under the null the order in question is any order; in a world with an effect, it is the groups'.
+    order = given.order if given_world.effect else rng.permutation(given.order)
+    options: dict[str, Any] = {"rdm": given.human, "n_orders": _N_ORDERS, "k": given.ks[:-1]}
+    found = inference.random_orders(given.embedding, order, rng=rng, **options)
+    return {
+        "random orders at one k": float(found.p[0]),
+        "random orders, largest deviation over k": found.maximum(),
+    }
+
+
+def _seeds(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
     """Twenty networks on the same images, and whether two kinds of features predict people equally."""
-    given = world.sample(rng)
-    n, half = given.embedding.shape[1], 20
+    given = given_world.sample(rng, n_images=n)
+    n_features, half = given.embedding.shape[1], 20
     differences = []
     for _ in range(20):
-        features = given.embedding @ rng.normal(size=(n, 2 * half)) / np.sqrt(n)
-        features[:, half:] += 6 * world.effect * rng.normal(size=features[:, half:].shape)
+        features = given.embedding @ rng.normal(size=(n_features, 2 * half)) / np.sqrt(n_features)
+        features[:, half:] += 6 * given_world.effect * rng.normal(size=features[:, half:].shape)
         kinds = np.split(np.maximum(features, 0), 2, axis=1)
         first, second = (-np.corrcoef(pair_similarities(kind), given.human)[0, 1] for kind in kinds)
         differences.append([first - second])
-    return bool(inference.seed_interval(differences).p[0] < 0.05)
+    return {"t over twenty seeds": float(inference.seed_interval(differences).p[0])}
 
 
-def _misses(kind: str, quantity: Any) -> Rejects:
-    """Whether the 95 % interval misses the population's value."""
+_ONE_WORLD: dict[str, Any] = {"worlds": ("groups",), "images": (120,)}
 
-    def rejects(world: World, rng: np.random.Generator) -> bool:
-        given = world.sample(rng)
-        options: dict[str, Any] = {"rdm": given.human, "k": [given.kept]}
-        if kind == "jackknife":
-            replicates = inference.jackknife(given.embedding, given.order, **options)
-        else:
-            options |= {"n_boot": _N_BOOT, "rng": rng}
-            replicates = inference.bootstrap(given.embedding, given.order, **options)
-        found = replicates.estimate(quantity)
-        truth = world.r[0] ** 2 if quantity == "r2" else world.r[0]
-        return not found.low[0] <= truth <= found.high[0]
+#: By name.
+STUDIES: dict[str, Study] = {
+    "corrected": Study(_corrected, 2000),
+    "subjects": Study(_subjects, 1000),
+    "family": Study(_family, 400),
+    "bootstraps": Study(_bootstraps, 500),
+    "two-factor bootstrap": Study(_two_factor_bootstrap, 400),
+    "naive": Study(_naive, 1000),
+    "cross-fitted": Study(_cross_fitted, 400),
+    "cross-fitted, subjects": Study(_cross_fitted_subjects, 300),
+    "cross-fitted, order": Study(_cross_fitted_order, 1000, **_ONE_WORLD),
+    "orders": Study(_orders, 1000, **_ONE_WORLD),
+    "seeds": Study(_seeds, 1000, **_ONE_WORLD),
+}
 
-    return rejects
-
-
-def _band_misses(world: World, rng: np.random.Generator) -> bool:
-    """Whether the 95 % band for the whole curve misses the population's curve anywhere."""
-    given = world.sample(rng)
-    options: dict[str, Any] = {"rdm": given.human, "k": given.ks, "n_boot": _N_BOOT, "rng": rng}
-    band = inference.bootstrap(given.embedding, given.order, **options).maximum("r")
-    return bool((world.r < band.low).any() or (world.r > band.high).any())
-
+_SUBJECTS = "subject and image"
 
 #: By name; those that are not offered stand there for comparison.
 TESTS: dict[str, Simulated] = {
-    "Williams' test over pairs": Simulated(_naive(naive.williams), "pair", offered=False),
-    "paired t over 8 × 5 folds": Simulated(
-        _naive(naive.paired_t_over_folds, drawn=True), "fold", offered=False
-    ),
-    "jackknife, smallest p over k": Simulated(_naive(naive.smallest_p, over=True), "image", offered=False),
-    "Nadeau–Bengio corrected t over folds": Simulated(
-        _naive(naive.nadeau_bengio, drawn=True), "fold", offered=False
-    ),
-    "jackknife of the difference": Simulated(_change("jackknife"), "image"),
-    "bootstrap of the difference": Simulated(_change("bootstrap"), "image"),
-    "bootstrap, largest |t| over k": Simulated(_change("maximum"), "image"),
-    "two-factor bootstrap of the difference": Simulated(
-        _change("subjects-and-images", n_subjects=16), "subject and image"
-    ),
-    "jackknife in six sets, Holm": Simulated(_family, "image"),
-    "random orders at one k": Simulated(_orders(whole=False), "order of features"),
-    "random orders, largest deviation over k": Simulated(_orders(whole=True), "order of features"),
-    "t over twenty seeds": Simulated(_seeds, "seed"),
-    "jackknife interval of r": Simulated(_misses("jackknife", "r"), "image", has_power=False),
-    "jackknife interval of R²": Simulated(_misses("jackknife", "r2"), "image", has_power=False),
-    "bootstrap interval of r": Simulated(_misses("bootstrap", "r"), "image", has_power=False),
-    "bootstrap interval of R²": Simulated(_misses("bootstrap", "r2"), "image", has_power=False),
-    "bootstrap band of r over k": Simulated(_band_misses, "image", has_power=False),
-    "k chosen on other images": Simulated(_cross_fitted(), "image"),
-    "k chosen on other images, subjects": Simulated(_cross_fitted(n_subjects=16), "subject and image"),
-    "PoZ order and k chosen on other images": Simulated(_cross_fitted_order, "image", has_power=False),
+    "J−, largest t over k": Simulated("corrected", "image"),
+    "J−, subjects and images, largest t over k": Simulated("subjects", _SUBJECTS),
+    "J−": Simulated("corrected", "image"),
+    "J−, subjects and images": Simulated("subjects", _SUBJECTS),
+    "J−, largest |t| over k": Simulated("corrected", "image"),
+    "J− in six sets, Holm": Simulated("family", "image"),
+    "k chosen on other images": Simulated("cross-fitted", "image"),
+    "k chosen on other images, subjects": Simulated("cross-fitted, subjects", _SUBJECTS),
+    "PoZ order and k chosen on other images": Simulated("cross-fitted, order", "image"),
+    "plain jackknife": Simulated("corrected", "image"),
+    "bootstrap": Simulated("bootstraps", "image"),
+    "bootstrap, largest |t| over k": Simulated("bootstraps", "image"),
+    "two-factor bootstrap": Simulated("two-factor bootstrap", _SUBJECTS),
+    "random orders at one k": Simulated("orders", "order of features"),
+    "random orders, largest deviation over k": Simulated("orders", "order of features"),
+    "t over twenty seeds": Simulated("seeds", "seed"),
+    "J− interval of D": Simulated("corrected", "image", "interval"),
+    "J− interval of D, subjects": Simulated("subjects", _SUBJECTS, "interval"),
+    "J− interval of r": Simulated("corrected", "image", "interval"),
+    "J− interval of R²": Simulated("corrected", "image", "interval"),
+    "plain jackknife interval of r": Simulated("corrected", "image", "interval"),
+    "bootstrap interval of r": Simulated("bootstraps", "image", "interval"),
+    "bootstrap interval of R²": Simulated("bootstraps", "image", "interval"),
+    "bootstrap band of r over k": Simulated("bootstraps", "image", "interval"),
+    "Williams' test over pairs": Simulated("naive", "pair", offered=False),
+    "paired t over 8 × 5 folds": Simulated("naive", "fold", offered=False),
+    "Nadeau–Bengio corrected t over folds": Simulated("naive", "fold", offered=False),
+    "plain jackknife, smallest p over k": Simulated("corrected", "image", offered=False),
 }
 
 
-EFFECT = 0.1  # planted in the worlds in which power is measured
-
-
-SIMULATIONS = 2000  # of each test in each kind of world, in the recorded table
-
-
-#: Rows of the table: the tests, and the order of their random numbers.
-NAMES = tuple(TESTS)
+# --- the record ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Rates(Stack):
-    """Whether each of :data:`TESTS` rejected, in each simulation; the test is the first axis."""
+    """How often each test rejected; a test in one world with one number of images is the first axis."""
 
-    one = "test"
-    null = Array("T, n", "in null worlds, or whether a 95 % interval misses the truth")
-    effect = Array("T, n", "in worlds with an effect; false for intervals, which have no power")
+    one = "test in one world"
+    studies = Array("I, E", "studies of each effect of :data:`EFFECTS`")
+    rejected = Array("I, E, 3", "share in which the test rejects at :data:`LEVELS`")
+    missed = Array("I, E, 2", "share in which the truth is below an interval, and above it")
 
     @property
     def network(self) -> str:
         """What was simulated, for captions."""
-        return f"{self.null.shape[1]:,} simulations of every test"
+        return f"{len(TESTS)} tests and intervals"
 
     @property
     def about(self) -> str:
         """Where, for captions."""
-        return "drawn worlds"
+        return f"{len({answer.provenance['facts']['world'] for answer in self.answers})} worlds"
 
     def table(self) -> pd.DataFrame:
         """The rates.
@@ -243,40 +327,98 @@ class Rates(Stack):
         Returns
         -------
         DataFrame
-            A row for each of :data:`TESTS`: ``test``, ``unit``, ``offered``, ``false positives`` (share of
-            the null simulations in which it rejects at .05, or in which a 95 % interval misses the truth),
-            ``error`` (Monte-Carlo standard error of a rate of .05), ``power`` (share of rejections where
-            the kept features predict people 1 + :data:`EFFECT` times as well as all).
+            A row for each of :data:`TESTS`, world and number of images: ``test, unit, kind, offered, world,
+            images, studies``; ``false positives`` (share of the studies without an effect in which it rejects
+            at .05, or in which a 95 % interval misses the truth), ``error`` (Monte-Carlo standard error of a
+            rate of .05), ``at .01``, ``at .001``; ``below``, ``above``, the sides on which an interval
+            misses; ``power small`` and ``power`` (share of rejections with the effects of :data:`EFFECTS`).
         """
-        tests = TESTS.values()
-        power = [row.mean() if t.has_power else np.nan for row, t in zip(self.effect, tests, strict=True)]
-        return pd.DataFrame(
-            {
-                "test": NAMES,
-                "unit": [t.unit for t in tests],
-                "offered": [t.offered for t in tests],
-                "false positives": self.null.mean(axis=1),
-                "error": np.sqrt(0.05 * 0.95 / self.null.shape[1]),
-                "power": power,
-            }
+        facts = pd.DataFrame([answer.provenance["facts"] for answer in self.answers])
+        tests = [TESTS[name] for name in facts["test"]]
+        interval = np.array([test.kind == "interval" for test in tests])
+        studies, rejected, missed = (self[name].astype(float) for name in ("studies", "rejected", "missed"))
+        return facts[["test", "world", "images"]].assign(
+            unit=[test.unit for test in tests],
+            kind=[test.kind for test in tests],
+            offered=[test.offered for test in tests],
+            studies=studies[:, 0].astype(int),
+            error=np.sqrt(0.05 * 0.95 / studies[:, 0]),
+            **{
+                "false positives": np.where(interval, missed[:, 0].sum(axis=1), rejected[:, 0, 0]),
+                "at .01": np.where(interval, np.nan, rejected[:, 0, 1]),
+                "at .001": np.where(interval, np.nan, rejected[:, 0, 2]),
+                "below": np.where(interval, missed[:, 0, 0], np.nan),
+                "above": np.where(interval, missed[:, 0, 1], np.nan),
+                "power small": np.where(interval, np.nan, rejected[:, 1, 0]),
+                "power": np.where(interval, np.nan, rejected[:, 2, 0]),
+            },
         )
 
+    def summary(self) -> pd.DataFrame:
+        """One row for each of :data:`TESTS`: the extremes of :meth:`table` over worlds and numbers of images.
 
-def rejections(
-    test: str, *, n: int, effect: float = 0.0, seed: int = 0, jobs: int | None = None, progress: bool = False
-) -> NDArray[np.bool_]:
-    """Whether a test rejects at .05 in each of `n` independent samples from a world.
+        Returns
+        -------
+        DataFrame
+            ``test, unit, kind, offered``; ``least`` and ``most`` false positives, ``where`` most; ``above``,
+            whether that is more than the level by more than 2.5 Monte-Carlo errors; ``at .01`` and
+            ``at .001``, the means; ``least power``, ``median power`` and ``most power``, and ``median power
+            small``.
+        """
+        rows = []
+        for test, part in self.table().groupby("test", sort=False):
+            worst, powers = part.loc[part["false positives"].idxmax()], part["power"].dropna()
+            rows.append(
+                {
+                    "test": test,
+                    "unit": worst["unit"],
+                    "kind": worst["kind"],
+                    "offered": worst["offered"],
+                    "least": part["false positives"].min(),
+                    "most": worst["false positives"],
+                    "where": f"{worst['world']}, {worst['images']} images",
+                    "above": bool(worst["false positives"] > 0.05 + 2.5 * worst["error"]),
+                    "at .01": part["at .01"].mean(),
+                    "at .001": part["at .001"].mean(),
+                    "median power small": part["power small"].median(),
+                    "least power": powers.min(),
+                    "median power": powers.median(),
+                    "most power": powers.max(),
+                }
+            )
+        return pd.DataFrame(rows)
+
+
+def _tests_of(study: str) -> list[str]:
+    """The tests of a kind of study, in the order of :data:`TESTS`."""
+    return [name for name, test in TESTS.items() if test.study == study]
+
+
+def outcomes(
+    study: str,
+    *,
+    world: str,
+    images: int,
+    n: int,
+    effect: float = 0.0,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> NDArray[np.float64]:
+    """What the tests of a kind of study say in each of `n` independent studies.
 
     Parameters
     ----------
-    test
-        One of :data:`TESTS`.
+    study
+        One of :data:`STUDIES`.
+    world, effect
+        As for :func:`rarefire.simulations.world`.
+    images
+        Of each study.
     n
-        Simulations.
-    effect
-        As for :func:`world`.
+        Studies.
     seed
-        Of the samples; simulation i depends on seed and i alone.
+        Of the samples; study i depends on seed and i alone.
     jobs
         Processes; default: one for each core.
     progress
@@ -285,56 +427,98 @@ def rejections(
     Returns
     -------
     ndarray
-        ``(n,)``.
+        ``(n, n_tests)``, in the order of :data:`TESTS`: p, or for an interval on which side of it the truth
+        lies (−1 below, 1 above, 0 inside).
     """
-    if test not in TESTS:
-        raise unknown("test", test, list(TESTS))
-    given = world(effect=effect)
-    position = NAMES.index(test)
-    tasks = (joblib.delayed(_one)(test, given, [seed, position, i]) for i in range(n))
+    if study not in STUDIES:
+        raise unknown("kind of study", study, list(STUDIES))
+    simulations.world(world, effect=effect)  # before the processes: it may take a while, or not be there
+    place = [*STUDIES].index(study)
+    tasks = (joblib.delayed(_one)(study, world, effect, images, [seed, place, images, i]) for i in range(n))
+    title = f"{study}, {world}, {images} images, effect {effect:g}"
     with blocks.processes(jobs or blocks.cores()):
         done = joblib.Parallel(return_as="generator", batch_size="auto")(tasks)
-        return np.array(list(tqdm(done, total=n, desc=test, disable=not progress)))
+        return np.array(list(tqdm(done, total=n, desc=title, disable=not progress, leave=False)))
 
 
-def _one(test: str, given: World, seed: Sequence[int]) -> bool:
+def _one(study: str, name: str, effect: float, images: int, seed: Sequence[int]) -> list[float]:
     with threadpool_limits(1):
-        return TESTS[test].rejects(given, np.random.default_rng(seed))
+        found = STUDIES[study].run(world(name, effect=effect), images, np.random.default_rng(seed))
+    return [float(found[test]) for test in _tests_of(study)]
 
 
-def measure(*, n: int = SIMULATIONS, use_shipped: bool = True, progress: bool = False) -> Rates:
-    """Measure how often each test is wrong in a null world, and right in one with an effect.
+def measure(
+    *, fewer: int = 1, worlds: Sequence[str] | None = None, use_shipped: bool = True, progress: bool = False
+) -> Rates:
+    """Measure how often each test is wrong in null worlds, and right in those with an effect.
 
     Parameters
     ----------
-    n
-        Simulations for each test and each kind of world.
+    fewer
+        Divides the numbers of studies.
+    worlds
+        Of :data:`rarefire.simulations.WORLDS`; by default those that can be made on this machine, and those
+        that are recorded.
     use_shipped
         Whether the recorded rates count.
     progress
-        Show progress bars; the recorded number takes half an hour on two cores.
+        Show progress bars; all of it takes an hour on two cores.
     """
+    if worlds is None:
+        recorded = known(fewer=fewer) if use_shipped else None
+        there = set() if recorded is None else set(recorded.table()["world"])
+        worlds = [w for w in simulations.WORLDS if w in there or simulations.available(w)]
 
-    def compute(missing: list[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-        for test in missing:
-            null = rejections(test, n=n, progress=progress)
-            effect = np.zeros_like(null)
-            if TESTS[test].has_power:
-                effect = rejections(test, n=n, effect=EFFECT, progress=progress)
-            yield test, {"null": null, "effect": effect}
+    def compute(missing: list[_Row]) -> Iterator[tuple[_Row, dict[str, NDArray[Any]]]]:
+        groups = dict.fromkeys((TESTS[test].study, name, images) for test, name, images in missing)
+        for study, name, images in tqdm(groups, desc="studies", disable=not progress):
+            found = _measured(study, name, images, fewer, progress=progress)
+            for test, arrays in found.items():
+                if (test, name, images) in missing:
+                    yield (test, name, images), arrays
 
     answers = answer_each(
-        "error-rate", *_facts(n), compute, use_shipped=use_shipped, what=f"error rates, {n:,} simulations"
+        "error-rate", *_facts(fewer, worlds), compute, use_shipped=use_shipped, what="error rates"
     )
     return Rates(tuple(answers.values()))
 
 
-def known(*, n: int = SIMULATIONS) -> Rates | None:
-    """The rates that are recorded or cached; None where one is missing."""
-    answers = answer_each("error-rate", *_facts(n), None)
-    return Rates(tuple(answers.values())) if len(answers) == len(NAMES) else None
+def _measured(
+    study: str, name: str, images: int, fewer: int, *, progress: bool
+) -> dict[str, dict[str, NDArray[Any]]]:
+    """One kind of study in one world, with one number of images: by test its arrays."""
+    studies = np.array([max(10, STUDIES[study].n // (1 + (effect > 0)) // fewer) for effect in EFFECTS])
+    said = [
+        outcomes(study, world=name, images=images, n=int(n), effect=effect, progress=progress)
+        for n, effect in zip(studies, EFFECTS, strict=True)
+    ]
+    return {
+        test: {
+            "studies": studies,
+            "rejected": np.array([[(each[:, place] < level).mean() for level in LEVELS] for each in said]),
+            "missed": np.array([[(each[:, place] == side).mean() for side in (-1, 1)] for each in said]),
+        }
+        for place, test in enumerate(_tests_of(study))
+    }
 
 
-def _facts(n: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    shared = {"n": n, "effect": EFFECT, "n_boot": _N_BOOT, "n_orders": _N_ORDERS}
-    return shared, {test: {"test": test} for test in NAMES}
+def known(*, fewer: int = 1) -> Rates | None:
+    """The rates that are recorded or cached; None where there are none."""
+    answers = answer_each("error-rate", *_facts(fewer, simulations.WORLDS), None)
+    return Rates(tuple(answers.values())) if answers else None
+
+
+def _facts(fewer: int, worlds: Sequence[str]) -> tuple[dict[str, Any], dict[_Row, dict[str, Any]]]:
+    shared = {
+        "fewer": fewer,
+        "effects": list(EFFECTS),
+        **{"n_boot": _N_BOOT, "n_orders": _N_ORDERS, "n_draws": _N_DRAWS},
+    }
+    own = {
+        (test, name, images): {"test": test, "world": name, "images": images, "n": STUDIES[about.study].n}
+        for test, about in TESTS.items()
+        for name in STUDIES[about.study].worlds
+        for images in STUDIES[about.study].images
+        if name in worlds
+    }
+    return shared, own

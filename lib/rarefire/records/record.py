@@ -43,7 +43,7 @@ VERSIONS: dict[str, dict[str, int]] = {
     "class-level": {"class_version": 2},
     "ghosts": {"ghosts_version": 1},
     "reading": {"reading_version": 1},
-    "error-rate": {"version": 1},
+    "error-rate": {"version": 2},
 }
 
 _Key = TypeVar("_Key", bound=Hashable)
