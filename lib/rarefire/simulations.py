@@ -52,7 +52,7 @@ _SHARES = (0.2, 0.4, 0.6, 1.0)  # of the features, lowest PoZ first, at which th
 _MIXTURES = 5  # of features, that make a geometry of people's own
 _SIGNAL = 0.7  # r of all features with what people share, where they go by more than the features
 _TASTE = 0.4  # standard deviation of what subjects differ by; of what they share, it is 1
-_UNEVEN = 0.5  # standard deviation of the logarithm of how uncertain an image is
+_UNEVEN = 0.5  # standard deviation of the logarithm of an image's uncertainty, or of its contrast
 
 _P = NDArray[np.float64]
 
@@ -412,7 +412,7 @@ class _HeavyTails:
 
     def __call__(self, n: int, rng: np.random.Generator) -> _P:
         causes = rng.standard_t(4, size=(n, self.n_causes))
-        return causes * rng.lognormal(0, 0.75, size=(n, 1))
+        return causes * rng.lognormal(0, _UNEVEN, size=(n, 1))
 
 
 @dataclass(frozen=True, eq=False)
