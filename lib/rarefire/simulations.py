@@ -17,7 +17,8 @@ A level measured in one world does not carry over to another. So there are sever
 ``clusters``
     Images of twelve categories of different sizes; sparse features, some of them dead.
 ``lenet``
-    Real features: scikit-learn's 1,797 handwritten digits in the penultimate layer of a LeNet-5.
+    Real features: scikit-learn's 1,797 handwritten digits in the penultimate layer of a LeNet-5. Rounding
+    makes it another network on another machine, with a truth of its own that is as exact.
 ``googlenet``
     Real features: photographs, one of each ImageNet class, in the pooled last layer of GoogLeNet.
 
@@ -501,7 +502,7 @@ def _googlenet(seed: int) -> _Moments:
     from rarefire import embeddings, stimuli
 
     definition = store.at_hand(_NETWORKS)
-    assert definition is not None
+    assert definition is not None  # it is not missing
     images = stimuli.gallery(size=224)
     files = [store.file_digest(file) for file in (definition, definition.with_name(_WEIGHTS))]
     path = store.cache_dir() / "worlds" / f"googlenet-{store.key(network=files, images=images.digest)}.npy"
