@@ -338,7 +338,7 @@ def test_letters_that_are_missing_or_others(mirror, own_cache):
     with pytest.raises(
         DataError,
         match=r"'letters' is not on this machine \(fonts36/subjects.npy, fonts36/images.txt, "
-        r"fonts36/images is missing .* github.com/qbilius/conv-exp .* into fonts36/images.txt, .*\(8, 36, 36\)",
+        r"fonts36/images is missing .* github.com/qbilius/conv-exp .* fonts36/images.txt, .*\(8, 36, 36\)",
     ):
         judgments.load("letters")
     assert not judgments.available("letters")
@@ -785,7 +785,7 @@ def test_cifar10h_images_need_the_original_order(original, real, monkeypatch):
 
 @pytest.fixture
 def resorted(real, own_cache, monkeypatch):
-    """A made re-encoding instead of CIFAR-10: sorted by class, each as grey as its number; the order's key."""
+    """A made re-encoding for CIFAR-10: sorted by class, each as grey as its number; the order's key."""
     with np.load(real / "cifar10-order" / "test.npz") as file:
         key = {name: file[name] for name in file.files}
     rank = np.argsort(key["label"], kind="stable")  # as the archive was sorted

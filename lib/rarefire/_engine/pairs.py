@@ -194,6 +194,10 @@ def similarities(given: Prefixes, steps: slice, running: NDArray[np.float64]) ->
             _row(features, scale, step_of, i, running, values)
 
     blocks.spread(some, range(n - 1))
+    if given.apart is not None:
+        rows, columns = np.triu_indices(n, k=1)
+        more = given.apart[steps] * scale
+        values += more[:, rows] * more[:, columns]
     return values
 
 
