@@ -24,7 +24,7 @@ from rarefire._engine.resampling import jackknife_variance
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.rdm import Metric
-from rarefire.rounding import SAME
+from rarefire.rounding import SAME, TIE
 from rarefire.stimuli import Stimuli
 
 __all__ = [
@@ -360,9 +360,9 @@ class AgreementCurve:
         their images vary), and how many of these triplets are ties in the first k features.
     without
         ``(n_images, n_steps)``, D without each image and all triplets that it is in; NaN where it is in none.
-    jackknife, single
-        ``(n_steps,)``, the variance V_J of D of the delete-one-image jackknife, and the part B of it that
-        single triplets add.
+    jackknife, shared, single
+        ``(n_steps,)``, the variance V_J of D of the delete-one-image jackknife, and the parts of it that
+        pairs of images (P) and single triplets (B) add.
     correlation
         ``(n_steps, n_steps)``, between D at different k; empty for more than 512 of them.
     """
@@ -375,6 +375,7 @@ class AgreementCurve:
     ties: NDArray[np.intp]
     without: NDArray[np.float64]
     jackknife: NDArray[np.float64]
+    shared: NDArray[np.float64]
     single: NDArray[np.float64]
     correlation: NDArray[np.float64]
 
@@ -385,13 +386,18 @@ class AgreementCurve:
 
     @property
     def variance(self) -> NDArray[np.float64]:
-        """``(n_steps,)``, of D: max(V_J − 3B, 0) + B, for a triplet leaves with each of its three images."""
-        return np.maximum(self.jackknife - 3 * self.single, 0) + self.single
+        """``(n_steps,)``, of D: max(V_J − 2P − 3B, 0) + P + B.
+
+        In V_J, what is common to the triplets of two images leaves with each of them, and what is a single
+        triplet's own with each of three.
+        """
+        images = np.maximum(self.jackknife - 2 * self.shared - 3 * self.single, 0)
+        return images + self.shared + self.single
 
     @property
     def method(self) -> str:
         """What was done, in words."""
-        return "J−, delete-one-image jackknife that counts single triplets once, t with n − 1 df"
+        return "J−, delete-one-image jackknife that counts pairs and triplets once, t with n − 1 df"
 
     def estimate(self, *, level: float = 0.95) -> inference.Estimate:
         """D along the curve with standard errors, intervals and tests against 0."""
@@ -440,10 +446,13 @@ def agreement_curve(
 
     Notes
     -----
-    D is a mean over triplets of ψ_t, the outcome of the first k minus that of all. What of it belongs to
-    images, whichever part they play, ψ_t ≈ μ + a_R + a_A + a_B, is fitted by least squares (rank p);
-    B = Σe²/(T − p)/T from the residuals e is what single triplets add to the variance. In the
-    delete-one-image jackknife each of them counts three times. Time n²·F + T for each k.
+    D is a mean over T triplets of ψ_t, the outcome of the first k minus that of all. What of it belongs to
+    images, whichever part they play, ψ_t ≈ μ + a_R + a_A + a_B, is fitted by least squares (rank p), with
+    residuals e. Single triplets add B = Σe²/(T − p)/T to the variance of D. What triplets with two images in
+    common share beyond that, such as the noise of one dissimilarity, adds P = Σ(Σe)²/T², the inner sum
+    over the triplets of a pair of images, less what that is expected to be if all e were independent; at
+    least 0. In the delete-one-image jackknife the one counts three times, the other twice, as by
+    inclusion and exclusion. Time n²·F + T for each k.
     """
     source = blocks.check_source(embedding)
     n, n_features = source.shape
@@ -458,10 +467,6 @@ def agreement_curve(
     silence = silenced and metric == "correlation"
     prepared = pairs.prefixes(source, indices, asked, metric=metric, silence=silence)
     images = given.triplets[use]
-    touches = sparse.csr_array(
-        (np.ones(3 * len(use)), (images.ravel(), np.repeat(np.arange(len(use)), 3))), shape=(n, len(use))
-    )
-
     found = np.empty((len(asked), len(use)), dtype=np.float32)  # 0, 0.5 and 1 are exact
     running, size = np.zeros(n * (n - 1) // 2), max(1, _NUMBERS // max(len(use), n * n))
     for start in range(0, len(asked), size):
@@ -473,38 +478,43 @@ def agreement_curve(
 
     shape = len(steps)
     without = np.full((n, shape), np.nan)
-    shares, shares_all, single = np.full((3, shape), np.nan)
+    shares, shares_all, shared, single = np.full((4, shape), np.nan)
     counts = np.zeros((3, shape), dtype=np.intp)
     keeps = shape <= _MOST
-    residuals = np.zeros((shape, len(use))) if keeps else None
+    own, common = np.zeros((shape, len(use) * keeps)), np.zeros((shape, n * (n - 1) // 2 * keeps))
+    expected = np.zeros(shape)
     sizes = inside[rows].sum(axis=1)
     for left in np.unique(sizes):  # images that are defined stay so: few different sets
         group = np.flatnonzero(sizes == left)
         known = inside[rows[group[0]]] & inside[-1]
         t = np.flatnonzero(known[images].all(axis=1))
-        fit = _Additive(touches[:, t])
-        counts[:2, group] = [[fit.units.sum()], [len(t)]]
-        for some in np.array_split(group, -(-len(group) * max(1, len(t)) // _NUMBERS)):
+        counts[1, group] = len(t)
+        if not len(t):
+            continue
+        fit = _Additive(images[t], n)
+        counts[0, group], expected[group] = fit.units.sum(), fit.expected
+        every = found[-1, t].astype(np.float64)
+        for some in np.array_split(group, -(-len(group) * len(t) // _NUMBERS)):
             kept = found[np.ix_(rows[some], t)].astype(np.float64)
-            every = found[-1, t].astype(np.float64)
             counts[2, some] = (kept == 0.5).sum(axis=1)
-            if not len(t):
-                continue
             shares[some], shares_all[some] = kept.mean(axis=1), every.mean()
             change = kept - every
             without[np.ix_(fit.units, some)] = fit.without(change)
-            e = fit.residuals(change)
+            e, sums = fit.residuals(change)
             single[some] = (e**2).sum(axis=1)
-            if residuals is not None:
-                residuals[np.ix_(some, t)] = e
+            shared[some] = np.maximum((sums**2).sum(axis=1) - fit.expected * single[some], 0)
+            if keeps:
+                own[np.ix_(some, t)], common[some] = e, sums
     jackknife = jackknife_variance(without, n=counts[0])
     correlation = np.empty((0, 0))
-    if residuals is not None:
-        correlation = _correlation(without, counts[0], residuals)
+    if keeps:
+        b = own @ own.T
+        p = common @ common.T - np.sqrt(np.outer(expected, expected)) * b
+        correlation = _correlation(without, counts[0], p, b)
     images_left, triplets_left, ties = counts
     return AgreementCurve(
         *(steps, shares, shares_all, images_left, triplets_left, ties),
-        *(without, jackknife, single, correlation),
+        *(without, jackknife, shared, single, correlation),
     )
 
 
@@ -568,57 +578,83 @@ def change_of_agreement(
 
 
 class _Additive:
-    """Effects of images on triplets: which triplets an image is in, `touches` ``(n_images, n_triplets)``."""
+    """Effects of n images on triplets of them, ``(n_triplets, 3)``."""
 
-    def __init__(self, touches: sparse.csr_array) -> None:
-        counts = touches.sum(axis=1)
-        self.units = np.asarray(counts > 0)
+    def __init__(self, images: NDArray[np.intp], n: int) -> None:
+        total = len(images)
+        touches = _incidence(images, n)
+        counts = np.bincount(images.ravel(), minlength=n)
+        self.units = counts > 0
         self._touches, self._counts = touches[self.units], counts[self.units]
         values, vectors = linalg.eigh((self._touches @ self._touches.T).toarray())
-        real = values > _FAINT * values.max(initial=0)  # the mean is in them: each triplet has three images
+        real = values > _FAINT * values.max()  # the mean is in them: each triplet has three images
         self._inverse = (vectors[:, real] / values[real]) @ vectors[:, real].T
-        self._left = touches.shape[1] - int(real.sum())
+        self._left = total - int(real.sum())
+        low, high = np.sort(images, axis=1)[:, [0, 0, 1]], np.sort(images, axis=1)[:, [1, 2, 2]]
+        self._pairs = _incidence(_place(low, high, n), n * (n - 1) // 2)
+        shared = (self._touches @ self._pairs.T).toarray()
+        #: Sum of squares of pairs' sums over that of residuals, where these are independent but for the fit.
+        self.expected = 3 - float(np.sum((self._inverse @ shared) * shared)) / total
 
     def without(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Means over triplets without each image, ``(n_units, n_steps)``; NaN where no triplet is left."""
         remain = (values.shape[1] - self._counts)[:, None]
         with np.errstate(invalid="ignore"):
-            return np.asarray(
-                (values.sum(axis=1) - self._touches @ values.T) / np.where(remain > 0, remain, np.nan)
-            )
+            sums = values.sum(axis=1) - self._touches @ values.T
+            return np.asarray(sums / np.where(remain > 0, remain, np.nan))
 
-    def residuals(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What is not of images, scaled: the sum of squares is what single triplets add to the variance."""
-        if self._left < 1:
-            return np.full_like(values, np.nan)
+    def residuals(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What is not of images, and its sums over the triplets of each pair of images.
+
+        Scaled: the squares of the first sum to B, those of the second to P + B · `expected`.
+        """
+        total = values.shape[1]
         effects = self._inverse @ (self._touches @ values.T)
         e = values - (self._touches.T @ effects).T
-        return np.asarray(np.where(np.abs(e) < SAME, 0, e) / np.sqrt(self._left * values.shape[1]))
+        e = np.where(np.abs(e) < TIE, 0, e) / (np.sqrt(self._left * total) if self._left > 0 else np.nan)
+        return e, np.asarray((self._pairs @ e.T).T) * np.sqrt(max(self._left, 0) / total)
+
+
+def _incidence(members: NDArray[np.intp], n: int) -> sparse.csr_array:
+    """``(n, n_triplets)``, 1 where one of n is a member of a triplet, from ``(n_triplets, …)`` numbers."""
+    columns = np.repeat(np.arange(len(members)), members.shape[1])
+    return sparse.csr_array((np.ones(members.size), (members.ravel(), columns)), shape=(n, len(members)))
 
 
 def _correlation(
-    without: NDArray[np.float64], n: NDArray[np.intp], residuals: NDArray[np.float64]
+    without: NDArray[np.float64], n: NDArray[np.intp], p: NDArray[np.float64], b: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Of D between steps, from its covariance: V_J − 3B made positive semi-definite, and B."""
+    """Of D between steps, from its covariance: V_J − 2P − 3B and P made positive semi-definite, and B."""
     known = np.isfinite(without)
-    apart = np.where(known, without - np.nanmean(np.where(known, without, np.nan), axis=0), 0)
-    scale = np.sqrt((n - 1) / np.maximum(n, 1))
-    single = np.nan_to_num(residuals)
-    b = single @ single.T
-    values, vectors = linalg.eigh((apart * scale).T @ (apart * scale) - 3 * b)
-    covariance = (vectors * np.maximum(values, 0)) @ vectors.T + b
+    count = np.maximum(known.sum(axis=0), 1)
+    apart = np.where(known, without - np.where(known, without, 0).sum(axis=0) / count, 0)
+    apart *= np.sqrt(np.maximum(n - 1, 0) / np.maximum(n, 1))
+    p, b = _positive(p), np.nan_to_num(b)
+    covariance = _positive(apart.T @ apart - 2 * p - 3 * b) + p + b
     spread = np.sqrt(np.diag(covariance))
     varies = spread > SAME
-    scaled = covariance / np.outer(np.where(varies, spread, 1), np.where(varies, spread, 1))
-    return np.where(np.outer(varies, varies), np.clip(scaled, -1, 1), np.eye(len(spread)))
+    scale = np.where(varies, spread, 1)
+    scaled = np.clip(covariance / np.outer(scale, scale), -1, 1)
+    np.fill_diagonal(scaled, 1)
+    return np.where(np.outer(varies, varies), scaled, np.eye(len(spread)))
+
+
+def _positive(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest positive semi-definite one."""
+    values, vectors = linalg.eigh(np.nan_to_num(matrix))
+    return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)
 
 
 def _pairs(given: Triplets) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Of each triplet the pairs of R with what was chosen and with the other: places in a condensed RDM."""
-    r, *others = given.triplets.T
-    low, high = zip(*((np.minimum(r, x), np.maximum(r, x)) for x in others), strict=True)
-    chosen, other = (i * given.n - i * (i + 1) // 2 + j - i - 1 for i, j in zip(low, high, strict=True))
+    r, a, b = given.triplets.T
+    chosen, other = (_place(np.minimum(r, x), np.maximum(r, x), given.n) for x in (a, b))
     return chosen, other
+
+
+def _place(low: NDArray[np.intp], high: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+    """Of the pair low < high in a condensed RDM of n images."""
+    return np.asarray(low * n - low * (low + 1) // 2 + high - low - 1)
 
 
 def _compared(margins: NDArray[np.float64], same: float) -> NDArray[np.float64]:
