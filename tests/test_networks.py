@@ -462,7 +462,14 @@ def test_a_module_of_a_package(own, monkeypatch):
         networks.check_name(name)
         assert not networks.build(name).training
         assert "" not in sys.path[:1]
-    assert float(networks.build("nets:small").shift) == 0.25
+    first = networks.build("nets:small")
+    assert float(first.shift) == 0.25
+    # Of its source is what lies beside it, where that is no installed library.
+    (own / "a" / "layers.py").write_text(LAYERS + "# another one")
+    again = networks.load_weights(networks.build("nets:small"), first.state_dict())
+    assert networks.digest(again) != networks.digest(first)
+    library = [networks.build("torchvision.models:squeezenet1_1") for _ in range(2)]
+    assert networks.digest(library[0]) == networks.digest(library[1])
     for name in ("nets", "layers"):
         sys.modules.pop(name)
     with pytest.raises(
@@ -509,6 +516,15 @@ def test_equal_weights_do_not_make_equal_networks(own):
     (own / "a" / "nets.py").write_text(OWN.replace("nn.ReLU()", "nn.GELU()"))
     changed("source")
     assert len(set(found.values())) == len(found) == 5
+    # So is what it is made of, where another one of one's own is in it.
+    (own / "outer.py").write_text(
+        "from rarefire import networks\n"
+        f"def small(): return networks.build({str(own / 'b' / 'nets.py')!r} + ':small')\n"
+    )
+    changed("outer", f"{own}/outer.py:small")
+    (own / "b" / "nets.py").write_text(OWN.replace("nn.ReLU()", "nn.GELU()"))
+    changed("inner", f"{own}/outer.py:small")
+    assert len(set(found.values())) == len(found) == 7
     # Wherever the folder lies, it is the same network.
     (own / "a").rename(own / "z")
     assert networks.digest(networks.build(f"{own}/z/nets.py:small")) == found["source"]

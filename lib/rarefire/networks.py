@@ -194,7 +194,8 @@ def digest(network: nn.Module) -> str:
     """SHA-256 of all weights and buffers; not of what is done to the images (:func:`normalisation`).
 
     Of a network of one's own also of its source, the modules that it imported from beside its file
-    included, and of buffers that are not saved: equal weights do not make equal networks.
+    included, and of buffers that are not saved: equal weights do not make equal networks. Settings that
+    it reads from other files are not covered.
     """
     state = [tensor.detach().cpu().numpy() for tensor in network.state_dict().values()]
     source: str | None = getattr(network, "rarefire_source", None)
@@ -391,7 +392,10 @@ def _own(name: str, surplus: list[str], weights: str | Path | None, seed: int) -
             files = "".join(f"{file.name} {store.file_digest(file)}\n" for file in sources())
     if weights is not None:
         load_weights(network, weights)
-    source = hashlib.sha256(f"{short_name(name)}\n{files}".encode()).hexdigest()
+    inner = [
+        getattr(module, "rarefire_source", "") for module in network.modules()
+    ]  # it may be made of others
+    source = hashlib.sha256(f"{short_name(name)}\n{files}{' '.join(inner)}".encode()).hexdigest()
     network.rarefire_source = source  # type: ignore[assignment]
     return network.eval()
 
@@ -409,17 +413,18 @@ def _found(name: str) -> Iterator[tuple[Callable[[], Any], Callable[[], list[Pat
         with _told(place):
             module = _run(file) if file else _imported(place)
         function = _function(module, place, called)
-        defining = getattr(function, "__module__", None) or module.__name__
-        tops = {m.partition(".")[0] for m in (module.__name__, defining)}
+        defining = sys.modules.get(getattr(function, "__module__", None) or "", module)
         folder = Path(module.__file__ or "").parent
 
         def sources() -> list[Path]:
-            """Of the package, and of what lies beside the file."""
-            beside = folder in (file and file.parent, Path.cwd())
-            own = {m for m in sys.modules if "." not in m and (m in tops or (beside and _lies_in(m, folder)))}
-            files = {
-                getattr(sys.modules[m], "__file__", None) for m in sys.modules if m.partition(".")[0] in own
-            }
+            """Of the module, its package, and what lies beside the file; of a library only the first."""
+            made_of = [module, defining]
+            if file or not {"site-packages", "dist-packages"} & set(folder.parts):
+                beside = folder if file or folder == Path.cwd() else None
+                tops = {m for m in sys.modules if "." not in m and beside and _lies_in(m, beside)}
+                tops.add(module.__name__.partition(".")[0])
+                made_of += [sys.modules[m] for m in sys.modules if m.partition(".")[0] in tops]
+            files = {getattr(m, "__file__", None) for m in made_of}
             return sorted(path for f in files if f is not None and (path := Path(f)).is_file())
 
         yield function, sources
