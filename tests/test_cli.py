@@ -494,6 +494,72 @@ def test_embedding_a_folder_of_images(pictures, tmp_path, pooled):
     assert set(pd.read_csv("r.csv").image) <= set(range(2, 10))
 
 
+OWN = """
+from torch import nn
+
+def tiny(features=5):
+    head = [nn.Linear(12, features), nn.ReLU(), nn.Linear(features, 2)]
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), *head)
+
+def needs(features):
+    return tiny(features)
+"""
+
+
+def test_embedding_by_a_network_of_ones_own(pictures, tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "nets.py").write_text(OWN)
+    arguments = ["embed", "images", "--network", "own/nets.py:tiny", "--size", "64", "--out", "E.npy"]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "10 images × 5 features, tiny, penultimate. Written: E.npy" in done.stdout
+    network, images = networks.build("own/nets.py:tiny"), stimuli.gallery("images", size=64)[:]
+    saved = np.load("E.npy")
+    np.testing.assert_allclose(saved, embeddings.extract(network, images), rtol=1e-5, atol=1e-6)
+    # The same weights with another source are another network.
+    (tmp_path / "own" / "nets.py").write_text(OWN.replace("nn.ReLU()", "nn.ReLU6(), nn.Threshold(0.2, 0)"))
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    assert (np.load("E.npy") != saved).any()
+    torch.save(networks.build("own/nets.py:tiny", seed=8).state_dict(), "eight.pth")
+    assert CliRunner().invoke(cli.app, [*arguments, "--weights", "eight.pth"]).exit_code == 0
+    expected = embeddings.extract(networks.build("own/nets.py:tiny", seed=8), images)
+    np.testing.assert_allclose(np.load("E.npy"), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed", "images", "--out", "E.npy", "--network", "none.py:tiny"], "there is no file"),
+        (["embed", "images", "--out", "E.npy", "--network", "nets.py:tyni"], "There are: tiny, needs."),
+        (["embed", "images", "--out", "E.npy", "--network", "nets.py:needs"], "but needs features."),
+        (["embed", "images", "--out", "E.npy", "--network", "nets.py"], "nets.py:function."),
+        (
+            ["embed", "images", "--out", "E.npy", "--network", "torn.py:tiny"],
+            "torn.py failed with NameError: ",
+        ),
+        (
+            ["embed", "images", "--out", "E.npy", "--network", "nets.py:tiny", "--weights", "DEFAULT"],
+            "nets.py:tiny is a network of one's own, with its own outputs",
+        ),
+        (["people", "mur", "--network", "nets.py:needs"], "but needs features."),
+        (["people", "mur", "--network", "nets.py:tiny", "--out", "nets.py"], "nets.py is named twice"),
+        (["record", "ghosts", "--network", "nets.py:needs"], "but needs features."),
+        (["record", "ghosts", "--network", "nets.py:tiny", "--ship", "nets.py"], "nets.py is named twice"),
+        (["record", "ensembles", "digits", "--network", "nets.py:tiny"], "measured as it is"),
+    ],
+)
+def test_errors_with_a_network_of_ones_own(pictures, tmp_path, monkeypatch, capsys, arguments, message):
+    (tmp_path / "nets.py").write_text(OWN)
+    (tmp_path / "torn.py").write_text("weights = lost\n")
+    before = sorted(tmp_path.rglob("[!.]*"))
+    status, said = said_wrong(monkeypatch, capsys, *arguments)
+    assert status == 1
+    assert message in said
+    assert "RAREFIRE_DEBUG" not in said
+    assert sorted(tmp_path.rglob("[!.]*")) == before
+    assert (tmp_path / "nets.py").read_text() == OWN
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

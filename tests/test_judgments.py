@@ -7,6 +7,7 @@ import itertools
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 
 import numpy as np
@@ -300,6 +301,65 @@ def test_murs_judgments_and_categories_are_in_one_order(real):
         own = labels == c
         within = square[np.ix_(own, own)][np.triu_indices(own.sum(), 1)].mean()
         assert within < square[np.ix_(own, ~own)].mean()
+
+
+# --- letters -------------------------------------------------------------------------------------
+
+
+def test_letters(real):
+    loaded = judgments.load("letters")
+    assert loaded.n == 36
+    assert loaded.subjects.shape == (8, 630)
+    assert loaded.images.images.shape == (36, 3, 72, 72)
+    assert (loaded.images.images.min(), loaded.images.images.max()) == (0, 1)
+    assert loaded.images.class_names == ("arc", "atl", "dragon", "fr", "hymmnos", "ulog")
+    assert np.bincount(loaded.images.labels).tolist() == [6] * 6
+    assert (loaded.names[0], loaded.names[-1]) == ("arc a", "ulog f")
+    raw = np.load(real / "fonts36" / "subjects.npy")
+    np.testing.assert_array_equal(loaded.subjects[5], raw[5][np.triu_indices(36, 1)])
+    black = stimuli.pictures([real / "fonts36" / "images" / "dragon_c.png"], real, size=None)
+    np.testing.assert_array_equal(loaded.images.images[14], black[0])
+    people = loaded.subject_ceiling
+    assert (people.low, people.high) == pytest.approx((0.499, 0.638), abs=5e-4)
+    # Random halves of the people, corrected: .795 as published with the data.
+    split = reliability.split_half(loaded.subjects, n_splits=50, rng=np.random.default_rng(0))
+    assert split.corrected == pytest.approx(0.795, abs=0.01)
+    assert loaded.reliability == pytest.approx(split.corrected, abs=0.02)
+    assert judgments.load("letters", size=24).images.images.shape == (36, 3, 24, 24)
+    assert "e1004896" in loaded.citation
+    assert judgments.available("letters")
+    # Letters of one script are arranged closer to one another than to the others.
+    square, labels = squareform(loaded.human), loaded.images.labels
+    same = labels[:, None] == labels
+    assert square[same & ~np.eye(36, dtype=bool)].mean() < square[~same].mean()
+
+
+def test_letters_that_are_missing_or_others(mirror, own_cache):
+    with pytest.raises(
+        DataError,
+        match=r"'letters' is not on this machine \(fonts36/subjects.npy, fonts36/images.txt, "
+        r"fonts36/images is missing .* github.com/qbilius/conv-exp .* fonts36/images.txt, .*\(8, 36, 36\)",
+    ):
+        judgments.load("letters")
+    assert not judgments.available("letters")
+    own = own_cache / "fonts36"
+    shutil.copytree(mirror / "fonts36", own)
+    assert judgments.load("letters").n == 36
+    squares = np.load(own / "subjects.npy")
+    np.save(own / "subjects.npy", squares[::-1])
+    with pytest.raises(
+        DataError, match=r"fonts36 does not hold 'letters' as this package knows it \(content di"
+    ):
+        judgments.load("letters")
+    np.save(own / "subjects.npy", squares[:, :35, :35])
+    with pytest.raises(InputError, match="the RDM is of 35 images; the embedding has 36"):
+        judgments.load("letters")
+    (own / "subjects.npy").write_bytes(b"\x93NUMPY torn")
+    with pytest.raises(DataError, match=r"subjects\.npy is damaged: .*Replace it by a whole copy"):
+        judgments.load("letters")
+    (own / "images" / "arc_a.png").unlink()
+    with pytest.raises(DataError, match=r"arc_a\.png cannot be read as an image"):
+        judgments.load("letters")
 
 
 # --- Peterson et al. -----------------------------------------------------------------------------
@@ -712,7 +772,7 @@ def test_cifar10h_images_need_the_original_order(original, real, monkeypatch):
     with pytest.raises(DataError, match=r"not CIFAR-10's test set in its original order: .* agree .* 1\d%"):
         judgments.load("cifar10h-images")
     at_hand = store.at_hand
-    monkeypatch.setattr(store, "at_hand", lambda name: None if name.startswith("cifar-10") else at_hand(name))
+    monkeypatch.setattr(store, "at_hand", lambda name: None if name.startswith("cifar") else at_hand(name))
     with pytest.raises(DataError, match=r"only a re-encoding of CIFAR-10 .* place in the original test set"):
         judgments.load("cifar10h-images")
     assert not judgments.available("cifar10h-images")
@@ -723,6 +783,73 @@ def test_cifar10h_images_need_the_original_order(original, real, monkeypatch):
             judgments.cifar10h_images(per_class=wrong)
 
 
+@pytest.fixture
+def resorted(real, own_cache, monkeypatch):
+    """A made re-encoding for CIFAR-10: sorted by class, each as grey as its number; the order's key."""
+    with np.load(real / "cifar10-order" / "test.npz") as file:
+        key = {name: file[name] for name in file.files}
+    rank = np.argsort(key["label"], kind="stable")  # as the archive was sorted
+    grey = (rank % 251)[:, None, None, None] / 255 * np.ones((1, 3, 2, 2))
+    labels, names = key["label"][rank].astype(np.int64), judgments._CLASSES
+    test = stimuli.Stimuli("cifar10-jpg", "test", grey.astype(np.float32), labels, names, "a re-encoding")
+    monkeypatch.setattr(stimuli, "load", lambda name, split: test)
+    monkeypatch.setattr(stimuli, "cifar10_variant", lambda: "cifar10-jpg")
+    return test, key
+
+
+def test_cifar10h_images_of_the_re_encoding_put_back_in_order(resorted):
+    """Every image gets its own answers again: its grey is its number in the original order."""
+    _, key = resorted
+    assert judgments.available("cifar10h-images")
+    loaded = judgments.load("cifar10h-images")
+    rows = np.array([int(name.split()[1]) for name in loaded.names])
+    np.testing.assert_allclose(loaded.images.images[:, 0, 1, 1], (rows % 251) / 255, atol=1e-6)
+    np.testing.assert_array_equal(loaded.images.labels, key["label"][rows])
+    assert [name.split()[0] for name in loaded.names] == [judgments._CLASSES[c] for c in key["label"][rows]]
+    assert loaded.source.startswith(
+        "1 − cosine of people's labels of 200 CIFAR-10 images in a JPEG re-encoding"
+    )
+    given = judgments.label_distributions()
+    a, b = given[rows[7]], given[rows[150]]
+    assert squareform(loaded.human)[7, 150] == pytest.approx(1 - a @ b / np.sqrt((a @ a) * (b @ b)))
+    assert np.mean(given.argmax(axis=1) == key["label"]) == pytest.approx(0.992, abs=5e-4)
+
+
+def test_a_wrong_key_to_the_order_is_refused(resorted, own_cache, monkeypatch):
+    test, key = resorted
+    at_hand, own = store.at_hand, own_cache / "order.npz"
+    own.parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(store, "at_hand", lambda name: own if "order" in name else at_hand(name))
+    np.savez(own, **key | {"label": key["label"][::-1]})
+    with pytest.raises(DataError, match=r"order\.npz does not hold 'cifar10-order' as this package knows it"):
+        judgments.load("cifar10h-images")
+    np.savez(own, label=key["label"])
+    with pytest.raises(DataError, match=r"order\.npz is damaged: .*index_in_class"):
+        judgments.load("cifar10h-images")
+    own.write_bytes(b"PK\x03\x04 torn")
+    with pytest.raises(DataError, match=r"order\.npz is damaged"):
+        judgments.load("cifar10h-images")
+    np.savez(own, **key)
+    monkeypatch.setattr(stimuli, "load", lambda name, split: test.subset(np.arange(9_999)))
+    with pytest.raises(DataError, match=r"cifar10-jpg has not 1,000 test images of each class"):
+        judgments.load("cifar10h-images")
+
+
+@pytest.mark.long
+def test_the_real_re_encoding_is_in_the_original_order(real):
+    """The picture of a name is that of the archive."""
+    loaded = judgments.cifar10h_images(per_class=3)
+    assert loaded.images.images.shape == (30, 3, 32, 32)
+    assert loaded.images.name == "cifar10-jpg"
+    with np.load(real / "cifar10-order" / "test.npz") as file:
+        row = int(loaded.names[0].split()[1])
+        place = real / "cifar10-jpg.tar"
+        member = f"test/{judgments._CLASSES[file['label'][row]]}/{file['index_in_class'][row]:04d}.jpg"
+    with tarfile.open(place) as tar, Image.open(tar.extractfile(member)) as picture:
+        shown = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    np.testing.assert_array_equal(loaded.images.images[0], shown.transpose(2, 0, 1))
+
+
 @pytest.mark.long
 def test_the_module_loads_without_torch():
     code = "import sys, rarefire.judgments; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
@@ -731,5 +858,5 @@ def test_the_module_loads_without_torch():
 
 def test_the_published_types():
     assert judgments.NAMES[0] == "mur"
-    assert len(judgments.NAMES) == len(set(judgments.NAMES)) == 9
+    assert len(judgments.NAMES) == len(set(judgments.NAMES)) == 10
     assert {f.name for f in dataclasses.fields(Judgments)} >= {"human", "subjects", "halves", "reliability"}

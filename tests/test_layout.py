@@ -24,7 +24,7 @@ LINES = (
     "rdm _engine.resampling _engine.influences curves _engine.orders cluster",
     "ghosts retrieval",
     "reliability judgments ratings",
-    "inference naive selection reweighting simulations",
+    "inference naive selection reweighting simulations triplets",
     "records.record records.ensembles records.recipes records.people records.people_by_class",
     "records.ghosts records.ghosts_by_class records.error_rates",
     "page.palette page.frame page.plots page.claims page.cards page.scorecard",

@@ -1,6 +1,7 @@
 """Networks: the paper's forms, torchvision's by name, real ImageNet weights where a mirror is, errors."""
 
 import math
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rarefire import embeddings, networks, stimuli, training
+from rarefire import embeddings, networks, stimuli, store, training
 from rarefire.errors import CheckpointError, DataError, InputError, UnknownNameError
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
@@ -317,3 +318,305 @@ def test_torchvision_weights_without_a_network(monkeypatch, tmp_path):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(DataError, match="weights for 'squeezenet1_1' could not be downloaded"):
         networks.build("squeezenet1_1", weights="DEFAULT")
+
+
+# --- networks of one's own -----------------------------------------------------------------------
+
+OWN = """
+import torch
+from torch import nn
+import layers
+
+
+def small(width=4):
+    \"\"\"Linear on the mean colour, post-ReLU, and an output.\"\"\"
+    return layers.wrapped(nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2)))
+
+
+def other():
+    return small()
+
+
+def needs(width, *, depth):
+    return small()
+
+
+def fails():
+    raise ValueError("no\\nway")
+
+
+def leaves():
+    raise SystemExit("usage: nets.py")
+
+
+def nothing():
+    return None
+
+
+SIZE = 224
+"""
+LAYERS = """
+from pathlib import Path
+import torch
+from torch import nn
+
+
+class Wrapped(nn.Module):
+    def __init__(self, network, shift):
+        super().__init__()
+        self.network = network
+        self.register_buffer("shift", torch.tensor(shift), persistent=False)
+
+    def forward(self, x):
+        return self.network(x.mean((2, 3)) - self.shift)
+
+
+def wrapped(network):
+    return Wrapped(network, float(Path(__file__).with_name("shift.txt").read_text()))
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Two files of one name in two folders, each with a module and a file beside it."""
+    for folder, shift in (("a", "0.25"), ("b", "0.5")):
+        place = tmp_path / folder
+        place.mkdir()
+        (place / "nets.py").write_text(OWN)
+        (place / "layers.py").write_text(LAYERS)
+        (place / "shift.txt").write_text(shift)
+    return tmp_path
+
+
+def shapes(network):
+    return {name: tuple(p.shape) for name, p in network.named_parameters()}
+
+
+def test_a_network_of_ones_own_is_what_its_function_returns(own, monkeypatch):
+    name = f"{own}/a/nets.py:small"
+    networks.check_name(name)
+    before, path, modules = torch.get_rng_state(), list(sys.path), dict(sys.modules)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    network = networks.build(name, seed=3)
+    assert sys.path == path
+    assert sys.modules == modules
+    assert not sys.dont_write_bytecode
+    assert not list(own.rglob("__pycache__"))
+    assert torch.equal(before, torch.get_rng_state())
+    assert not network.training
+    assert networks.normalisation(network) is None
+    assert shapes(network)["network.0.weight"] == (4, 3)
+    images = torch.rand(5, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    first = network.network[0]
+    with torch.no_grad():
+        hidden = F.relu((images.mean((2, 3)) - 0.25) @ first.weight.T + first.bias)
+    np.testing.assert_allclose(embeddings.extract(network, images), hidden, atol=1e-6)
+    # The seed decides about what is random in it, as for the others.
+    again, another = networks.build(name, seed=3), networks.build(name, seed=4)
+    assert torch.equal(again.network[0].weight, first.weight)
+    assert not torch.equal(another.network[0].weight, first.weight)
+    # Named relative to where one is, and from one's home; it is told no size of images.
+    monkeypatch.chdir(own / "b")
+    monkeypatch.setenv("HOME", str(own))
+    for other in ("nets.py:small", "../a/nets.py:small", "~/a/nets.py:small"):
+        built = networks.build(other, seed=3, input_shape=(3, 64, 64))
+        assert torch.equal(built.network[0].weight, first.weight)
+        assert float(built.shift) == (0.5 if other.startswith("nets") else 0.25)
+    assert networks.local_weights("nets.py:small") is None
+    assert networks.short_name(name) == "small"
+    assert networks.short_name("vgg19") == "vgg19"
+    assert networks.own_file(name) == own / "a" / "nets.py"
+    assert networks.own_file("package.module:small") is networks.own_file("vgg19") is None
+
+
+def test_a_file_finds_what_lies_beside_it_and_nothing_else_of_that_name(own, monkeypatch):
+    """A module ``layers`` that is loaded already is another one, and stays what it is."""
+    (own / "elsewhere").mkdir()
+    (own / "elsewhere" / "layers.py").write_text("wrapped = None")
+    monkeypatch.syspath_prepend(own / "elsewhere")
+    import layers
+
+    try:
+        assert layers.wrapped is None
+        assert float(networks.build(f"{own}/a/nets.py:small").shift) == 0.25
+        assert float(networks.build(f"{own}/b/nets.py:small").shift) == 0.5
+        assert sys.modules["layers"] is layers
+    finally:
+        del sys.modules["layers"]
+    # A folder with a colon, one file that is a link to another, and a network made with another of one's own.
+    (own / "a").rename(own / "c:d")
+    (own / "link.py").symlink_to(own / "c:d" / "nets.py")
+    (own / "both.py").write_text(
+        "import dataclasses, statistics\nfrom rarefire import networks\n"
+        "@dataclasses.dataclass\nclass Options:\n    width: 'int' = 4\n"
+        f"def small():\n    return networks.build({str(own / 'b' / 'nets.py')!r} + ':small')\n"
+    )
+    for name, shift in (("c:d/nets", 0.25), ("link", 0.25), ("both", 0.5)):
+        assert float(networks.build(f"{own}/{name}.py:small").shift) == shift
+    assert "rarefire_own_network" not in sys.modules
+
+
+def test_a_module_of_a_package(own, monkeypatch):
+    monkeypatch.chdir(own / "a")
+    for name in ("nets:small", "torchvision.models:squeezenet1_1"):
+        networks.check_name(name)
+        assert not networks.build(name).training
+        assert "" not in sys.path[:1]
+    first = networks.build("nets:small")
+    assert float(first.shift) == 0.25
+    # Of its source is what lies beside it, where that is no installed library.
+    (own / "a" / "layers.py").write_text(LAYERS + "# another one")
+    again = networks.load_weights(networks.build("nets:small"), first.state_dict())
+    assert networks.digest(again) != networks.digest(first)
+    library = [networks.build("torchvision.models:squeezenet1_1") for _ in range(2)]
+    assert networks.digest(library[0]) == networks.digest(library[1])
+    for name in ("nets", "layers"):
+        sys.modules.pop(name)
+    with pytest.raises(
+        UnknownNameError, match=r"no module 'netz'. A network of one's own is package.module:f"
+    ):
+        networks.build("netz:small")
+    with pytest.raises(UnknownNameError, match=r"no module 'torchvision\.modelz'"):
+        networks.build("torchvision.modelz:vgg19")
+    (own / "a" / "lacks.py").write_text("import no_such_library")
+    with pytest.raises(InputError, match=r"lacks failed with ModuleNotFoundError: .*no_such_library"):
+        networks.build("lacks:small")
+
+
+def test_weights_for_a_network_of_ones_own(own):
+    name = f"{own}/a/nets.py:small"
+    torch.save(networks.build(name, seed=9).state_dict(), own / "nine.pth")
+    assert torch.equal(
+        networks.build(name, weights=own / "nine.pth").network[0].weight,
+        networks.build(name, seed=9).network[0].weight,
+    )
+    torch.save(networks.lenet5((1, 32, 32)).state_dict(), own / "lenet.pth")
+    with pytest.raises(
+        CheckpointError, match=r"lenet.pth holds the weights of another architecture than Wrapped"
+    ):
+        networks.build(name, weights=own / "lenet.pth")
+
+
+def test_equal_weights_do_not_make_equal_networks(own):
+    """Not to be told by weights: the source, its function, a module beside it, a buffer that is not saved."""
+    name = f"{own}/a/nets.py:small"
+    found = {"as it is": networks.digest(networks.build(name))}
+    assert networks.digest(networks.build(name)) == found["as it is"]
+    assert networks.digest(networks.build(name, seed=1)) != found["as it is"]
+    weights = networks.build(name).state_dict()
+
+    def changed(how, name=name):
+        network = networks.load_weights(networks.build(name), weights)
+        found[how] = networks.digest(network)
+
+    changed("function", f"{own}/a/nets.py:other")
+    changed("buffer", f"{own}/b/nets.py:small")
+    (own / "a" / "layers.py").write_text(LAYERS.replace("- self.shift", "+ self.shift"))  # as many bytes
+    changed("beside")
+    (own / "a" / "nets.py").write_text(OWN.replace("nn.ReLU()", "nn.GELU()"))
+    changed("source")
+    assert len(set(found.values())) == len(found) == 5
+    # So is what it is made of, where another one of one's own is in it.
+    (own / "outer.py").write_text(
+        "from rarefire import networks\n"
+        f"def small(): return networks.build({str(own / 'b' / 'nets.py')!r} + ':small')\n"
+    )
+    changed("outer", f"{own}/outer.py:small")
+    (own / "b" / "nets.py").write_text(OWN.replace("nn.ReLU()", "nn.GELU()"))
+    changed("inner", f"{own}/outer.py:small")
+    assert len(set(found.values())) == len(found) == 7
+    # Wherever the folder lies, it is the same network.
+    (own / "a").rename(own / "z")
+    assert networks.digest(networks.build(f"{own}/z/nets.py:small")) == found["source"]
+
+
+def test_digests_of_other_networks_are_of_their_weights_alone():
+    """Recorded results are keyed by them."""
+    network = networks.build("lenet5", input_shape=(1, 32, 32), n_classes=10, **GREY)
+    network.register_buffer("unsaved", torch.ones(3), persistent=False)
+    expected = store.array_digest(*(t.numpy() for t in network.state_dict().values()))
+    assert networks.digest(network) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("none.py:small", DataError, r"there is no file .*none\.py"),
+        ("a:small", UnknownNameError, r"no module 'a'|a defines no function"),
+        ("a/:small", DataError, r"a is a folder, not a file"),
+        ("a/shift.txt:small", InputError, r"function in a Python file \(\.py\); got shift\.txt"),
+        (
+            "a/nets.py:smal",
+            UnknownNameError,
+            r"no function 'smal'\. There are: small, .*needs.*\. That is what a/nets\.py defines",
+        ),
+        ("a/nets.py:", UnknownNameError, r"no function ''\. There are: .*small"),
+        ("empty.py:small", UnknownNameError, r"empty\.py defines no function that could make a network"),
+        ("a/nets.py:SIZE", InputError, r"nets\.py:SIZE must be a function .*; it is of type int"),
+        ("a/nets.py:needs", InputError, r"called without arguments, but needs width, depth\."),
+        ("torn.py:small", InputError, r"^torn\.py failed with SyntaxError: .*line 1"),
+        ("a/nets.py:fails", InputError, r"^a/nets\.py:fails failed with ValueError: no way$"),
+        ("a/nets.py:leaves", InputError, r"^a/nets\.py:leaves failed with SystemExit: usage: nets\.py$"),
+        ("a/nets.py:nothing", InputError, r"must return a torch\.nn\.Module; it returned None"),
+        ("a/nets.py", UnknownNameError, r"name the function too: a/nets\.py:function\.$"),
+    ],
+)
+def test_a_network_of_ones_own_that_does_not_work(own, monkeypatch, name, kind, message):
+    monkeypatch.chdir(own)
+    (own / "torn.py").write_text("def small(:")
+    (own / "empty.py").write_text("SIZE = 3")
+    path = list(sys.path)
+    with pytest.raises(kind, match=message) as raised:
+        networks.build(name)
+    assert sys.path == path
+    assert not [m for m in sys.modules.values() if str(own) in (getattr(m, "__file__", None) or "")]
+    sys.modules.pop("a", None)
+    if "failed with" in str(raised.value):
+        assert isinstance(raised.value.__cause__, (ValueError, SystemExit, SyntaxError))
+    called = ("fails", "leaves", "nothing")
+    if not name.endswith(called):  # what can be known without calling the function
+        with pytest.raises(kind, match=message):
+            networks.check_name(name)
+        sys.modules.pop("a", None)
+
+
+def test_what_does_not_apply_to_a_network_of_ones_own_is_refused(own):
+    name = f"{own}/a/nets.py:small"
+    for given, said in (
+        ({"n_classes": 10}, "n_classes"),
+        ({"mean": (0.5,) * 3, "std": (0.5,) * 3}, "mean, std"),
+        ({"weights": "DEFAULT"}, "weights='DEFAULT'"),
+    ):
+        with pytest.raises(InputError, match=rf"its own outputs, normalisation .*: leave out {said}\.$"):
+            networks.build(name, **given)
+    with pytest.raises(InputError, match=r"small is a network of one's own, measured as it is"):
+        networks.check_name(name, own=False)
+    with pytest.raises(InputError, match=r"measured as it is; what is trained here"):
+        training.train("digits", network=name, seeds=[0])
+
+
+@pytest.mark.parametrize(
+    ("function", "layer", "channels", "width"),
+    [
+        ("googlenet", "features", 1024, 1024),
+        ("squeezenet1_1", "network.features", 512, 512 * 14 * 14),
+        ("mobilenet_v2", "network.features", 1280, 1280),
+        ("efficientnet_lite0", "features", 1280, 1280),
+    ],
+)
+def test_four_real_networks_of_somebodys_own(mirror, function, layer, channels, width):
+    network = networks.build(f"{mirror / 'networks' / 'nets.py'}:{function}")
+    size = 227 if function == "squeezenet1_1" else 224
+    images = stimuli.gallery(mirror / "imagenet-sample", size=size, resize=256)[::250]
+    found = embeddings.extract(network, images)
+    assert found.shape == (len(images), width)
+    assert found.min() == 0
+    assert found.max() > 0
+    assert layer in embeddings.layers(network)
+    pooled, channel, positions = embeddings.views(network, images, layer=layer)
+    assert pooled.embedding.shape == channel.embedding.shape == (len(images), channels)
+    assert positions.embedding.shape[1] % channels == 0
+    if width == channels:  # the last layer takes the pooled features
+        np.testing.assert_allclose(found, pooled.embedding, rtol=1e-5, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(found, positions.embedding)

@@ -305,3 +305,30 @@ def test_a_counter_over_batches_is_poz_of_all(rng):
     assert counter.n_images == 50
     with pytest.raises(InputError, match="has 3 features, those before it had 7"):
         poz.PozCounter.over([activations, activations[:, :3]])
+
+
+def test_saturated_features_counted_by_hand(rng, tmp_path):
+    activations = np.float32([[0, 6, 5.9], [6, 6, 0], [1, 6, 6], [np.nextafter(np.float32(6), 0), 6, 2]])
+    assert poz.saturated(activations).tolist() == [0.25, 1, 0.25]
+    assert poz.saturated(activations[:3, :2] / 6, at=1).tolist() == [1 / 3, 1]
+    with_positions = np.minimum(np.maximum(rng.normal(2, 4, size=(5, 3, 2, 2)), 0), 6)
+    by_hand = [np.mean([x == 6 for x in channel.ravel()]) for channel in with_positions.swapaxes(0, 1)]
+    np.testing.assert_allclose(poz.saturated(with_positions), by_hand)
+    # The cap changes no zero.
+    free = np.maximum(rng.normal(2, 4, size=(50, 7)), 0)
+    np.testing.assert_array_equal(poz.poz(np.minimum(free, 6)), poz.poz(free))
+    np.save(tmp_path / "E.npy", np.minimum(free, 6))
+    on_disk = np.load(tmp_path / "E.npy", mmap_mode="r")
+    np.testing.assert_array_equal(poz.saturated(on_disk), (free >= 6).mean(axis=0))
+
+
+def test_what_is_not_capped_is_named():
+    with pytest.raises(InputError, match=r"an activation is 6\.5: the layer is not capped at 6\."):
+        poz.saturated(np.array([[0, 6.5], [1, 2]]))
+    with pytest.raises(InputError, match="the activations are negative"):
+        poz.saturated(np.array([[-1.0, 6], [1, 2]]))
+    for at in (0, -1, np.nan, np.inf):
+        with pytest.raises(InputError, match=f"largest value of the activation function, above 0; got {at}"):
+            poz.saturated(np.ones((2, 2)), at=at)
+    with pytest.raises(InputError, match="PoZ needs at least one image"):
+        poz.saturated(np.empty((0, 3)))

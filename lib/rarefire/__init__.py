@@ -14,7 +14,8 @@ What never fires for a category
     :mod:`~rarefire.ghosts` finds ghost features and reads them, :mod:`~rarefire.retrieval` searches by them.
 People
     :mod:`~rarefire.judgments` loads public judgments, :mod:`~rarefire.ratings` your own;
-    :mod:`~rarefire.reliability` says how far people agree.
+    :mod:`~rarefire.reliability` says how far people agree; :mod:`~rarefire.triplets` is about answers to
+    *which of two looks more like a third*.
 Whether it is more than chance
     :mod:`~rarefire.inference` tests a number of features decided beforehand, :mod:`~rarefire.selection`
     chooses it on other images, :mod:`~rarefire.reweighting` weighs features; :mod:`~rarefire.naive` holds the
@@ -34,7 +35,7 @@ from rarefire._engine.lazy import submodules
 _MODULES = (
     *("cli", "cluster", "curves", "embeddings", "errors", "ghosts", "inference", "judgments", "naive"),
     *("networks", "page", "poz", "ratings", "rdm", "records", "reliability", "retrieval", "reweighting"),
-    *("rounding", "selection", "simulations", "stimuli", "store", "training"),
+    *("rounding", "selection", "simulations", "stimuli", "store", "training", "triplets"),
 )
 
 __version__ = version("rarefire")

@@ -2,13 +2,16 @@
 
 ``mur``
     92 photographs of objects (Kriegeskorte et al. 2008), arranged by 16 people (Mur et al. 2013).
+``letters``
+    36 letters of six unfamiliar scripts, arranged by 8 people (Kubilius, Bracci & Op de Beeck 2016).
 ``peterson-animals``, ``-automobiles``, ``-fruits``, ``-furniture``, ``-various``, ``-vegetables``
     Six sets of 120 photographs, every pair rated from 0 to 10 (Peterson, Abbott & Griffiths 2018).
     The archive comes from its authors; the animals' ratings alone are public, without the images.
 ``cifar10h``
     How easily people confuse CIFAR-10's ten classes (Peterson et al. 2019, CIFAR-10H).
 ``cifar10h-images``
-    The images of CIFAR-10's test set that people agree about least.
+    The images of CIFAR-10's test set that people agree about least; the images themselves, or their
+    JPEG re-encoding put back into the original order.
 
 Your own judgments are read by :func:`rarefire.ratings.read`.
 """
@@ -16,18 +19,19 @@ Your own judgments are read by :func:`rarefire.ratings.read`.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import rdm, stimuli, store
 from rarefire.errors import DataError, InputError, unknown
-from rarefire.reliability import NoiseCeiling, mean_of_subjects, noise_ceiling, of_parts
+from rarefire.reliability import NoiseCeiling, check_subjects, mean_of_subjects, noise_ceiling, of_parts
 from rarefire.rounding import levels
 from rarefire.stimuli import Stimuli
 
@@ -36,7 +40,9 @@ __all__ = [
     "PETERSON",
     "Judgments",
     "PetersonSet",
+    "arrays",
     "available",
+    "check_content",
     "check_size",
     "cifar10h_images",
     "label_distributions",
@@ -85,7 +91,7 @@ PETERSON = {
     ),
 }
 
-NAMES = ["mur", *(f"peterson-{name}" for name in PETERSON), "cifar10h", "cifar10h-images"]
+NAMES = ["mur", "letters", *(f"peterson-{name}" for name in PETERSON), "cifar10h", "cifar10h-images"]
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -106,6 +112,12 @@ _HOMES = {
     "peterson": "https://raw.githubusercontent.com/jcpeterson/percept2vec/master/",
 }
 
+# Two sets lie in the mirror or the cache in a form of ours: what is compared is their content.
+_LETTERS = ("fonts36/subjects.npy", "fonts36/images.txt", "fonts36/images")
+_LETTERS_CONTENT = "b156f85aa27b5fee3834d1816539fa6dc8472bd3461baf63f3965817c86e6163"
+_ORDER = "cifar10-order/test.npz"
+_ORDER_CONTENT = "238e76ffcd5e58b46412dfc761ea353f5495767329b3752f4f188f94e3ffb91b"
+
 _ASK = (
     "The archive is not public: ask its authors for it (Peterson, Abbott & Griffiths 2018, Cognitive "
     "Science 42, 2648–2669), unpack it, and name its folder, the one that holds animals/, automobiles/, "
@@ -116,6 +128,10 @@ _MUR_CITATION = (
     "Mur, Meys, Bodurka, Goebel, Bandettini & Kriegeskorte (2013). Human object-similarity judgments "
     "reflect and transcend the primate-IT object representation. Frontiers in Psychology 4:128. Images: "
     "Kriegeskorte et al. (2008), Neuron 60, 1126–1141."
+)
+_LETTERS_CITATION = (
+    "Kubilius, Bracci & Op de Beeck (2016). Deep neural networks as a computational model for human shape "
+    "sensitivity. PLOS Computational Biology 12(4):e1004896."
 )
 _PETERSON_CITATION = (
     "Peterson, Abbott & Griffiths (2018). Evaluating (and improving) the correspondence between deep "
@@ -309,7 +325,7 @@ def load(name: str, *, size: int | None = None, folder: str | Path | None = None
     name
         One of :data:`NAMES`.
     size
-        Height and width of the images, in pixels; by default their own (``mur``: 175,
+        Height and width of the images, in pixels; by default their own (``mur``: 175, ``letters``: 72,
         ``cifar10h-images``: 32). ``peterson-…``: the shorter side is scaled to it and the central
         square kept. Not for ``cifar10h``, whose rows are classes.
     folder
@@ -348,6 +364,8 @@ def load(name: str, *, size: int | None = None, folder: str | Path | None = None
         raise InputError(f"folder is for the sets of Peterson et al. (peterson-…); {name!r} takes none.")
     if name == "mur":
         return _mur(size)
+    if name == "letters":
+        return _letters(size)
     if name == "cifar10h-images":
         return cifar10h_images(size=size)
     if size is not None:
@@ -374,10 +392,12 @@ def available(name: str, *, folder: str | Path | None = None) -> bool:
             return public and folder is None
         facts = PETERSON[which]
         return (place / facts.images).is_dir() and (public or (place / facts.matrix).is_file())
-    if name == "cifar10h-images" and not (
-        stimuli.available("cifar10") and stimuli.cifar10_variant() == "cifar10" and available("cifar10h")
-    ):
-        return False
+    if name == "letters":
+        return all(store.at_hand(file) is not None for file in _LETTERS)
+    if name == "cifar10h-images":
+        ordered = stimuli.cifar10_variant() == "cifar10" or store.at_hand(_ORDER) is not None
+        if not (ordered and stimuli.available("cifar10") and available("cifar10h")):
+            return False
     return all(store.at_hand(file) is not None for file in _FILES[name])
 
 
@@ -399,6 +419,25 @@ def _known_files(name: str) -> list[Path]:
             with stimuli.how_to_get(name, relative):
                 found.append(store.fetch([_HOMES[folder] + file], store.cache_dir() / relative, md5=md5))
     return found
+
+
+def arrays(path: Path, *names: str) -> list[NDArray[Any]]:
+    """Arrays of a .npz file by name; DataError where one is missing or the file is damaged."""
+    try:
+        with store.check_file(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return [file[name] for name in names]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged: {error}. Replace it by a whole copy.") from error
+
+
+def check_content(name: str, place: Path, expected: str, *values: NDArray[Any]) -> None:
+    """Raise DataError unless a set's numbers are those that this package knows, by their digest."""
+    got = store.array_digest(*values)
+    if got != expected:
+        raise DataError(
+            f"{place} does not hold {name!r} as this package knows it (content digest {got[:12]}…, expected "
+            f"{expected[:12]}…). Replace it by a whole copy."
+        )
 
 
 def _resized(images: NDArray[np.float32], size: int | None) -> NDArray[np.float32]:
@@ -442,6 +481,51 @@ def _mur(size: int | None) -> Judgments:
         citation=_MUR_CITATION,
         licence="MIT (with rsatoolbox's demo data)",
         source="dissimilarity of 92 objects, arranged by 16 people (Mur et al. 2013)",
+    )
+
+
+# --- letters -------------------------------------------------------------------------------------
+
+
+def _letters(size: int | None) -> Judgments:
+    places = [store.at_hand(file) for file in _LETTERS]
+    if None in places:
+        missing = ", ".join(file for file, place in zip(_LETTERS, places, strict=True) if place is None)
+        raise DataError(
+            f"'letters' is not on this machine ({missing} is missing from RAREFIRE_MIRROR and the cache) "
+            "and is not downloaded: from github.com/qbilius/conv-exp (fonts/), put the 36 pictures into "
+            "fonts36/images/, their file names into fonts36/images.txt, one a line in the order of the "
+            "judgments, and the eight people's estimate_dissimMat_ltv, squared to (8, 36, 36), into "
+            "fonts36/subjects.npy."
+        )
+    table, listed, root = (place for place in places if place is not None)
+    files = [root / line for line in store.read_text(listed).splitlines()]
+    pixels = stimuli.pictures(files, root, size=None)
+    try:
+        squares = np.load(store.check_file(table), allow_pickle=False)
+    except ValueError as error:
+        raise DataError(f"{table} is damaged: {error}. Replace it by a whole copy.") from error
+    subjects = check_subjects(squares, len(files))
+    check_content("letters", root.parent, _LETTERS_CONTENT, subjects.astype(np.float32), pixels)
+    human, reliability = mean_of_subjects(subjects)
+    names = [file.stem.replace("_", " ") for file in files]
+    return Judgments(
+        name="letters",
+        human=human,
+        subjects=subjects,
+        halves=None,
+        reliability=reliability,
+        images=stimuli.in_categories(
+            _resized(pixels, size),
+            [name.split()[0] for name in names],
+            name="letters",
+            source="36 letters of six unfamiliar scripts (Kubilius et al. 2016)",
+        ),
+        names=tuple(names),
+        citation=_LETTERS_CITATION,
+        licence="GPL-3",
+        source="dissimilarity of 36 letters of six unfamiliar scripts, arranged by 8 people (Kubilius et al. "
+        "2016)",
     )
 
 
@@ -662,22 +746,23 @@ def cifar10h_images(*, per_class: int = 20, size: int | None = None) -> Judgment
     InputError
         For a `per_class` that is not from 1 to 1,000.
     DataError
-        Where only a re-encoding of CIFAR-10 is at hand, or the images are not in the original order.
+        Where only a re-encoding of CIFAR-10 is at hand without the key to its order, or the images are
+        not in the original order.
     """
     check_size(size)
     if not isinstance(per_class, (int, np.integer)) or not 1 <= per_class <= 1000:
         raise InputError(f"per_class must be a whole number from 1 to 1,000; got {per_class!r}.")
-    if stimuli.cifar10_variant() != "cifar10":
-        raise DataError(
-            "only a re-encoding of CIFAR-10 is on this machine (cifar10-jpg.tar), sorted by class. "
-            "CIFAR-10H refers to the images by their place in the original test set, which the "
-            "re-encoding has lost. Put the original there (cifar-10-batches-py in RAREFIRE_MIRROR or the "
-            "cache), or unset RAREFIRE_MIRROR to have it downloaded."
-        )
+    order = None if stimuli.cifar10_variant() == "cifar10" else _original_order()
     given = label_distributions()
     (path,) = _known_files("cifar10h-images")
     counts = np.load(path, allow_pickle=False).astype(np.int64)
     test = stimuli.load("cifar10", "test")
+    if order is not None:
+        if not np.array_equal(test.labels, np.repeat(np.arange(10), 1000)):
+            raise DataError(
+                f"{test.name} has not 1,000 test images of each class: replace it by a whole copy."
+            )
+        test = test.subset(order @ [1000, 1], split="test")
     agree = np.mean(given.argmax(axis=1) == test.labels)
     if agree < 0.95:
         raise DataError(
@@ -702,6 +787,23 @@ def cifar10h_images(*, per_class: int = 20, size: int | None = None) -> Judgment
         names=tuple(f"{_CLASSES[c]} {row}" for c, row in zip(chosen.labels, rows, strict=True)),
         citation=_CIFAR10H_CITATION,
         licence="CC BY-NC-SA 4.0",
-        source=f"1 − cosine of people's labels of {len(rows)} CIFAR-10 images (CIFAR-10H, Peterson et al. "
-        "2019)",
+        source=f"1 − cosine of people's labels of {len(rows)} CIFAR-10 images"
+        f"{'' if order is None else ' in a JPEG re-encoding'} (CIFAR-10H, Peterson et al. 2019)",
     )
+
+
+def _original_order() -> NDArray[np.int64]:
+    """``(10000, 2)``: of each image of CIFAR-10's test set its class, and its number in the re-encoding's."""
+    path = store.at_hand(_ORDER)
+    if path is None:
+        raise DataError(
+            "only a re-encoding of CIFAR-10 is on this machine (cifar10-jpg.tar), sorted by class. "
+            "CIFAR-10H refers to the images by their place in the original test set, which the "
+            "re-encoding has lost. Put the original there (cifar-10-batches-py in RAREFIRE_MIRROR or the "
+            f"cache), or {_ORDER} with the arrays label (10000,), of the original order (from "
+            "github.com/cleanlab/label-errors), and index_in_class (10000,), of the earlier images of that "
+            "class; or unset RAREFIRE_MIRROR to have the original downloaded."
+        )
+    order = np.stack(arrays(path, "label", "index_in_class"), axis=1).astype(np.int64)
+    check_content("cifar10-order", path, _ORDER_CONTENT, order)
+    return order

@@ -1,4 +1,4 @@
-"""Networks: LeNet-5 in the two forms of the paper's authors, and any torchvision classifier.
+"""Networks: LeNet-5 in the two forms of the paper's authors, any torchvision classifier, and one's own.
 
 Every network takes images in [0, 1] and normalises them itself, so that an embedding never depends
 on remembering to do it.
@@ -6,19 +6,27 @@ on remembering to do it.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import importlib
+import importlib.util
 import inspect
 import math
+import os
+import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rarefire import store
-from rarefire.errors import CheckpointError, DataError, InputError, unknown
+from rarefire.errors import CheckpointError, DataError, InputError, UnknownNameError, unknown
 
 __all__ = [
     "build",
@@ -30,6 +38,8 @@ __all__ = [
     "names",
     "normalisation",
     "normalised",
+    "own_file",
+    "short_name",
 ]
 
 # Forms of LeNet-5, and what makes them (:func:`lenet5`).
@@ -41,27 +51,57 @@ _LENETS: dict[str, dict[str, Any]] = {
     "lenet5-batchnorm": {"batch_norm": True},
 }
 
+_CLASSES, _MEAN, _STD = 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+
 
 def names() -> list[str]:
-    """Names that :func:`build` accepts: the LeNets, then torchvision's classifiers."""
+    """Names that :func:`build` knows: the LeNets, then torchvision's classifiers."""
     import torchvision
 
     return [*_LENETS, *torchvision.models.list_models(module=torchvision.models)]
 
 
-def check_name(name: str) -> None:
-    """Raise UnknownNameError unless :func:`build` accepts the name; the message lists those that exist."""
-    if name not in _LENETS and name not in names():  # torchvision, which takes seconds to import, is last
-        raise unknown("network", name, names())
+def check_name(name: str, *, own: bool = True) -> None:
+    """Raise an error unless :func:`build` accepts the name.
+
+    Parameters
+    ----------
+    name
+        As for :func:`build`. The file of a network of one's own is run, its function is not.
+    own
+        Whether that may be a network of one's own.
+
+    Raises
+    ------
+    UnknownNameError
+        The message lists the networks, or the functions of that file, that there are.
+    DataError
+        If the file is missing.
+    InputError
+        If the file cannot be run, what it calls so is no function, or one that needs arguments.
+    """
+    if name in _LENETS:
+        return
+    if ":" in name:
+        if not own:
+            raise InputError(
+                f"{name} is a network of one's own, measured as it is; what is trained here is one of "
+                "networks.names()."
+            )
+        with torch.random.fork_rng(devices=[]), _found(name):
+            return
+    if name not in names():  # torchvision, which takes seconds to import, is last
+        hint = f"Of a file, name the function too: {name}:function." if name.endswith(".py") else ""
+        raise unknown("network", name, names(), hint=hint)
 
 
 def build(
     name: str,
     *,
     input_shape: tuple[int, int, int] = (3, 224, 224),
-    n_classes: int = 1000,
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406),
-    std: tuple[float, ...] = (0.229, 0.224, 0.225),
+    n_classes: int = _CLASSES,
+    mean: tuple[float, ...] = _MEAN,
+    std: tuple[float, ...] = _STD,
     weights: str | Path | None = None,
     seed: int = 0,
 ) -> nn.Module:
@@ -71,16 +111,21 @@ def build(
     ----------
     name
         ``"lenet5"``; its other forms ``"lenet5-wide"``, ``"lenet5-half"``, ``"lenet5-double"``,
-        ``"lenet5-batchnorm"``; or a torchvision classifier (``"vgg19"``, ``"squeezenet1_0"``, …).
+        ``"lenet5-batchnorm"``; a torchvision classifier (``"vgg19"``, ``"squeezenet1_0"``, …); or a
+        network of one's own, ``"path/to/nets.py:function"`` or ``"package.module:function"``: what
+        the function returns when it is called without arguments. **That file is run**, because you
+        name it, as Python runs a script: it finds the modules and files beside it.
     input_shape
         Channels, height, width of one image. The LeNets are sized by it.
     n_classes
         Number of outputs.
     mean, std
-        Per channel; subtracted from and divided into images in [0, 1] before the first layer.
+        Per channel; subtracted from and divided into images in [0, 1] before the first layer. A network
+        of one's own does that itself: it takes RGB in [0, 1], ``(n, 3, h, w)``.
     weights
         None for random weights drawn from `seed`; ``"DEFAULT"`` for torchvision's, downloaded with
-        its checksum; or the path of a local state dict.
+        its checksum; or the path of a local state dict. A network of one's own brings its weights; a
+        state dict replaces them.
     seed
         Of the random weights. The global generator is left as it was.
 
@@ -95,7 +140,18 @@ def build(
         The message lists the names that exist.
     CheckpointError
         Where the weights are those of another architecture.
+    DataError, InputError
+        For a network of one's own, as :func:`check_name`; if its function fails or returns no
+        ``torch.nn.Module``; and for `n_classes`, `mean`, `std` or ``"DEFAULT"``, which do not apply.
+
+    Notes
+    -----
+    A module of a package stays imported, as always in Python: after an edit, start Python again.
     """
+    if ":" in name:
+        asked = {"n_classes": n_classes == _CLASSES, "mean": tuple(mean) == _MEAN, "std": tuple(std) == _STD}
+        surplus = [what for what, usual in asked.items() if not usual]
+        return _own(name, [*surplus, *(["weights='DEFAULT'"] if weights == "DEFAULT" else [])], weights, seed)
     check_name(name)
     if len(mean) != input_shape[0] or len(std) != input_shape[0]:
         raise InputError(
@@ -115,13 +171,39 @@ def build(
 
 
 def local_weights(name: str) -> Path | None:
-    """Trained weights of a network on this machine: ``weights/<name>.pth`` in the mirror or the cache."""
-    return store.at_hand(f"weights/{name}.pth")
+    """Trained weights of a network on this machine: ``weights/<name>.pth`` in the mirror or the cache.
+
+    None where there are none, and for a network of one's own, which brings its own.
+    """
+    return None if ":" in name else store.at_hand(f"weights/{name}.pth")
+
+
+def short_name(name: str) -> str:
+    """A network's name for readers: ``googlenet`` for ``path/to/nets.py:googlenet``."""
+    return name.rpartition(":")[2]
+
+
+def own_file(name: str) -> Path | None:
+    """The file that a network of one's own is named by; None for every other name, modules too."""
+    place = name.rpartition(":")[0]
+    is_file = place.endswith(".py") or "/" in place or os.sep in place
+    return Path(place).expanduser() if is_file else None
 
 
 def digest(network: nn.Module) -> str:
-    """SHA-256 of all weights and buffers; not of what is done to the images (:func:`normalisation`)."""
-    return store.array_digest(*(tensor.detach().cpu().numpy() for tensor in network.state_dict().values()))
+    """SHA-256 of all weights and buffers; not of what is done to the images (:func:`normalisation`).
+
+    Of a network of one's own also of its source, the modules that it imported from beside its file
+    included, and of buffers that are not saved: equal weights do not make equal networks. Settings that
+    it reads from other files are not covered.
+    """
+    state = [tensor.detach().cpu().numpy() for tensor in network.state_dict().values()]
+    source: str | None = getattr(network, "rarefire_source", None)
+    if source is None:
+        return store.array_digest(*state)
+    buffers = (buffer.detach().cpu().numpy() for buffer in network.buffers())
+    code = np.frombuffer(bytes.fromhex(source), dtype=np.uint8)
+    return store.array_digest(*state, *buffers, code)
 
 
 def normalisation(network: nn.Module) -> list[list[float]] | None:
@@ -286,3 +368,173 @@ def _normalise_input(network: nn.Module, mean: tuple[float, ...], std: tuple[flo
 
     network.register_forward_pre_hook(normalise)
     network.rarefire_normalisation = [list(mean), list(std)]  # type: ignore[assignment]
+
+
+# --- networks of one's own -----------------------------------------------------------------------
+
+_SHARED = {"rarefire", "numpy", "torch", "torchvision"}  # one's own file gets the ones that are loaded
+
+
+def _own(name: str, surplus: list[str], weights: str | Path | None, seed: int) -> nn.Module:
+    """What the function that `name` names returns."""
+    if surplus:
+        raise InputError(
+            f"{name} is a network of one's own, with its own outputs, normalisation and weights: leave out "
+            f"{', '.join(surplus)}."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        with _found(name) as (function, sources):
+            with _told(name):
+                network = function()
+            if not isinstance(network, nn.Module):
+                raise InputError(f"{name} must return a torch.nn.Module; it returned {_a(network)}.")
+            files = "".join(f"{file.name} {store.file_digest(file)}\n" for file in sources())
+    if weights is not None:
+        load_weights(network, weights)
+    inner = [
+        getattr(module, "rarefire_source", "") for module in network.modules()
+    ]  # it may be made of others
+    source = hashlib.sha256(f"{short_name(name)}\n{files}{' '.join(inner)}".encode()).hexdigest()
+    network.rarefire_source = source  # type: ignore[assignment]
+    return network.eval()
+
+
+@contextlib.contextmanager
+def _found(name: str) -> Iterator[tuple[Callable[[], Any], Callable[[], list[Path]]]]:
+    """The function that `name` names, for the block; and what tells the files that it is made of."""
+    place, _, called = name.rpartition(":")
+    file = own_file(name)
+    if file is not None:
+        file = store.check_file(file).resolve()
+        if file.suffix != ".py":
+            raise InputError(f"a network of one's own is a function in a Python file (.py); got {file.name}.")
+    with _alone_in(file.parent) if file else _reachable(Path.cwd()):
+        with _told(place):
+            module = _run(file) if file else _imported(place)
+        function = _function(module, place, called)
+        defining = sys.modules.get(getattr(function, "__module__", None) or "", module)
+        folder = Path(module.__file__ or "").parent
+
+        def sources() -> list[Path]:
+            """Of the module, its package, and what lies beside the file; of a library only the first."""
+            made_of = [module, defining]
+            if file or not {"site-packages", "dist-packages"} & set(folder.parts):
+                beside = folder if file or folder == Path.cwd() else None
+                tops = {m for m in sys.modules if "." not in m and beside and _lies_in(m, beside)}
+                tops.add(module.__name__.partition(".")[0])
+                made_of += [sys.modules[m] for m in sys.modules if m.partition(".")[0] in tops]
+            files = {getattr(m, "__file__", None) for m in made_of}
+            return sorted(path for f in files if f is not None and (path := Path(f)).is_file())
+
+        yield function, sources
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """What lies in `folder` can be imported in the block, as a script there could, and is then forgotten.
+
+    Other libraries that are imported meanwhile stay: many cannot be imported twice.
+    """
+    loaded, writes = dict(sys.modules), sys.dont_write_bytecode
+    tops = {m for m in loaded if "." not in m} - sys.stdlib_module_names - _SHARED
+    aside = {t for t in tops if (folder / f"{t}.py").is_file() or (folder / t / "__init__.py").is_file()}
+    for m in [m for m in loaded if m.partition(".")[0] in aside]:
+        del sys.modules[m]
+    sys.dont_write_bytecode = True  # it knows edits by the second
+    try:
+        with _reachable(folder):
+            yield
+    finally:
+        sys.dont_write_bytecode = writes
+        fresh = {m for m in sys.modules if "." not in m and sys.modules[m] is not loaded.get(m)}
+        own = {m for m in fresh if m in aside or _lies_in(m, folder)}
+        for m in [m for m in sys.modules if m.partition(".")[0] in own]:
+            del sys.modules[m]
+        for m in set(loaded) - set(sys.modules):
+            sys.modules[m] = loaded[m]
+
+
+@contextlib.contextmanager
+def _reachable(folder: Path) -> Iterator[None]:
+    """`folder` is the first place to import from, in the block."""
+    path = list(sys.path)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+
+
+def _lies_in(module: str, folder: Path) -> bool:
+    """Whether a module that is imported, or the package, is found in `folder`."""
+    spec = getattr(sys.modules[module], "__spec__", None)
+    places = [*(getattr(spec, "submodule_search_locations", None) or []), getattr(spec, "origin", None) or ""]
+    return str(folder) in map(os.path.dirname, places)
+
+
+def _run(file: Path) -> ModuleType:
+    """A file as a module, under a name that nobody else has."""
+    spec = importlib.util.spec_from_file_location("rarefire_own_network", file)
+    assert spec is not None  # of a .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up
+    exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def _imported(place: str) -> ModuleType:
+    """A module by its dotted name."""
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise  # another one, that this one imports
+        raise UnknownNameError(
+            f"there is no module {error.name!r}. A network of one's own is package.module:function, or "
+            "path/to/file.py:function."
+        ) from error
+
+
+def _function(module: ModuleType, place: str, called: str) -> Callable[[], Any]:
+    """What `module` calls so, if it can be called without arguments."""
+    if not hasattr(module, called):
+        public = {n: v for n, v in vars(module).items() if not n.startswith("_") and callable(v)}
+        known = [n for n, v in public.items() if getattr(v, "__module__", None) == module.__name__]
+        if not public:
+            raise UnknownNameError(f"{place} defines no function that could make a network.")
+        raise unknown("function", called, known or list(public), hint=f"That is what {place} defines.")
+    function = getattr(module, called)
+    if not callable(function):
+        raise InputError(f"{place}:{called} must be a function that returns a network; it is {_a(function)}.")
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # not every callable tells
+        parameters = []
+    needed = [
+        p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if needed:
+        raise InputError(
+            f"{place}:{called} is called without arguments, but needs {', '.join(needed)}. Name a function "
+            "that gives them."
+        )
+    return function  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What goes wrong in somebody's own code is named in one line, and is the cause of the error."""
+    try:
+        yield
+    except UnknownNameError:
+        raise
+    except (Exception, SystemExit) as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{name} failed with {text}") from error
+
+
+def _a(value: object) -> str:
+    """What kind of thing it is, for messages."""
+    return "None" if value is None else f"of type {type(value).__name__}"

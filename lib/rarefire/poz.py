@@ -7,7 +7,7 @@ and positions (average percentage of zeros, APoZ).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ __all__ = [
     "order",
     "poz",
     "rare_share",
+    "saturated",
     "silence",
     "silent",
     "statistic",
@@ -66,14 +67,52 @@ def poz(embedding: Any) -> NDArray[np.float64]:
     InputError
         For activations that are negative (not post-ReLU), NaN or infinite, and for no images.
     """
+    return PozCounter.over(_batches(embedding)).result()
+
+
+def saturated(embedding: Any, *, at: float = 6.0) -> NDArray[np.float64]:
+    """How often a feature is as large as its activation lets it be: the other end of a ReLU6.
+
+    A capped feature tells images apart that leave it below the cap, no others; PoZ is the same with the cap
+    and without.
+
+    Parameters
+    ----------
+    embedding
+        As for :func:`poz`.
+    at
+        The largest value of the activation function, > 0; 6 for ReLU6.
+
+    Returns
+    -------
+    ndarray
+        ``(n_features,)``, share of activations that are exactly `at`, in [0, 1].
+
+    Raises
+    ------
+    InputError
+        As for :func:`poz`, and for activations above `at`: the layer is not capped there.
+    """
+    if not (np.isfinite(at) and at > 0):
+        raise InputError(f"at is the largest value of the activation function, above 0; got {at}.")
     counter = PozCounter()
-    if len(getattr(embedding, "shape", ())) == 2:
-        source = blocks.check_source(embedding, least=0)
-        for rows in blocks.spans(source, elements=2**22):
-            counter.update(blocks.read(source, rows))
-    else:
-        counter.update(embedding)
+    for batch in _batches(embedding):
+        activations = check_activations(batch)
+        largest = activations.max(initial=0)
+        if largest > at:
+            raise InputError(f"an activation is {largest:g}: the layer is not capped at {at:g}.")
+        counter.update(at - activations)
     return counter.result()
+
+
+def _batches(embedding: Any) -> Iterator[ArrayLike]:
+    """Activations in blocks; those with positions at once."""
+    if len(getattr(embedding, "shape", ())) != 2:
+        yield embedding
+        return
+    source = blocks.check_source(embedding, least=0)
+    for rows in blocks.spans(source, elements=2**22):
+        yield blocks.read(source, rows)
 
 
 def rare_share(poz: ArrayLike, *, rare: float = RARE) -> NDArray[np.float64]:

@@ -69,6 +69,7 @@ TITLES = {
     "cifar10": "CIFAR-10",
     "cifar10-jpg": "CIFAR-10 in a JPEG re-encoding",
     "mur": "the photographs of Mur et al. (2013)",
+    "letters": "36 letters of six unfamiliar scripts",
     "imagenet-sample": "one picture of each ImageNet class",
 }
 

@@ -212,7 +212,7 @@ def train(
     """
     data = images if isinstance(images, Stimuli) else stimuli.load(images, "train")
     recipe = recipe or recipe_for(data.name)
-    networks.check_name(network)
+    networks.check_name(network, own=False)
     if not len(seeds) or len(set(seeds)) != len(seeds):
         raise InputError(f"seeds must be distinct, and at least one; got {list(seeds)}.")
     facts = _identity(data.name, data.digest, network, recipe)

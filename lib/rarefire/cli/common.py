@@ -19,12 +19,14 @@ from rarefire.errors import InputError, RarefireError, RarefireWarning
 
 __all__ = [
     "Embedding",
+    "Network",
     "Recompute",
     "Ship",
     "Weights",
     "apart",
     "app",
     "outside",
+    "read_for",
     "readable",
     "record",
     "run",
@@ -34,8 +36,17 @@ __all__ = [
 ]
 
 Embedding = Annotated[Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")]
+Network = Annotated[
+    str,
+    typer.Option(
+        help="a torchvision classifier, or a function that returns a network: path/to/nets.py:function"
+    ),
+]
 Weights = Annotated[
-    str, typer.Option(help="a state dict, or DEFAULT for torchvision's; default: what is on this machine")
+    str,
+    typer.Option(
+        help="a state dict, or DEFAULT for torchvision's; default: those on this machine, or its own"
+    ),
 ]
 Recompute = Annotated[bool, typer.Option(help="leave the results shipped with the book aside")]
 Ship = Annotated[Path | None, typer.Option(help="also write the results to this .npz")]
@@ -130,17 +141,25 @@ def _main(
 
 
 def trained(network: str, weights: str, size: int) -> Any:
-    """A torchvision classifier with its weights: those named, or those on this machine."""
+    """A network with its weights: those named, those on this machine, or those that one's own brings."""
     from rarefire import networks
 
     networks.check_name(network)
     state = weights or networks.local_weights(network)
-    if state is None:
+    if state is None and ":" not in network:
         raise InputError(
             f"no weights of {network} on this machine. Say --weights DEFAULT to download torchvision's, "
             "or name a state dict."
         )
     return networks.build(network, input_shape=(3, size, size), weights=state)
+
+
+def read_for(network: str, weights: str) -> list[Path]:
+    """The files that a network is made from, as far as they are named."""
+    from rarefire import networks
+
+    own = networks.own_file(network)
+    return [*([Path(weights)] if weights else []), *([own] if own else [])]
 
 
 def apart(*paths: Path | None) -> None:

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rarefire.cli.common import Recompute, Ship, Weights, apart, app, outside, readable, trained, write_tables
+from rarefire.cli.common import (
+    Network,
+    Recompute,
+    Ship,
+    Weights,
+    apart,
+    app,
+    outside,
+    read_for,
+    readable,
+    trained,
+    write_tables,
+)
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +35,7 @@ def people(
         str, typer.Argument(help="mur, peterson-animals, …, or a file of ratings (.csv, .npy)")
     ],
     out: Annotated[Path | None, typer.Option(help="CSV of the curves: view, k, low, high, …")] = None,
-    network: Annotated[str, typer.Option(help="a torchvision classifier")] = "vgg19",
+    network: Network = "vgg19",
     weights: Weights = "",
     layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "penultimate",
     size: Annotated[int, typer.Option(help="of the images, in pixels", min=16, max=2048)] = 224,
@@ -39,13 +51,17 @@ def people(
     from rarefire import networks, records
 
     beside = ship and ship.with_stem(f"{ship.stem}-sample")
-    apart(out, ship, beside, Path(judgments), Path(weights) if weights else None)
+    apart(out, ship, beside, Path(judgments), *read_for(network, weights))
     if images is not None:
         outside(images, out, ship)
     networks.check_name(network)
     given = _given(judgments, images=images, folder=folder, size=size, similarity=similarity)
     model = trained(network, weights, size)
-    options: dict[str, Any] = {"name": network, "layer": layer, "use_shipped": not recompute}
+    options: dict[str, Any] = {
+        "name": networks.short_name(network),
+        "layer": layer,
+        "use_shipped": not recompute,
+    }
     found = records.people.measure(given, model, **options)
     print(given)
     print(records.people.verdicts(found).to_string(index=False, float_format="%.3f"))

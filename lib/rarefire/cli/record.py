@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rarefire.cli.common import Recompute, Ship, Weights, apart, readable, record, trained
+from rarefire.cli.common import Network, Recompute, Ship, Weights, apart, read_for, readable, record, trained
 
 __all__ = [
     "Instances",
@@ -38,8 +38,9 @@ def ensembles(
     """Train and measure an ensemble."""
     import numpy as np
 
-    from rarefire import poz, records
+    from rarefire import networks, poz, records
 
+    networks.check_name(network, own=False)
     seeds, use_shipped = range(instances), not recompute
     options = {"jobs": jobs, "device": device, "use_shipped": use_shipped}
     found = records.ensembles.measure(images, network, seeds=seeds, **options)
@@ -145,7 +146,7 @@ def ghosts(
     gallery: Annotated[
         Path | None, typer.Option(help="folder of pictures to look through; default: those on this machine")
     ] = None,
-    network: Annotated[str, typer.Option(help="a torchvision classifier")] = "squeezenet1_0",
+    network: Network = "squeezenet1_0",
     weights: Weights = "",
     layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "features",
     size: Annotated[int, typer.Option(help="of the photographs, in pixels", min=16, max=2048)] = 227,
@@ -153,15 +154,14 @@ def ghosts(
     ship: Ship = None,
 ) -> None:
     """Read the ghosts of photographs' categories on a gallery."""
-    from rarefire import judgments, records, stimuli, store
+    from rarefire import judgments, networks, records, stimuli, store
 
-    apart(ship, Path(weights) if weights else None)
+    apart(ship, *read_for(network, weights))
     model = trained(network, weights, size)
     pictures = stimuli.gallery(gallery, size=size)
     given = judgments.load("mur", size=size)
-    found = records.ghosts.measure(
-        given, pictures, model, name=network, layer=layer, use_shipped=not recompute
-    )
+    name = networks.short_name(network)
+    found = records.ghosts.measure(given, pictures, model, name=name, layer=layer, use_shipped=not recompute)
     print(records.ghosts.retrieved(found).to_string(index=False, float_format="%.3f"))
     print(records.source(*found))
     if ship is not None:
