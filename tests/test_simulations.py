@@ -224,6 +224,8 @@ def test_heavy_tails_are_heavy():
     features = images_of(simulations.world("heavy tails"), n=4000)
     contrast = features.std(axis=1)
     assert np.quantile(contrast, 0.99) > 3 * np.median(contrast)
+    heavier = images_of(simulations.world("heavier tails"), n=4000).std(axis=1)
+    assert np.log(heavier[heavier > 0]).std() > 1.1 * np.log(contrast[contrast > 0]).std()
 
 
 @pytest.mark.parametrize("name", ["heavy tails", "clusters", "lenet"])

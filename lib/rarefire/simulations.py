@@ -12,8 +12,10 @@ A level measured in one world does not carry over to another. So there are sever
 ``groups, uneven noise``
     The same, with images about which people agree less than about others.
 ``heavy tails``
-    Images of very different contrast, with heavy-tailed causes; noise with rare, large errors (t with 5
-    degrees of freedom).
+    Images of very different contrast (lognormal, σ = .5), with heavy-tailed causes; noise with rare, large
+    errors (t with 5 degrees of freedom).
+``heavier tails``
+    The same with σ = .75: a few images decide, and no test that is offered holds its level.
 ``clusters``
     Images of twelve categories of different sizes; sparse features, some of them dead.
 ``lenet``
@@ -32,10 +34,10 @@ is slightly conservative: what varies with the images has 1 − n/N of the varia
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,7 +55,7 @@ _SHARES = (0.2, 0.4, 0.6, 1.0)  # of the features, lowest PoZ first, at which th
 _MIXTURES = 5  # of features, that make a geometry of people's own
 _SIGNAL = 0.7  # r of all features with what people share, where they go by more than the features
 _TASTE = 0.4  # standard deviation of what subjects differ by; of what they share, it is 1
-_UNEVEN = 0.5  # standard deviation of the logarithm of an image's uncertainty, or of its contrast
+_UNEVEN = 0.5  # standard deviation of the logarithm of an image's uncertainty
 
 _P = NDArray[np.float64]
 
@@ -410,10 +412,11 @@ class _HeavyTails:
     """Causes that are distributed as t, times a contrast of the image that is lognormal."""
 
     n_causes: int
+    contrast: float
 
     def __call__(self, n: int, rng: np.random.Generator) -> _P:
         causes = rng.standard_t(4, size=(n, self.n_causes))
-        return causes * rng.lognormal(0, _UNEVEN, size=(n, 1))
+        return causes * rng.lognormal(0, self.contrast, size=(n, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -429,12 +432,12 @@ class _Clusters:
 
 
 @lru_cache(maxsize=4)
-def _heavy_tails(seed: int) -> _Moments:
+def _heavy_tails(seed: int, contrast: float = 0.5) -> _Moments:
     rng = np.random.default_rng([seed, 78])
     n_causes, n_features = 8, 80
     mixing = rng.normal(size=(n_causes, n_features)) / np.sqrt(n_causes)
     thresholds = np.linspace(-1.5, 2.0, n_features) + rng.normal(size=n_features) * 0.3
-    return _made(_Rectified(_HeavyTails(n_causes), mixing, thresholds), rng)
+    return _made(_Rectified(_HeavyTails(n_causes, contrast), mixing, thresholds), rng)
 
 
 @lru_cache(maxsize=4)
@@ -499,7 +502,7 @@ def _googlenet(seed: int) -> _Moments:
             f"the world 'googlenet' needs {' and '.join(missing)}, which this machine does not have. Set "
             "RAREFIRE_MIRROR to a folder that holds them, or take another world."
         )
-    from rarefire import embeddings, stimuli
+    from rarefire import embeddings, networks, stimuli
 
     definition = store.at_hand(_NETWORKS)
     assert definition is not None  # it is not missing
@@ -509,7 +512,7 @@ def _googlenet(seed: int) -> _Moments:
     if not path.exists():
         with store.alone(path.with_suffix(".world"), wait_for="GoogLeNet's features"):
             if not path.exists():
-                embeddings.save(path, _build(definition), images, progress=True)
+                embeddings.save(path, networks.build(f"{definition}:googlenet"), images, progress=True)
     return _real(np.load(path, allow_pickle=False), np.random.default_rng([seed, 81]))
 
 
@@ -524,18 +527,6 @@ def _missing() -> list[str]:
     return [name for name in needed if store.at_hand(name) is None]
 
 
-def _build(definition: Path) -> Any:
-    """The network that the function ``googlenet`` of a file returns."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("nets", definition)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.googlenet()
-
-
 @dataclass(frozen=True)
 class _Kind:
     moments: Callable[..., _Moments]
@@ -547,6 +538,7 @@ _KINDS = {
     "groups": _Kind(_groups, uneven=0.0),
     "groups, uneven noise": _Kind(_groups),
     "heavy tails": _Kind(_heavy_tails, tails=5.0),
+    "heavier tails": _Kind(functools.partial(_heavy_tails, contrast=0.75), tails=5.0),
     "clusters": _Kind(_clusters),
     "lenet": _Kind(_lenet),
     "googlenet": _Kind(_googlenet),
