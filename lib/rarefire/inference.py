@@ -45,6 +45,7 @@ __all__ = [
     "corrected_jackknife",
     "holm",
     "jackknife",
+    "largest",
     "random_orders",
     "seed_interval",
     "t_interval",
@@ -442,6 +443,7 @@ class Corrected:
         alternative: Alternative = "two-sided",
         level: float = 0.95,
         n_draws: int = _DRAWS,
+        use: ArrayLike | None = None,
     ) -> Maximum:
         """Test all k at once: the largest t, against those of a multivariate t distribution.
 
@@ -450,50 +452,23 @@ class Corrected:
         quantity
             ``"difference"``: does leaving features out change the prediction at any k? ``"r"``: does the
             curve predict people anywhere?
-        rng
-            Of the draws.
-        alternative
-            ``"greater"``: the largest t itself, for whether a slice predicts people *better*; the band then
-            has no upper end. ``"two-sided"``: the largest in size.
-        level
-            Of the band.
-        n_draws
-            From the multivariate t distribution with the correlations of the curve.
+        rng, alternative, level, n_draws, use
+            As for :func:`largest`.
         """
         if quantity not in ("r", "difference"):
             raise InputError(f"quantity is r or difference; got {quantity!r}.")
-        if alternative not in get_args(Alternative):
-            raise InputError(f"alternative is one of two-sided, greater; got {alternative!r}.")
-        check_rng(rng)
         covariance = self.covariance[quantity]
         if not covariance.size:
             raise InputError(
                 f"a maximum over {len(self.k):,} numbers of features needs more covariances than are kept "
                 f"(at most {influences.MOST} numbers). Pass fewer k: neighbours are nearly the same."
             )
-        value, df = self.value(quantity), self.df[quantity]
-        _quantile(level, df)  # checks it
-        # Making a matrix positive semi-definite can only add to its diagonal.
-        se = np.sqrt(np.maximum(covariance.diagonal(), self.variance[quantity]))
-        use = (se > 0) & np.isfinite(value)
-        if not use.any():
-            raise InputError("the quantity is undefined, or always 0, at every k.")
-        freedom = float(df[use].min())
-        drawn = _multivariate_t(_correlations(covariance[np.ix_(use, use)]), freedom, n_draws, rng)
-        t = np.full(len(value), np.nan)
-        t[use] = value[use] / se[use]
-        if alternative == "two-sided":
-            t, drawn = np.abs(t), np.abs(drawn)
-        largest = np.sort(drawn.max(axis=1))
-        p_at = np.full(len(value), np.nan)
-        p_at[use] = (1 + n_draws - np.searchsorted(largest, t[use] - SAME)) / (1 + n_draws)
-        critical = float(np.quantile(largest, level, method="higher"))
-        low = value - critical * se
-        high = value + critical * se if alternative == "two-sided" else np.full(len(value), np.inf)
-        which = "largest |t|" if alternative == "two-sided" else "largest t"
-        method = f"{which} over {use.sum()} numbers of features, multivariate t, {self.method}"
-        best = int(self.k[first_largest(t, within=TIE)])
-        return Maximum(self.k, float(np.nanmin(p_at)), p_at, low, high, best, level, method)
+        # Making a matrix positive semi-definite adds to its diagonal, if anything.
+        covariance = covariance.copy()
+        np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), self.variance[quantity]))
+        options: dict[str, Any] = {"alternative": alternative, "level": level, "n_draws": n_draws, "use": use}
+        about = self.k, self.value(quantity), covariance, self.df[quantity]
+        return largest(*about, rng=rng, method=self.method, **options)
 
 
 @dataclass(frozen=True)
@@ -842,9 +817,9 @@ def _tested(
         assert isinstance(replicates, Corrected)
         assert rng is not None
         options: dict[str, Any] = {} if n_draws is None else {"n_draws": n_draws}
-        largest = replicates.maximum(rng=rng, alternative=alternative, level=level, **options)
-        at = int(np.flatnonzero(replicates.k == largest.best)[0])
-        p, low, high, name = largest.p_at, largest.low, largest.high, largest.method
+        most = replicates.maximum(rng=rng, alternative=alternative, level=level, **options)
+        at = int(np.flatnonzero(replicates.k == most.best)[0])
+        p, low, high, name = most.p_at, most.low, most.high, most.method
         df = np.full(len(p), np.nan)
     if not np.isfinite(found.se[at]):
         raise InputError(
@@ -867,6 +842,76 @@ def _tested(
         unit=replicates.unit,
         method=name,
     )
+
+
+def largest(
+    k: ArrayLike,
+    value: ArrayLike,
+    covariance: ArrayLike,
+    df: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    alternative: Alternative = "two-sided",
+    level: float = 0.95,
+    n_draws: int = _DRAWS,
+    use: ArrayLike | None = None,
+    method: str = "",
+) -> Maximum:
+    """Test a whole curve of estimates: the largest t, against those of a multivariate t distribution.
+
+    Parameters
+    ----------
+    k, value
+        ``(n_steps,)``, numbers of features and the estimates there.
+    covariance
+        ``(n_steps, n_steps)``, of the estimates.
+    df
+        ``(n_steps,)``, degrees of freedom; the least counts.
+    rng
+        Of the draws.
+    alternative
+        ``"greater"``: the largest t itself, for whether a slice predicts people *better*; the band then
+        has no upper end. ``"two-sided"``: the largest in size.
+    level
+        Of the band.
+    n_draws
+        From the multivariate t distribution with the correlations of the curve.
+    use
+        ``(n_steps,)`` bool, which k count; by default all at which the value is defined and varies.
+    method
+        What was done to get the covariance, in words.
+
+    Raises
+    ------
+    InputError
+        If the value is undefined or always 0 wherever it is used.
+    """
+    if alternative not in get_args(Alternative):
+        raise InputError(f"alternative is one of two-sided, greater; got {alternative!r}.")
+    check_rng(rng)
+    estimate, matrix = (np.asarray(v, dtype=np.float64) for v in (value, covariance))
+    steps, freedom = np.asarray(k, dtype=np.intp), np.asarray(df, dtype=np.float64)
+    _quantile(level, freedom)  # checks it
+    se = np.sqrt(matrix.diagonal())
+    counts = (se > 0) & np.isfinite(estimate) & (True if use is None else np.asarray(use, dtype=bool))
+    if not counts.any():
+        raise InputError("the quantity is undefined, or always 0, at every k.")
+    drawn = _multivariate_t(matrix[np.ix_(counts, counts)], float(freedom[counts].min()), n_draws, rng)
+    t = np.full(len(estimate), np.nan)
+    t[counts] = estimate[counts] / se[counts]
+    if alternative == "two-sided":
+        t, drawn = np.abs(t), np.abs(drawn)
+    top = np.sort(drawn.max(axis=1))
+    p_at = np.full(len(estimate), np.nan)
+    p_at[counts] = (1 + n_draws - np.searchsorted(top, t[counts] - SAME)) / (1 + n_draws)
+    critical = float(np.quantile(top, level, method="higher"))
+    low, high = estimate - critical * se, estimate + critical * se
+    if alternative == "greater":
+        high = np.full(len(estimate), np.inf)
+    which = "largest |t|" if alternative == "two-sided" else "largest t"
+    said = f"{which} over {counts.sum()} numbers of features, multivariate t, {method}".removesuffix(", ")
+    best = int(steps[first_largest(t, within=TIE)])
+    return Maximum(steps, float(np.nanmin(p_at)), p_at, low, high, best, level, said)
 
 
 # --- other questions -----------------------------------------------------------------------------
@@ -1089,17 +1134,12 @@ def _squared(
     return np.where(low * high <= 0, 0, ends[0]), ends[1]
 
 
-def _correlations(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A covariance matrix, all of its variances positive, on the scale of correlations."""
-    spread = np.sqrt(matrix.diagonal())
-    return matrix / spread / spread[:, None]
-
-
 def _multivariate_t(
-    correlation: NDArray[np.float64], df: float, n: int, rng: np.random.Generator
+    covariance: NDArray[np.float64], df: float, n: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """``(n, n_steps)`` draws of a multivariate t distribution."""
-    values, vectors = np.linalg.eigh(correlation)
+    """``(n, n_steps)`` draws of a multivariate t distribution with these correlations."""
+    spread = np.sqrt(covariance.diagonal())
+    values, vectors = np.linalg.eigh(covariance / spread / spread[:, None])
     large = values > SAME * values[-1]
     root = vectors[:, large] * np.sqrt(values[large])
     normal = rng.standard_normal((n, int(large.sum()))) @ root.T

@@ -1,0 +1,486 @@
+"""What leaving out the rarely firing features does to the prediction of people: several networks and sets.
+
+For every network, set of judgments and view of its last layer, D = r(first k) − r(all) at numbers of
+features that were decided on beforehand, by J−, and the one-sided test over the whole curve; and the same
+under the controls that say what a gain is made of (:data:`READINGS`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from rarefire import embeddings, inference, judgments, networks, poz, stimuli, store, triplets
+from rarefire._engine.orders import rdm_curves
+from rarefire.curves import count, enough, rdm_curve
+from rarefire.embeddings import View
+from rarefire.errors import DataError, InputError, unknown
+from rarefire.judgments import Judgments
+from rarefire.rdm import Metric, check_embedding
+from rarefire.records.people import COLUMNS, SHARES
+from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, shipped
+from rarefire.stimuli import Gallery
+from rarefire.triplets import Triplets
+
+__all__ = [
+    "HEADLINE",
+    "NETWORKS",
+    "READINGS",
+    "SETS",
+    "Across",
+    "Place",
+    "known",
+    "measure",
+    "measure_view",
+    "place",
+    "poz_elsewhere",
+    "ready",
+]
+
+_STEPS = 128  # numbers of features along a curve, over which the maximum is taken
+_ORDERS = 199  # random ones
+_CLIP = 6.0  # where ReLU6 stops
+
+
+class Place(NamedTuple):
+    """Where a network is: as :func:`rarefire.networks.build` takes it, its last layer, pixels of its images."""
+
+    name: str
+    layer: str
+    size: int
+
+
+class Reading(NamedTuple):
+    """One way of leaving features out.
+
+    `title` is for readers, `elsewhere` whether PoZ is counted on other images; `firing`, whether shares are
+    of the features that fire for some of the judged images.
+    """
+
+    title: str
+    metric: Metric = "correlation"
+    silenced: bool = False
+    elsewhere: bool = False
+    firing: bool = False
+
+
+#: Networks that are measured here, by their names for readers.
+NETWORKS: dict[str, Place] = {
+    "squeezenet1_0": Place("squeezenet1_0", "features", 227),
+    "squeezenet1_1": Place("networks/nets.py:squeezenet1_1", "network.features", 227),
+    "googlenet": Place("networks/nets.py:googlenet", "features", 224),
+    "mobilenet_v2": Place("networks/nets.py:mobilenet_v2", "network.features", 224),
+    "efficientnet_lite0": Place("networks/nets.py:efficientnet_lite0", "features", 224),
+}
+#: Sets of judgments, with what a reader has to know of them.
+SETS: dict[str, str] = {
+    "letters": "36 letters",
+    "materials": "100 materials",
+    "mur": "92 objects",
+    "cifar10h-images": "200 CIFAR-10 images",
+}
+#: By name; the first is what the paper does.
+READINGS: dict[str, Reading] = {
+    "removed": Reading("left out"),
+    "cosine": Reading("cosine", metric="cosine"),
+    "silenced": Reading("silenced", silenced=True),
+    "elsewhere": Reading("PoZ from other images", elsewhere=True),
+    "elsewhere_silenced": Reading("both", silenced=True, elsewhere=True),
+    "firing": Reading("share of those that fire", firing=True),
+}
+#: View and share of the features that the headline is about: the pooled ones are what a classifier reads.
+HEADLINE = ("pooled", 0.5)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Across(Stack):
+    """Networks on sets of judgments; a view of one on one set is the first axis.
+
+    r is with the mean RDM; where there are single subjects, they vary too. For triplets it is agreement with
+    majorities.
+    """
+
+    one = "view of a network on a set"
+    tests = Array("I, 6, 3, 8", "by :data:`READINGS` and :data:`~rarefire.records.people.SHARES`, the columns "
+                  "of :data:`~rarefire.records.people.COLUMNS`")  # fmt: skip
+    maximum = Array("I, 6, 4", "by reading: one-sided p of the largest t over the curve, the share of the "
+                    "features there, D there, and the lower end of its band")  # fmt: skip
+    skewness = Array("I, 6, 3", "of what single images do to D, over √n")
+    fraction = Array("I, S", "shares of the features at which curves are kept")
+    curves = Array("I, 6, S", "r by reading along the curve; NaN where few images have a similarity")
+    random = Array("I, 3, 3", "5, 50 and 95 % of D at :data:`~rarefire.records.people.SHARES` in random orders")
+    chance = Array("I, 3", "p of the PoZ order against random ones")
+    rare = Array("I,", "share of features with PoZ > .8 on the judged images")
+    dead = Array("I,", "share of features with PoZ = 1 there")
+    dead_elsewhere = Array("I,", "share with PoZ = 1 on the other images")
+    saturated = Array("I,", "share of activations that are exactly 6, where ReLU6 stops")
+    ceiling = Array("I, 2", "noise ceiling of r with the mean RDM, or of agreement")
+
+    @property
+    def network(self) -> str:
+        """Names of the networks, for captions."""
+        return ", ".join(dict.fromkeys(str(a.provenance["facts"]["network"]) for a in self.answers))
+
+    @property
+    def about(self) -> str:
+        """Names of the sets, for captions."""
+        return ", ".join(dict.fromkeys(str(a.provenance["facts"]["judgments"]) for a in self.answers))
+
+    def table(self) -> pd.DataFrame:
+        """The tests at the shares that were decided on.
+
+        Returns
+        -------
+        DataFrame
+            A row for each view of a network on a set, reading and share: ``set, network, view, reading,
+            share``; :data:`~rarefire.records.people.COLUMNS`; ``skewness``; ``random low, random high``, 90 % of
+            random orders.
+        """
+        rows = []
+        for place, answer in enumerate(self.answers):
+            facts = answer.provenance["facts"]
+            for r, reading in enumerate(READINGS):
+                for s, share in enumerate(SHARES):
+                    rows.append(
+                        {
+                            **{"set": facts["judgments"], "network": facts["network"]},
+                            **{"view": facts["view"], "reading": reading, "share": share},
+                            **dict(zip(COLUMNS, self.tests[place, r, s].astype(float), strict=True)),
+                            "skewness": float(self.skewness[place, r, s]),
+                            "random low": float(self.random[place, 0, s]),
+                            "random high": float(self.random[place, 2, s]),
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+    def headline(self, *, view: str = HEADLINE[0], share: float = HEADLINE[1]) -> pd.DataFrame:
+        """The comparisons that the chapter is about: one share and view, with Holm's adjustment over all.
+
+        Returns
+        -------
+        DataFrame
+            A row for each network and set: the columns of :meth:`table` for the reading ``removed``; ``holm``
+            over the rows; and D of the other readings by their names.
+        """
+        table = self.table()
+        table = table[(table["view"] == view) & (table["share"] == share)]
+        first = table[table["reading"] == "removed"].drop(columns="reading").reset_index(drop=True)
+        found = first.assign(holm=inference.holm(first["p"]))
+        for reading in list(READINGS)[1:]:
+            other = table[table["reading"] == reading].set_index(["set", "network"])["estimate"]
+            found[reading] = other.reindex(pd.MultiIndex.from_frame(found[["set", "network"]])).to_numpy()
+        return found
+
+    def whole(self, *, reading: str = "removed") -> pd.DataFrame:
+        """Whether any slice predicts people better than all features: the one-sided test over the curve.
+
+        Parameters
+        ----------
+        reading
+            Of :data:`READINGS`.
+
+        Returns
+        -------
+        DataFrame
+            A row for each view of a network on a set: ``set, network, view, p, share, D, low`` and ``holm``
+            over the rows.
+        """
+        if reading not in READINGS:
+            raise unknown("reading", reading, list(READINGS))
+        at = [*READINGS].index(reading)
+        facts = [a.provenance["facts"] for a in self.answers]
+        table = pd.DataFrame(
+            {
+                "set": [f["judgments"] for f in facts],
+                "network": [f["network"] for f in facts],
+                "view": [f["view"] for f in facts],
+                **dict(zip(("p", "share", "D", "low"), self.maximum[:, at].astype(float).T, strict=True)),
+            }
+        )
+        return table.assign(holm=inference.holm(table["p"]))
+
+    def silence(self) -> pd.DataFrame:
+        """How silent the features are: ``set, network, view, rare, dead, dead elsewhere, saturated``."""
+        facts = [a.provenance["facts"] for a in self.answers]
+        columns = {"rare": self.rare, "dead": self.dead, "dead elsewhere": self.dead_elsewhere}
+        return pd.DataFrame(
+            {
+                "set": [f["judgments"] for f in facts],
+                "network": [f["network"] for f in facts],
+                "view": [f["view"] for f in facts],
+                **{name: values.astype(float) for name, values in columns.items()},
+                "saturated": self.saturated.astype(float),
+            }
+        )
+
+
+# --- networks ------------------------------------------------------------------------------------
+
+
+def place(network: str) -> Place:
+    """Where a network of :data:`NETWORKS` lies on this machine.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that is not there.
+    DataError
+        Where it is not on this machine; the message says what it takes.
+    """
+    if network not in NETWORKS:
+        raise unknown("network", network, list(NETWORKS))
+    where = NETWORKS[network]
+    file, colon, function = where.name.partition(":")
+    found = store.at_hand(file) if colon else networks.local_weights(network)
+    if found is None:
+        missing = file if colon else f"weights/{network}.pth"
+        raise DataError(f"{network} needs {missing} in the folder that RAREFIRE_MIRROR names, or in the cache.")
+    return where._replace(name=f"{found}:{function}") if colon else where
+
+
+def ready(network: str) -> bool:
+    """Whether a network of :data:`NETWORKS` is on this machine."""
+    try:
+        place(network)
+    except DataError:
+        return False
+    return True
+
+
+def poz_elsewhere(
+    network: nn.Module, images: Gallery, *, layer: str = embeddings.PENULTIMATE, progress: bool = False
+) -> dict[str, NDArray[np.float64]]:
+    """PoZ of every view of a layer on other images, by view; one batch of images in memory at a time.
+
+    Parameters
+    ----------
+    network, layer
+        As for :func:`rarefire.embeddings.views`.
+    images
+        Such as those that the network was trained for.
+    """
+    zeros: dict[str, Any] = {}
+    batches = (images[i : i + 32] for i in range(0, len(images), 32))
+    stream = embeddings.stream(network, batches, layer=layer, spatial="keep")
+    total = -(-len(images) // 32)
+    for batch in tqdm(stream, total=total, desc="PoZ on other images", disable=not progress, leave=False):
+        silent = poz.check_activations(batch) == 0
+        found = {"features": silent.sum(axis=0)}
+        if batch.ndim == 4:
+            found = {
+                "pooled": silent.all(axis=(2, 3)).sum(axis=0),
+                "channels": silent.mean(axis=(2, 3)).sum(axis=0),
+                "positions": silent.reshape(len(batch), -1).sum(axis=0),
+            }
+        zeros = {view: zeros.get(view, 0) + number for view, number in found.items()}
+    return {view: np.asarray(number / len(images), dtype=np.float64) for view, number in zeros.items()}
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def measure(
+    given: Judgments | Triplets,
+    network: nn.Module,
+    *,
+    name: str,
+    layer: str = embeddings.PENULTIMATE,
+    elsewhere: Gallery | None = None,
+    seed: int = 0,
+    use_shipped: bool = True,
+    progress: bool = True,
+) -> Across:
+    """Measure what leaving features out does; compute only what is not known.
+
+    Parameters
+    ----------
+    given
+        Judgments with images, or triplets.
+    network, layer
+        As for :func:`rarefire.embeddings.extract`.
+    name
+        Of the network, for captions.
+    elsewhere
+        Other images on which PoZ is counted; by default the photographs on this machine
+        (:func:`rarefire.stimuli.gallery`), in the size of the judged ones. Where there are none, those
+        readings are NaN.
+    seed
+        Of random orders and of the draws of the maximum.
+    use_shipped
+        Whether the results shipped with the book count.
+    progress
+        Show progress bars.
+    """
+    if given.images is None:
+        raise InputError(f"the images of {given.name!r} are not at hand; a network needs them.")
+    images, size = given.images, given.images.images.shape[-1]
+    if elsewhere is None and store.at_hand(stimuli.SAMPLE) is not None:
+        elsewhere = stimuli.gallery(size=size)
+    weights = networks.digest(network)
+
+    def counted() -> dict[str, NDArray[Any]]:
+        assert elsewhere is not None
+        return {v: p.astype(np.float32) for v, p in poz_elsewhere(network, elsewhere, layer=layer, progress=progress).items()}
+
+    def compute(missing: list[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+        other: Mapping[str, NDArray[Any]] = {}
+        if elsewhere is not None:
+            facts = {"weights_digest": weights, "layer": layer, "images": elsewhere.digest}
+            found = answer_one("poz-elsewhere", facts, counted, use_shipped=use_shipped)
+            assert found is not None
+            other = found.arrays
+        made = {view.name: view for view in embeddings.views(network, images, layer=layer)}
+        for which in missing:
+            yield which, measure_view(
+                made[which], given, poz_elsewhere=other.get(which), seed=seed, progress=progress
+            )
+
+    one = embeddings.extract(network, images.images[:1], layer=layer, spatial="keep")
+    names = ("features",) if one.ndim == 2 else ("pooled", "channels", "positions")
+    answers = answer_each(
+        "across",
+        {
+            **{"judgments": given.name, "judgments_digest": given.digest, "network": name},
+            **{"weights_digest": weights, "layer": layer, "seed": seed},
+            "elsewhere": None if elsewhere is None else elsewhere.digest,
+        },
+        {which: {"view": which} for which in names},
+        compute,
+        use_shipped=use_shipped,
+        what=f"{given.name}, {name}",
+    )
+    return Across(tuple(answers.values()))
+
+
+def known() -> Across | None:
+    """What is shipped of all networks and sets; needs no data and no network."""
+    order = [(s, n) for s in SETS for n in NETWORKS]
+    found = [(a.provenance["facts"], a) for a in shipped("across")]
+    ranked = [(order.index(at), i, a) for i, (f, a) in enumerate(found) if (at := (f["judgments"], f["network"])) in order]
+    return Across(tuple(a for *_, a in sorted(ranked, key=lambda r: r[:2]))) if ranked else None
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What one reading of an order says at some numbers of features; the fields are by number."""
+
+    value: NDArray[np.float64]
+    r: NDArray[np.float64]
+    r_all: NDArray[np.float64]
+    se: NDArray[np.float64]
+    df: NDArray[np.float64]
+    skewness: NDArray[np.float64]
+    largest: inference.Maximum | None
+
+
+def measure_view(
+    view: View,
+    given: Judgments | Triplets,
+    *,
+    poz_elsewhere: NDArray[np.floating[Any]] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, NDArray[Any]]:
+    """The arrays of :class:`Across` for one view on one set.
+
+    Parameters
+    ----------
+    view
+        The features and their PoZ on the judged images.
+    given
+        Judgments, or triplets, of the same images, in the same order.
+    poz_elsewhere
+        ``(n_features,)``, PoZ of the same features on other images; None where it is not known.
+    seed
+        Of random orders and of the draws of the maximum.
+    progress
+        Show a progress bar.
+    """
+    features, rates = check_embedding(view.embedding), view.poz
+    n, n_features = features.shape
+    if n != given.n:
+        raise InputError(f"the view has {n} images, the judgments {given.n}.")
+    steps = np.unique(np.round(np.linspace(0, n_features, min(n_features, _STEPS) + 1)[1:]).astype(int))
+    firing = int((rates < 1).sum())
+    tests = np.full((len(READINGS), len(SHARES), len(COLUMNS)), np.nan)
+    maximum, skewness = np.full((len(READINGS), 4), np.nan), np.full((len(READINGS), len(SHARES)), np.nan)
+    lines = np.full((len(READINGS), len(steps)), np.nan)
+    bar = tqdm(READINGS.items(), desc=f"{given.name}, {view.name}", disable=not progress, leave=False)
+    for place, (name, reading) in enumerate(bar):
+        counted = poz_elsewhere if reading.elsewhere else rates
+        if counted is None:
+            continue
+        order = poz.order(np.asarray(counted, dtype=np.float64))
+        at = [count(share, firing if reading.firing else n_features) for share in SHARES]
+        rng = np.random.default_rng([seed, 1])
+        along = np.unique([*steps, *at]) if name != "firing" else np.unique(at)
+        said = _said(features, given, order, along, reading, rng, whole=name != "firing")
+        rows = np.searchsorted(along, at)
+        low, high, p = inference.t_interval(said.value[rows], said.se[rows], said.df[rows])
+        columns = (said.value[rows], low, high, said.se[rows], said.df[rows], p, said.r[rows], said.r_all[rows])
+        tests[place] = np.stack(columns, axis=1)
+        skewness[place] = said.skewness[rows]
+        if said.largest is not None:
+            best = int(np.flatnonzero(along == said.largest.best)[0])
+            lower = said.largest.low[np.flatnonzero(said.largest.k == said.largest.best)[0]]
+            maximum[place] = said.largest.p, along[best] / n_features, said.value[best], lower
+            lines[place] = said.r[np.searchsorted(along, steps)]
+    at = [count(share, n_features) for share in SHARES]
+    drawn = _random(features, given, at, np.random.default_rng([seed, 2]))
+    observed = tests[0, :, 0]
+    found = inference.RandomOrders(np.array(at), observed, drawn)
+    best = given.ceiling if isinstance(given, Judgments) else triplets.ceiling(given)
+    return {
+        "tests": tests,
+        "maximum": maximum,
+        "skewness": skewness,
+        "fraction": steps / n_features,
+        "curves": lines,
+        "random": np.quantile(drawn, [0.05, 0.5, 0.95], axis=0),
+        "chance": found.p,
+        "rare": np.asarray(poz.rare_share(rates)),
+        "dead": np.asarray((rates == 1).mean()),
+        "dead_elsewhere": np.asarray(np.nan if poz_elsewhere is None else (poz_elsewhere == 1).mean()),
+        "saturated": np.asarray(poz.saturated(view.embedding, at=_CLIP)),
+        "ceiling": np.full(2, np.nan) if best is None else np.array([best.low, best.high]),
+    }
+
+
+def _said(
+    features: NDArray[np.float64],
+    given: Judgments | Triplets,
+    order: NDArray[np.intp],
+    k: NDArray[np.intp],
+    reading: Reading,
+    rng: np.random.Generator,
+    *,
+    whole: bool,
+) -> _Said:
+    """One reading, along the curve; with `whole`, the test over it."""
+    options: dict[str, Any] = {"k": k.tolist(), "metric": reading.metric, "silenced": reading.silenced}
+    if isinstance(given, Triplets):
+        curve = triplets.agreement_curve(features, given, order, **options)
+        test = curve.estimate()
+        there = enough(curve.n_images, len(features))
+        skew = inference.skewness(curve.without)
+        largest = curve.maximum(rng=rng, alternative="greater", use=there) if whole else None
+        return _Said(test.estimate, np.where(there, curve.agreement, np.nan), curve.agreement_all, test.se, test.df, skew, largest)
+    people = given.human if given.subjects is None else given.subjects
+    scale = 1.0 if given.subjects is None else 1 / given.subject_ceiling.high  # in units of r with the mean RDM
+    found = inference.corrected_jackknife(features, order, rdm=people, **options)
+    test, there = found.estimate("difference"), enough(found.n_images, len(features))
+    largest = found.maximum(rng=rng, alternative="greater", use=there) if whole else None
+    if largest is not None:
+        largest = dataclasses.replace(largest, low=largest.low * scale)
+    r = np.where(there, found.r * scale, np.nan)
+    return _Said(
+        test.estimate * scale, r, found.r_all * scale, test.se * scale, test.df, found.skewness["difference"], largest
+    )
