@@ -26,6 +26,7 @@ LINES = (
     "reliability judgments ratings",
     "inference naive selection reweighting simulations triplets",
     "records.record records.ensembles records.recipes records.people records.people_by_class",
+    "records.people_across",
     "records.ghosts records.ghosts_by_class records.error_rates",
     "page.palette page.frame page.plots page.claims page.cards page.scorecard",
     "page.widgets page.explorer page.reader page.static_page page.build",

@@ -319,12 +319,18 @@ def test_the_curve_agrees_with_agreement(rng):
     assert test.high - test.low == pytest.approx(2 * stats.t.ppf(0.95, 13) * test.se)
     assert "D = " in str(test)
     assert isinstance(test, inference.Test)
-    # Steps among others are what they are alone; correlations are those of a covariance.
+    # Steps among others are what they are alone; covariances are those of a covariance.
     few = triplets.agreement_curve(features, given, order, k=[5, 17, 18, 30])
     np.testing.assert_allclose(few.variance, found.variance[[4, 16, 17, 29]], rtol=1e-9)
-    np.testing.assert_allclose(np.diag(few.correlation), 1)
-    assert np.linalg.eigvalsh(few.correlation).min() > -1e-9
-    assert few.correlation[1, 2] > few.correlation[0, 2]
+    assert (np.diag(few.covariance) >= few.variance * (1 - 1e-9)).all()
+    np.testing.assert_allclose(np.diag(few.covariance), few.variance, rtol=0.3)
+    assert np.linalg.eigvalsh(few.covariance).min() > -1e-12
+    assert few.covariance[1, 2] > few.covariance[0, 2]
+    # Over one k the maximum is the test at that k.
+    alone = triplets.agreement_curve(features, given, order, k=[17])
+    most = alone.maximum(rng=rng, n_draws=40_000)
+    assert most.p == pytest.approx(alone.estimate().p[0], abs=0.012)
+    assert few.maximum(rng=rng).p >= few.maximum(rng=rng, alternative="greater").p / 2 - 0.02
 
 
 def test_every_feature_and_all_features(rng):
@@ -333,11 +339,13 @@ def test_every_feature_and_all_features(rng):
     assert (test.estimate, test.se, test.p) == (0, 0, 1)
 
 
-def test_many_steps_have_no_correlations_but_the_same_variances(rng):
+def test_many_steps_have_no_covariances_but_the_same_variances(rng):
     features, given = np.abs(rng.normal(size=(14, 600))), answered(rng)
     every = triplets.agreement_curve(features, given, np.arange(600))
     few = triplets.agreement_curve(features, given, np.arange(600), k=[9, 300])
-    assert every.correlation.size == 0
+    assert every.covariance.size == 0
+    with pytest.raises(InputError, match="over 600 numbers of features needs more covariances .*fewer k"):
+        every.maximum(rng=rng)
     np.testing.assert_allclose(every.variance[[8, 299]], few.variance, rtol=1e-9)
 
 

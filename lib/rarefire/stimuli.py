@@ -39,6 +39,7 @@ from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameE
 
 __all__ = [
     "NAMES",
+    "SAMPLE",
     "SPLITS",
     "TITLES",
     "WORDNET",
@@ -297,7 +298,8 @@ WORDNET = {
     "dogs": (("n02085620", "n02113978"),),
     "birds": (("n01514668", "n01622779"), ("n01795545", "n01860187"), ("n02002556", "n02058221")),
 }
-_SAMPLE = "imagenet-sample"
+#: The default gallery, in the mirror or the cache.
+SAMPLE = "imagenet-sample"
 _SAMPLE_HOME = "https://github.com/EliSchwartz/imagenet-sample-images"
 
 
@@ -379,7 +381,7 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
     if root is None:
         raise DataError(
             "there is no gallery on this machine. Name a folder of pictures, or get one picture of each "
-            f"ImageNet class: git clone {_SAMPLE_HOME} '{store.cache_dir() / _SAMPLE}'"
+            f"ImageNet class: git clone {_SAMPLE_HOME} '{store.cache_dir() / SAMPLE}'"
         )
     if not root.is_dir():
         raise DataError(f"there is no folder {root}.")
@@ -397,7 +399,7 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
 
 def gallery_root() -> Path | None:
     """The gallery on this machine, one picture of each ImageNet class; None where there is none."""
-    return store.at_hand(_SAMPLE)
+    return store.at_hand(SAMPLE)
 
 
 # --- the loaders ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, sparse
 
 from rarefire import inference, judgments, rdm, stimuli, store
-from rarefire._engine import blocks, pairs
+from rarefire._engine import blocks, influences, pairs
 from rarefire._engine.resampling import jackknife_variance
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import DataError, InputError, unknown
@@ -50,7 +50,7 @@ NAMES = ["materials"]
 
 _FILES = ("materials100/triplets.npz", "materials100/images")
 _CONTENT = "7a83e10ac3283045a28931e67249739b1e0ae141d42f315dd605deeacae4e394"
-_MOST = 512  # numbers of features of which a curve's whole covariance is kept
+_MOST = influences.MOST
 _NUMBERS = 2**24  # influences at once
 _FAINT = 1e-9  # eigenvalues below that share of the largest are 0: images whose effects are not told apart
 
@@ -363,8 +363,8 @@ class AgreementCurve:
     jackknife, shared, single
         ``(n_steps,)``, the variance V_J of D of the delete-one-image jackknife, and the parts of it that
         pairs of images (P) and single triplets (B) add.
-    correlation
-        ``(n_steps, n_steps)``, between D at different k; empty for more than 512 of them.
+    covariance
+        ``(n_steps, n_steps)``, of D at different k; empty for more than 512 of them.
     """
 
     k: NDArray[np.intp]
@@ -377,7 +377,7 @@ class AgreementCurve:
     jackknife: NDArray[np.float64]
     shared: NDArray[np.float64]
     single: NDArray[np.float64]
-    correlation: NDArray[np.float64]
+    covariance: NDArray[np.float64]
 
     @property
     def difference(self) -> NDArray[np.float64]:
@@ -405,6 +405,36 @@ class AgreementCurve:
         low, high, p = inference.t_interval(d, se, df, level=level)
         return inference.Estimate(
             "agreement", self.k, d, se, low, high, p, df, level, self.n_images, "image", self.method
+        )
+
+    @property
+    def skewness(self) -> NDArray[np.float64]:
+        """``(n_steps,)``, as of :class:`rarefire.inference.Corrected`."""
+        return influences.skewness(self.without)
+
+    def maximum(self, *, rng: np.random.Generator, **options: Any) -> inference.Maximum:
+        """Test D at all k at once.
+
+        Parameters
+        ----------
+        rng, **options
+            As for :func:`rarefire.inference.largest`.
+
+        Raises
+        ------
+        InputError
+            For a curve of more than 512 numbers of features, and as there.
+        """
+        if not self.covariance.size:
+            raise InputError(
+                f"a maximum over {len(self.k):,} numbers of features needs more covariances than are kept "
+                f"(at most {_MOST} numbers). Pass fewer k: neighbours are nearly the same."
+            )
+        covariance = self.covariance.copy()
+        np.fill_diagonal(covariance, np.fmax(covariance.diagonal(), self.variance))
+        df = np.maximum(self.n_images - 1.0, 0)
+        return inference.largest(
+            self.k, self.difference, covariance, df, rng=rng, method=self.method, **options
         )
 
 
@@ -506,15 +536,15 @@ def agreement_curve(
             if keeps:
                 own[np.ix_(some, t)], common[some] = e, sums
     jackknife = jackknife_variance(without, n=counts[0])
-    correlation = np.empty((0, 0))
+    covariance = np.empty((0, 0))
     if keeps:
         b = own @ own.T
         p = common @ common.T - np.sqrt(np.outer(expected, expected)) * b
-        correlation = _correlation(without, counts[0], p, b)
+        covariance = _covariance(without, counts[0], p, b)
     images_left, triplets_left, ties = counts
     return AgreementCurve(
         *(steps, shares, shares_all, images_left, triplets_left, ties),
-        *(without, jackknife, shared, single, correlation),
+        *(without, jackknife, shared, single, covariance),
     )
 
 
@@ -621,28 +651,16 @@ def _incidence(members: NDArray[np.intp], n: int) -> sparse.csr_array:
     return sparse.csr_array((np.ones(members.size), (members.ravel(), columns)), shape=(n, len(members)))
 
 
-def _correlation(
+def _covariance(
     without: NDArray[np.float64], n: NDArray[np.intp], p: NDArray[np.float64], b: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Of D between steps, from its covariance: V_J − 2P − 3B and P made positive semi-definite, and B."""
+    """Of D between steps: V_J − 2P − 3B and P, made positive semi-definite, and B."""
     known = np.isfinite(without)
     count = np.maximum(known.sum(axis=0), 1)
     apart = np.where(known, without - np.where(known, without, 0).sum(axis=0) / count, 0)
     apart *= np.sqrt(np.maximum(n - 1, 0) / np.maximum(n, 1))
-    p, b = _positive(p), np.nan_to_num(b)
-    covariance = _positive(apart.T @ apart - 2 * p - 3 * b) + p + b
-    spread = np.sqrt(np.diag(covariance))
-    varies = spread > SAME
-    scale = np.where(varies, spread, 1)
-    scaled = np.clip(covariance / np.outer(scale, scale), -1, 1)
-    np.fill_diagonal(scaled, 1)
-    return np.where(np.outer(varies, varies), scaled, np.eye(len(spread)))
-
-
-def _positive(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The nearest positive semi-definite one."""
-    values, vectors = linalg.eigh(np.nan_to_num(matrix))
-    return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)
+    p, b = influences.positive(np.nan_to_num(p)), np.nan_to_num(b)
+    return np.asarray(influences.positive(apart.T @ apart - 2 * p - 3 * b) + p + b)
 
 
 def _pairs(given: Triplets) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

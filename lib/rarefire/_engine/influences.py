@@ -8,6 +8,7 @@ the noise of a rating.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from rarefire._engine.resampling import less_one
 from rarefire.rdm import standardised
 from rarefire.rounding import SAME
 
-__all__ = ["MOST", "Moved", "Spread", "expand", "positive", "similarities", "spread"]
+__all__ = ["MOST", "Moved", "Spread", "expand", "positive", "similarities", "skewness", "spread"]
 
 #: Numbers of features of which a curve's whole covariance is kept.
 MOST = 512
@@ -238,12 +239,18 @@ def spread(
     complete = (known.sum(axis=0) == n) & (n > 3)
     jackknife = np.where(complete, (apart**2).sum(axis=0), np.nan)
     alone = np.where(complete, np.einsum("kp,kp->k", single, single), np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        skewness = -(apart**3).sum(axis=0) / (apart**2).sum(axis=0) ** 1.5  # leaving out is minus adding
     if not whole:
-        return Spread(jackknife, alone, skewness)
+        return Spread(jackknife, alone, skewness(without))
     apart, single = np.where(complete, apart, 0), np.where(complete[:, None], single, 0)
-    return Spread(jackknife, alone, skewness, apart.T @ apart, single @ single.T)
+    return Spread(jackknife, alone, skewness(without), apart.T @ apart, single @ single.T)
+
+
+def skewness(without: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Σu³ / (Σu²)^1.5 of what each image does, ``(n_images, …)`` without it: skewness over √n."""
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a column without a value
+        u = np.nanmean(without, axis=0) - without  # leaving out is minus adding
+        return np.asarray(np.nansum(u**3, axis=0) / np.nansum(u**2, axis=0) ** 1.5)
 
 
 def positive(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

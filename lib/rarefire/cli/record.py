@@ -16,6 +16,7 @@ __all__ = [
     "error_rates",
     "ghosts",
     "ghosts_by_class",
+    "people_across",
     "people_by_class",
     "recipes",
 ]
@@ -166,6 +167,27 @@ def ghosts(
     print(records.source(*found))
     if ship is not None:
         print(f"written: {store.pack(ship, [answer for reading in found for answer in reading.answers])}")
+
+
+@record.command("people-across")
+@readable
+def people_across(
+    networks: Annotated[list[str] | None, typer.Argument(help="default: all that are here")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="of judgments; default: all")] = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Leave rarely firing features out of several networks, and predict several sets of judgments."""
+    from rarefire import records
+
+    across = records.people_across
+    chosen = {"only": networks or list(across.NETWORKS), "sets": sets or list(across.SETS)}
+    found = across.measure_here(**chosen, use_shipped=not recompute)
+    columns = ["set", "network", "estimate", "low", "high", "p", "holm", "cosine", "silenced", "elsewhere"]
+    print(found.headline()[columns].to_string(index=False, float_format="%.3f"))
+    print(records.source(found))
+    if ship is not None:
+        print(f"written: {found.ship(ship)}")
 
 
 @record.command("error-rates")

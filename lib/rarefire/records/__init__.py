@@ -6,8 +6,9 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     Networks of one kind, trained from different seeds: accuracy, PoZ, nested curves.
 ``recipes``
     LeNet-5 trained in other ways.
-``people``, ``people_by_class``
-    People predicted by slices of a network's features; classes that people confuse, beside LeNets.
+``people``, ``people_across``, ``people_by_class``
+    People predicted by slices of a network's features; the same for several networks and sets, with the
+    controls; classes that people confuse, beside LeNets.
 ``ghosts``, ``ghosts_by_class``
     Ghost features of photographs, read on a gallery; of every class of an ensemble.
 ``error_rates``
@@ -17,6 +18,9 @@ Each module asks one question; its ``measure`` computes what is not there, its `
 from rarefire._engine.lazy import submodules
 from rarefire.records.record import Record, Stack, answer_each, source
 
-_MODULES = ("ensembles", "error_rates", "ghosts", "ghosts_by_class", "people", "people_by_class", "recipes")
+_MODULES = (
+    *("ensembles", "error_rates", "ghosts", "ghosts_by_class"),
+    *("people", "people_across", "people_by_class", "recipes"),
+)
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -31,6 +31,7 @@ __all__ = [
     "LEVELS",
     "STUDIES",
     "TESTS",
+    "Outcomes",
     "Rates",
     "Simulated",
     "Study",

@@ -8,7 +8,7 @@ under the controls that say what a gain is made of (:data:`READINGS`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,14 +19,15 @@ from torch import nn
 from tqdm import tqdm
 
 from rarefire import embeddings, inference, judgments, networks, poz, stimuli, store, triplets
+from rarefire._engine import blocks
 from rarefire._engine.orders import rdm_curves
-from rarefire.curves import count, enough, rdm_curve
+from rarefire.curves import count, enough
 from rarefire.embeddings import View
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.judgments import Judgments
 from rarefire.rdm import Metric, check_embedding
 from rarefire.records.people import COLUMNS, SHARES
-from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, shipped
+from rarefire.records.record import Array, Stack, answer_each, answer_one, shipped
 from rarefire.stimuli import Gallery
 from rarefire.triplets import Triplets
 
@@ -37,8 +38,10 @@ __all__ = [
     "SETS",
     "Across",
     "Place",
+    "Reading",
     "known",
     "measure",
+    "measure_here",
     "measure_view",
     "place",
     "poz_elsewhere",
@@ -51,7 +54,7 @@ _CLIP = 6.0  # where ReLU6 stops
 
 
 class Place(NamedTuple):
-    """Where a network is: as :func:`rarefire.networks.build` takes it, its last layer, pixels of its images."""
+    """Where a network is: its name for :func:`rarefire.networks.build`, its last layer, pixels of images."""
 
     name: str
     layer: str
@@ -109,14 +112,18 @@ class Across(Stack):
     """
 
     one = "view of a network on a set"
-    tests = Array("I, 6, 3, 8", "by :data:`READINGS` and :data:`~rarefire.records.people.SHARES`, the columns "
-                  "of :data:`~rarefire.records.people.COLUMNS`")  # fmt: skip
-    maximum = Array("I, 6, 4", "by reading: one-sided p of the largest t over the curve, the share of the "
-                    "features there, D there, and the lower end of its band")  # fmt: skip
+    tests = Array("I, 6, 3, 8", "by :data:`READINGS` and people's ``SHARES``, people's ``COLUMNS``")
+    maximum = Array(
+        "I, 6, 4",
+        "by reading: one-sided p of the largest t over the curve; share of the features there; D there, and "
+        "the lower end of its band",
+    )
     skewness = Array("I, 6, 3", "of what single images do to D, over √n")
     fraction = Array("I, S", "shares of the features at which curves are kept")
     curves = Array("I, 6, S", "r by reading along the curve; NaN where few images have a similarity")
-    random = Array("I, 3, 3", "5, 50 and 95 % of D at :data:`~rarefire.records.people.SHARES` in random orders")
+    random = Array(
+        "I, 3, 3", "5, 50 and 95 % of D at :data:`~rarefire.records.people.SHARES` in random orders"
+    )
     chance = Array("I, 3", "p of the PoZ order against random ones")
     rare = Array("I,", "share of features with PoZ > .8 on the judged images")
     dead = Array("I,", "share of features with PoZ = 1 there")
@@ -141,8 +148,8 @@ class Across(Stack):
         -------
         DataFrame
             A row for each view of a network on a set, reading and share: ``set, network, view, reading,
-            share``; :data:`~rarefire.records.people.COLUMNS`; ``skewness``; ``random low, random high``, 90 % of
-            random orders.
+            share``; :data:`~rarefire.records.people.COLUMNS`; ``skewness``; ``random low, random high``, the
+            D of 90 % of random orders.
         """
         rows = []
         for place, answer in enumerate(self.answers):
@@ -242,7 +249,9 @@ def place(network: str) -> Place:
     found = store.at_hand(file) if colon else networks.local_weights(network)
     if found is None:
         missing = file if colon else f"weights/{network}.pth"
-        raise DataError(f"{network} needs {missing} in the folder that RAREFIRE_MIRROR names, or in the cache.")
+        raise DataError(
+            f"{network} needs {missing} in the folder that RAREFIRE_MIRROR names, or in the cache."
+        )
     return where._replace(name=f"{found}:{function}") if colon else where
 
 
@@ -328,7 +337,10 @@ def measure(
 
     def counted() -> dict[str, NDArray[Any]]:
         assert elsewhere is not None
-        return {v: p.astype(np.float32) for v, p in poz_elsewhere(network, elsewhere, layer=layer, progress=progress).items()}
+        return {
+            v: p.astype(np.float32)
+            for v, p in poz_elsewhere(network, elsewhere, layer=layer, progress=progress).items()
+        }
 
     def compute(missing: list[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
         other: Mapping[str, NDArray[Any]] = {}
@@ -339,8 +351,11 @@ def measure(
             other = found.arrays
         made = {view.name: view for view in embeddings.views(network, images, layer=layer)}
         for which in missing:
-            yield which, measure_view(
-                made[which], given, poz_elsewhere=other.get(which), seed=seed, progress=progress
+            yield (
+                which,
+                measure_view(
+                    made[which], given, poz_elsewhere=other.get(which), seed=seed, progress=progress
+                ),
             )
 
     one = embeddings.extract(network, images.images[:1], layer=layer, spatial="keep")
@@ -360,11 +375,63 @@ def measure(
     return Across(tuple(answers.values()))
 
 
+def measure_here(
+    *,
+    only: Sequence[str] = tuple(NETWORKS),
+    sets: Sequence[str] = tuple(SETS),
+    use_shipped: bool = True,
+    progress: bool = True,
+) -> Across:
+    """Measure every network of :data:`NETWORKS` on every set of :data:`SETS` that is on this machine.
+
+    Parameters
+    ----------
+    only, sets
+        Names of networks and of sets.
+    use_shipped, progress
+        As for :func:`measure`.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that is not there.
+    DataError
+        Where no network or no set is on this machine.
+    """
+    for name in sets:
+        if name not in SETS:
+            raise unknown("set", name, list(SETS))
+    places = {name: place(name) for name in only if ready(name)}
+    here = [name for name in sets if _kind(name).available(name)]
+    if not places or not here:
+        what, asked = ("set of judgments", sets) if places else ("network", only)
+        raise DataError(
+            f"no {what} of {', '.join(asked)} is on this machine: set RAREFIRE_MIRROR to a folder that holds it."
+        )
+    answers: list[store.Answer] = []
+    for name, where in places.items():
+        network = networks.build(where.name, weights=networks.local_weights(where.name))
+        for one in here:
+            given = _kind(one).load(one, size=where.size)
+            options: dict[str, Any] = {"use_shipped": use_shipped, "progress": progress}
+            answers += measure(given, network, name=name, layer=where.layer, **options).answers
+    return Across(tuple(answers))
+
+
+def _kind(name: str) -> Any:
+    """The module that knows a set."""
+    return triplets if name in triplets.NAMES else judgments
+
+
 def known() -> Across | None:
     """What is shipped of all networks and sets; needs no data and no network."""
     order = [(s, n) for s in SETS for n in NETWORKS]
     found = [(a.provenance["facts"], a) for a in shipped("across")]
-    ranked = [(order.index(at), i, a) for i, (f, a) in enumerate(found) if (at := (f["judgments"], f["network"])) in order]
+    ranked = [
+        (order.index(at), i, a)
+        for i, (f, a) in enumerate(found)
+        if (at := (f["judgments"], f["network"])) in order
+    ]
     return Across(tuple(a for *_, a in sorted(ranked, key=lambda r: r[:2]))) if ranked else None
 
 
@@ -425,7 +492,16 @@ def measure_view(
         said = _said(features, given, order, along, reading, rng, whole=name != "firing")
         rows = np.searchsorted(along, at)
         low, high, p = inference.t_interval(said.value[rows], said.se[rows], said.df[rows])
-        columns = (said.value[rows], low, high, said.se[rows], said.df[rows], p, said.r[rows], said.r_all[rows])
+        columns = (
+            said.value[rows],
+            low,
+            high,
+            said.se[rows],
+            said.df[rows],
+            p,
+            said.r[rows],
+            said.r_all[rows],
+        )
         tests[place] = np.stack(columns, axis=1)
         skewness[place] = said.skewness[rows]
         if said.largest is not None:
@@ -433,25 +509,46 @@ def measure_view(
             lower = said.largest.low[np.flatnonzero(said.largest.k == said.largest.best)[0]]
             maximum[place] = said.largest.p, along[best] / n_features, said.value[best], lower
             lines[place] = said.r[np.searchsorted(along, steps)]
-    at = [count(share, n_features) for share in SHARES]
-    drawn = _random(features, given, at, np.random.default_rng([seed, 2]))
-    observed = tests[0, :, 0]
-    found = inference.RandomOrders(np.array(at), observed, drawn)
-    best = given.ceiling if isinstance(given, Judgments) else triplets.ceiling(given)
+    decided = np.array([count(share, n_features) for share in SHARES])
+    rng = np.random.default_rng([seed, 2])
+    drawn = [rng.permutation(n_features) for _ in range(_ORDERS)]
+    d = _differences(features, given, [poz.order(rates), *drawn], decided)
+    ceiling = given.ceiling if isinstance(given, Judgments) else triplets.ceiling(given)
     return {
         "tests": tests,
         "maximum": maximum,
         "skewness": skewness,
         "fraction": steps / n_features,
         "curves": lines,
-        "random": np.quantile(drawn, [0.05, 0.5, 0.95], axis=0),
-        "chance": found.p,
+        "random": np.quantile(d[1:], [0.05, 0.5, 0.95], axis=0),
+        "chance": inference.RandomOrders(decided, d[0], d[1:]).p,
         "rare": np.asarray(poz.rare_share(rates)),
         "dead": np.asarray((rates == 1).mean()),
         "dead_elsewhere": np.asarray(np.nan if poz_elsewhere is None else (poz_elsewhere == 1).mean()),
-        "saturated": np.asarray(poz.saturated(view.embedding, at=_CLIP)),
-        "ceiling": np.full(2, np.nan) if best is None else np.array([best.low, best.high]),
+        "saturated": np.asarray((features == _CLIP).mean() if features.max() <= _CLIP else 0.0),
+        "ceiling": np.full(2, np.nan) if ceiling is None else np.array([ceiling.low, ceiling.high]),
     }
+
+
+def _differences(
+    features: NDArray[np.float64],
+    given: Judgments | Triplets,
+    orders: Sequence[NDArray[np.intp]],
+    k: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """D at some numbers of features in several orders: ``(n_orders, n_steps)``."""
+    if isinstance(given, Judgments):
+        r = rdm_curves(features, given.human, orders, k=[*k.tolist(), features.shape[1]])
+        return np.asarray(r[:, :-1] - r[:, -1:])
+
+    found = np.empty((len(orders), len(k)))
+
+    def some(places: Iterable[int]) -> None:
+        for place in places:
+            found[place] = triplets.agreement_curve(features, given, orders[place], k=k.tolist()).difference
+
+    blocks.spread(some, range(len(orders)))
+    return found
 
 
 def _said(
@@ -470,11 +567,21 @@ def _said(
         curve = triplets.agreement_curve(features, given, order, **options)
         test = curve.estimate()
         there = enough(curve.n_images, len(features))
-        skew = inference.skewness(curve.without)
+        skew = curve.skewness
         largest = curve.maximum(rng=rng, alternative="greater", use=there) if whole else None
-        return _Said(test.estimate, np.where(there, curve.agreement, np.nan), curve.agreement_all, test.se, test.df, skew, largest)
+        return _Said(
+            test.estimate,
+            np.where(there, curve.agreement, np.nan),
+            curve.agreement_all,
+            test.se,
+            test.df,
+            skew,
+            largest,
+        )
     people = given.human if given.subjects is None else given.subjects
-    scale = 1.0 if given.subjects is None else 1 / given.subject_ceiling.high  # in units of r with the mean RDM
+    scale = (
+        1.0 if given.subjects is None else 1 / given.subject_ceiling.high
+    )  # in units of r with the mean RDM
     found = inference.corrected_jackknife(features, order, rdm=people, **options)
     test, there = found.estimate("difference"), enough(found.n_images, len(features))
     largest = found.maximum(rng=rng, alternative="greater", use=there) if whole else None
@@ -482,5 +589,11 @@ def _said(
         largest = dataclasses.replace(largest, low=largest.low * scale)
     r = np.where(there, found.r * scale, np.nan)
     return _Said(
-        test.estimate * scale, r, found.r_all * scale, test.se * scale, test.df, found.skewness["difference"], largest
+        test.estimate * scale,
+        r,
+        found.r_all * scale,
+        test.se * scale,
+        test.df,
+        found.skewness["difference"],
+        largest,
     )

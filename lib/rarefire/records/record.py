@@ -44,6 +44,8 @@ VERSIONS: dict[str, dict[str, int]] = {
     "ghosts": {"ghosts_version": 1},
     "reading": {"reading_version": 1},
     "error-rate": {"version": 2},
+    "across": {"version": 1},
+    "poz-elsewhere": {"version": 1},
 }
 
 _Key = TypeVar("_Key", bound=Hashable)
