@@ -20,7 +20,7 @@ from PIL import Image
 from rarefire import store
 from rarefire.curves import Curve, enough
 from rarefire.errors import InputError
-from rarefire.page.frame import enumerated, listed
+from rarefire.page.frame import enumerated, listed, signed
 from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, LABELS, style
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARROWS",
+    "CONTROLS",
     "ORDERS",
     "SHARES",
+    "across_panels",
     "control_panels",
     "cumulative_share",
     "curve_panels",
@@ -46,6 +48,7 @@ __all__ = [
     "percent",
     "picture",
     "prediction_panel",
+    "rates_panels",
     "rdm_panel",
     "rdm_with_images",
     "save_curve",
@@ -58,6 +61,13 @@ _DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1
 #: What comes first -> the order of PoZ, and the legend of both orders.
 ARROWS = {"low": "low→high", "high": "high→low"}
 ORDERS = {f"{arrow} PoZ": first for first, arrow in ARROWS.items()}
+#: Ways of leaving features out, as :func:`across_panels` shows them: legend -> reading, colour.
+CONTROLS = {
+    "left out, Pearson (95 %)": ("removed", "low"),
+    "cosine": ("cosine", "cosine"),
+    "silenced": ("silenced", "mean"),
+    "PoZ from other images": ("elsewhere", "high"),
+}
 #: Limits of a panel whose axes are both of shares.
 SHARES = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
 
@@ -416,6 +426,83 @@ def people_panels(
         )
 
     return [drawn(found) for found in predictions]
+
+
+def across_panels(headline: pd.DataFrame, titles: Mapping[str, str]) -> list[Figure]:
+    """What leaving features out does to the prediction of people, a panel for each set of judgments.
+
+    Parameters
+    ----------
+    headline
+        From :meth:`rarefire.records.people_across.Across.headline`: dot and bar, D and its 95 % interval;
+        small marks, D of the controls (:data:`CONTROLS`); grey, 90 % of random orders. A ring, where Holm's
+        p is below .05.
+    titles
+        By set, in the order wanted.
+    """
+    found = []
+    for name, title in titles.items():
+        rows = headline[headline["set"] == name].reset_index(drop=True)
+        if not len(rows):
+            continue
+        figure, axes = panel(2.9, 0.6 + 0.34 * len(rows), title=title)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for y, row in rows.iterrows():
+            place = -float(y)
+            chance: dict[str, Any] = {"color": COLOURS["random"], "alpha": 0.3, "linewidth": 9, "solid_capstyle": "butt"}
+            axes.plot([row["random low"], row["random high"]], [place] * 2, **chance)
+            ink = COLOURS["low"]
+            axes.plot([row["low"], row["high"]], [place] * 2, color=ink, linewidth=1.6)
+            axes.plot(row["estimate"], place, "o", color=ink, markersize=6, zorder=4)
+            if row["holm"] < 0.05:
+                axes.plot(row["estimate"], place, "o", color=INK, markersize=10, fillstyle="none", zorder=4)
+            marks = zip(list(CONTROLS.values())[1:], ("D", "s", "^"), (0.16, 0.0, -0.16), strict=True)
+            for (reading, colour), mark, shift in marks:
+                axes.plot(row[reading], place + shift, mark, color=COLOURS[colour], markersize=4.2, zorder=5)
+        axes.set_yticks(-np.arange(len(rows)), [LABELS.get(n, n) for n in rows["network"]])
+        axes.set(xlabel="D, change of r" if name != "materials" else "D, change of agreement")
+        axes.set_ylim(-len(rows) + 0.4, 0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+        axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda d, _: signed(d) if d else "0"))
+        found.append(figure)
+    return found
+
+
+def rates_panels(rates: pd.DataFrame, tests: Sequence[str]) -> list[Figure]:
+    """How often tests reject: where nothing is to be found, and where something is.
+
+    Parameters
+    ----------
+    rates
+        From :meth:`rarefire.records.error_rates.Rates.table`: a dot for each world and number of images,
+        hollow in the world of heavier tails; a bar, the median.
+    tests
+        By name, in the order wanted from the top.
+    """
+    found = []
+    for column, title, limits in (
+        ("false positives", "nothing there: rejects at .05", (0, 0.5)),
+        ("power", "a gain of a tenth: rejects", (0, 1)),
+    ):
+        figure, axes = panel(3.3, 0.7 + 0.21 * len(tests), title=title)
+        if column == "false positives":
+            axes.axvline(0.05, color=INK, linewidth=0.8)
+        for y, test in enumerate(tests):
+            rows = rates[rates["test"] == test]
+            ink = COLOURS["ours" if rates.loc[rows.index[0], "offered"] else "naive"]
+            hard = rows["world"] == "heavier tails"
+            x = rows[column].clip(upper=limits[1])
+            shift = np.linspace(-0.22, 0.22, len(rows)) if len(rows) > 1 else np.zeros(1)
+            axes.plot(x[~hard], (-y + shift)[~hard], "o", color=ink, markersize=3, alpha=0.75)
+            axes.plot(x[hard], (-y + shift)[hard], "o", color=ink, markersize=3.4, fillstyle="none")
+            axes.plot([rows[column].median()] * 2, [-y - 0.34, -y + 0.34], color=ink, linewidth=2)
+        axes.set_yticks(-np.arange(len(tests)), tests if column == "false positives" else [""] * len(tests))
+        axes.set(xlim=(limits[0] - 0.01, limits[1] * 1.02), ylim=(-len(tests) + 0.4, 0.6))
+        axes.tick_params(axis="y", length=0)
+        percent(axes, "x")
+        found.append(figure)
+    return found
 
 
 def ghost_panels(

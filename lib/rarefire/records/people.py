@@ -19,7 +19,7 @@ from tqdm import tqdm
 from rarefire import embeddings, inference, naive, networks, poz, selection, store
 from rarefire._engine import blocks
 from rarefire._engine.orders import rdm_curves
-from rarefire.curves import count, rdm_curve
+from rarefire.curves import count, enough, rdm_curve
 from rarefire.embeddings import View
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
@@ -51,9 +51,10 @@ __all__ = [
 ]
 
 _GAIN = ("D", "low", "high", "se", "p")
+_CHOSEN = {"D": "estimate", "low": "low", "high": "high", "p": "p"}
 _STEPS = 512  # of a recorded curve; the best k is sought among all
 _TIES = 100  # random orders of features with equal PoZ
-_N_BOOT = 1000
+_TESTED = 128  # numbers of features over which the largest t is taken
 
 #: Random orders, for tests.
 ORDERS = 999
@@ -83,10 +84,11 @@ class Prediction(Record):
     """One view of one network on one set of judgments, measured; r is with the mean RDM but where said.
 
     Beside the fields below: for each of :data:`KINDS`, ``<kind> (S,)``, r at k, and ``n_images_<kind>``;
-    ``best_<kind> (2,)``, k and r at the peak over every k; ``cross_<kind> (8,)``, order and k chosen on other
-    images (:data:`COLUMNS`), and ``cross_k_<kind>``, what was chosen; ``subjects_<kind>``,
-    ``subjects_k_<kind>``, the same with subjects; ``advance_<kind> (3, 8)``, D at :data:`SHARES`: the
-    two-factor bootstrap where there are subjects (r averaged over them), else the jackknife;
+    ``best_<kind> (2,)``, k and r at the peak over every k; ``largest_<kind> (4,)``: one-sided p of the
+    largest t of D over the curve, and k, D and the lower end of its band there; ``advance_<kind> (3, 8)``, D
+    at :data:`SHARES` (:data:`COLUMNS`); both by J−, over images, and subjects where there are any (r averaged
+    over them); ``cross_<kind> (8,)``, order and k chosen on other images (:data:`COLUMNS`), and
+    ``cross_k_<kind>``, what was chosen; ``subjects_<kind>``, ``subjects_k_<kind>``, the same with subjects;
     ``naive_<kind> (2,)``, mean D and p of a paired t test over folds of the same images at the peak. For
     ``low`` and ``high``, ``chance_<kind> (3,)``: p of the order against random ones at :data:`SHARES`. NaN
     where there is nothing to test.
@@ -294,7 +296,7 @@ def ship(predictions: Sequence[Prediction], path: str | Path, *, excerpt: Record
 
 
 def verdicts(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("low", "high")) -> pd.DataFrame:
-    """The naive verdict and the valid one for several predictions, with Holm's adjustment over all.
+    """Does any slice predict people better than all features? The naive verdict and the valid one.
 
     Parameters
     ----------
@@ -306,18 +308,21 @@ def verdicts(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("low"
     Returns
     -------
     DataFrame
-        A row for each prediction and kind: ``judgments, network, view, kind``. Then from the naive to the
-        valid, in units of r with the mean RDM: ``peak``, the whole curve's best k; ``gain``, r there − r
-        of all; ``naive p`` of a paired t test of the gain over folds of the same images; ``k``, the
-        median number of features chosen on other images (:func:`rarefire.selection.cross_fitted`);
-        ``D images`` and ``p images``, what it gains where other images vary; ``D, low, high, p``, where
-        other subjects vary too (the same again where there are none); and ``holm``.
+        A row for each prediction and kind: ``judgments, network, view, kind``. Then, in units of r with the
+        mean RDM: ``peak``, the whole curve's best k; ``gain``, r there − r of all; ``naive p`` of a paired t
+        test of the gain over folds of the same images; ``p``, one-sided, of the largest t over the curve
+        (:func:`rarefire.inference.largest`, J−, with subjects where there are any), ``at``, the k of that t,
+        ``D`` and ``low``, the difference there and the lower end of its band; and ``holm``, p adjusted over
+        the rows. Another question, how good the choice is for new images
+        (:func:`rarefire.selection.cross_fitted`): ``k``, the median number of features chosen on other
+        images, ``chosen D, chosen low, chosen high, chosen p``, where subjects vary too where there are any.
     """
     rows = []
     for found in predictions:
         prefix = "subjects" if found.has_subjects else "cross"
         for kind in kinds:
-            images, valid = found.test(f"cross_{kind}"), found.test(f"{prefix}_{kind}")
+            chosen, scale = found.test(f"{prefix}_{kind}"), 1 / found.to_subjects
+            p, at, d, low = found[f"largest_{kind}"].astype(float)
             rows.append(
                 {
                     "judgments": found.judgments,
@@ -327,13 +332,12 @@ def verdicts(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("low"
                     "peak": int(found[f"best_{kind}"][0]),
                     "gain": float(found[f"best_{kind}"][1] - found[kind][-1]),
                     "naive p": float(found[f"naive_{kind}"][1]),
+                    "p": p,
+                    "at": at,
+                    "D": d * scale,
+                    "low": low * scale,
                     "k": float(np.median(found[f"cross_k_{kind}"])),
-                    "D images": images["estimate"],
-                    "p images": images["p"],
-                    "D": valid["estimate"],
-                    "low": valid["low"],
-                    "high": valid["high"],
-                    "p": valid["p"],
+                    **{f"chosen {c}": chosen[name] for c, name in _CHOSEN.items()},
                 }
             )
     table = pd.DataFrame(rows)
@@ -341,7 +345,7 @@ def verdicts(predictions: Sequence[Prediction], *, kinds: Sequence[str] = ("low"
 
 
 def improved(table: pd.DataFrame, *, naive: bool = False) -> pd.Series:
-    """Rows in which fewer features predict people significantly better, at .05.
+    """Rows in which some slice predicts people significantly better than all features, at .05.
 
     Parameters
     ----------
@@ -482,28 +486,31 @@ def _of_kind(asked: _Asked, kind: str) -> dict[str, NDArray[Any]]:
             continue
         found[f"{name}_{kind}"] = np.array([getattr(chosen, column) for column in COLUMNS])
         found[f"{name}_k_{kind}"] = chosen.k
-    found[f"advance_{kind}"] = _in_advance(asked, order, metric)
     found[f"naive_{kind}"] = _naive(asked, order, peak, metric)
-    return found
+    return found | _in_advance(asked, order, kind)
 
 
-def _in_advance(asked: _Asked, order: NDArray[np.intp], metric: Metric) -> NDArray[np.float64]:
-    """D at each k that was decided on, other images (and subjects) taken to vary; NaN where undefined."""
-    given = asked.given
-    options: dict[str, Any] = {"k": asked.at, "metric": metric}
+def _in_advance(asked: _Asked, order: NDArray[np.intp], kind: str) -> dict[str, NDArray[Any]]:
+    """D at each k that was decided on, and the largest t along the curve; NaN where undefined."""
+    given, metric = asked.given, KINDS[kind][1]
+    n, n_features = asked.features.shape
+    people = given.human if given.subjects is None else given.subjects
+    advance, most = np.full((len(asked.at), len(COLUMNS)), np.nan), np.full(4, np.nan)
+    steps = np.round(np.linspace(0, n_features, min(n_features, _TESTED) + 1)[1:]).astype(int)
     try:
-        if given.subjects is None:
-            replicates = inference.jackknife(asked.features, order, rdm=given.human, **options)
-        else:
-            options |= {"n_boot": _N_BOOT, "rng": asked.rng(7)}
-            replicates = inference.two_factor_bootstrap(asked.features, order, rdms=given.subjects, **options)
-    except InputError:  # a subject judged too little
-        return np.full((len(asked.at), len(COLUMNS)), np.nan)
-    test = replicates.estimate("difference")
-    columns = [getattr(test, column) for column in COLUMNS[:-2]] + [replicates.r, replicates.r_all]
-    rows = np.stack(columns, axis=1)
-    rows[~np.isfinite(test.se)] = np.nan  # the first k features are silent for nearly all of the images
-    return rows[np.searchsorted(test.k, asked.at)]
+        options: dict[str, Any] = {"k": np.unique([*steps, *asked.at]).tolist(), "metric": metric}
+        found = inference.corrected_jackknife(asked.features, order, rdm=people, **options)
+        test = found.estimate("difference")
+        columns = [getattr(test, column) for column in COLUMNS[:-2]] + [found.r, found.r_all]
+        rows = np.stack(columns, axis=1)
+        rows[~np.isfinite(test.se)] = np.nan  # the first k features are silent for nearly all of the images
+        advance = rows[np.searchsorted(test.k, asked.at)]
+        largest = found.maximum(rng=asked.rng(7), alternative="greater", use=enough(found.n_images, n))
+        best = np.flatnonzero(found.k == largest.best)[0]
+        most = np.array([largest.p, largest.best, test.estimate[best], largest.low[best]])
+    except InputError:  # a subject judged too little, or all features are alike
+        pass
+    return {f"advance_{kind}": advance, f"largest_{kind}": most}
 
 
 def _naive(asked: _Asked, order: NDArray[np.intp], k: int, metric: Metric) -> NDArray[np.float64]:

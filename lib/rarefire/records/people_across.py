@@ -406,7 +406,7 @@ def measure_here(
     if not places or not here:
         what, asked = ("set of judgments", sets) if places else ("network", only)
         raise DataError(
-            f"no {what} of {', '.join(asked)} is on this machine: set RAREFIRE_MIRROR to a folder that holds it."
+            f"no {what} of {', '.join(asked)} is on this machine: set RAREFIRE_MIRROR to a folder with one."
         )
     answers: list[store.Answer] = []
     for name, where in places.items():

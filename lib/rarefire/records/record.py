@@ -39,7 +39,7 @@ VERSIONS: dict[str, dict[str, int]] = {
     "instance": {"measure_version": 2},
     "sample": {"sample_version": 1},
     "variation": {"variation_version": 1},
-    "prediction": {"version": 2},
+    "prediction": {"version": 3},
     "class-level": {"class_version": 2},
     "ghosts": {"ghosts_version": 1},
     "reading": {"reading_version": 1},
