@@ -155,7 +155,8 @@ def test_every_claim_says_when_its_ranges_were_set():
     assert {name for name, declared in when.items() if declared == "direction after"} == {"poz-80", "rare-20"}
     after = {name for name, declared in when.items() if declared == "after"}
     people = {claim.id for claim in claims.claims().values() if claim.group in ("people", "ghosts")}
-    assert after == {"rare-below-low", "zeros-matter", *people}
+    # Of what pictures show there are no results yet.
+    assert after == {"rare-below-low", "zeros-matter", *people} - {"ghosts-figure"}
 
 
 def test_what_the_book_shows_of_a_claim_is_where_it_says():

@@ -673,6 +673,7 @@ def test_census_and_controls_of_recorded_readings():
             raw["dead"],
         )
         assert row["share"] == raw["ghosts"][steps - 1] / raw["n_features"]
+        assert row["of those that fire"] == raw["ghosts"][steps - 1] / (raw["n_features"] - raw["dead"])
         assert row[["next image", "at most", "none above"]].tolist() == raw["chance"].tolist()
         assert row[list(records.ghosts.LOOKS)].tolist() == raw["plain"].tolist()
         own = controls[controls["category"] == reading.category]

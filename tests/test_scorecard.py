@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -684,7 +685,7 @@ def test_ways_of_reading_in_short():
         "authors": "class means, r²",
         "class": "class means, r",
         "strict": "images, r",
-        "firing": "images, r, shares of the features that fire",
+        "firing": "images, r, of features that fire",
     }
     assert set(scorecard.LATE) < set(scorecard.CONVENTIONS)
 
@@ -721,6 +722,7 @@ def test_how_many_have_which_verdict():
         "(1 reproduced or in direction or not reproduced, 2 reproduced or not reproduced)"
     )
     assert scorecard.tally(card[:2]) == "2 reproduced"
+    assert scorecard.tally(card[5:]) == "2 undecided (reproduced or not reproduced)"
     assert scorecard.tally(card[:0]) == ""
 
 
@@ -825,3 +827,48 @@ def test_separations_are_those_that_are_recorded():
         line = at.loc[row["category"], outside[row["place"]]]
         assert line["ghosts"] == f"{row['ghosts']:.2f}"
         assert line[titles[row["query"]]] == f"{row['other']:.2f}" + "*" * (row["holm"] < 0.05)
+
+
+# --- the same story everywhere ---------------------------------------------------------------------
+
+
+def test_the_readme_has_the_numbers_of_the_scorecard():
+    """MNIST, then CIFAR-10, from the shipped results, as the scorecard and the landing page have them."""
+    text = " ".join((Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8").split())
+    both = [records.ensembles.known(name) for name in ("mnist", "cifar10-jpg")]
+    kept, firing = ([e.median_at("low", 0.8, firing=only) for e in both] for only in (False, True))
+    alone = [e.median_at("high", 0.2, firing=True) for e in both]
+    rare = [np.median(e.rare_share()) for e in both]
+    dead = [np.median((e["poz_test"] == 1).mean(axis=1) / e.rare_share()) for e in both]
+    wide = np.median(records.ensembles.wide().rare_share())
+    card = scorecard.readings(both)
+    own = scorecard.on_the_paper(card)
+    on_cifar = own[(own["images"] == "cifar10-jpg") & (own["id"] != "poz-80")]
+    fits = [on_cifar.loc[on_cifar["convention"] == way, "verdict"] for way in ("class", "strict")]
+    of = [f"{(verdicts == claims.REPRODUCED).sum()} of {len(verdicts)}" for verdicts in fits]
+    (dogs,) = [reading for reading in records.ghosts.known() if reading.category == "dogs"]
+    for said in (
+        f"R² without them: {kept[0]:.3f} on MNIST, {kept[1]:.3f} on CIFAR-10",
+        f"the other 80 % have {firing[0]:.3f} and {firing[1]:.3f}",
+        f"the rarest fifth alone has {alone[0]:.2f} and {alone[1]:.2f}, inside the paper's",
+        f"{100 * rare[0]:.0f} % and {100 * rare[1]:.0f} % are silent for more than 80 % of the images",
+        f"({100 * wide:.0f} % in the wide form of the authors' MNIST code)",
+        f"{100 * dead[0]:.0f} % and {100 * dead[1]:.0f} % of these never fire",
+        f"({dogs.n_images} dogs)",
+        f"Of {len(own)} readings of what the paper states about small networks, on its own image sets: "
+        f"{scorecard.tally(own)}. {own['late'].sum()} of them hang on a range or a way of reading",
+        f"compared without squaring ({of[0]} statements",
+        f"less so between single images ({of[1]})",
+    ):
+        assert said in text, said
+    known = claims.claims()["rare-20"]
+    assert all(known.low < value < known.high for value in alone)
+    for value in rare:  # half as many
+        assert 0.45 < value / 0.4 < 0.55
+    query = scorecard.verdicts(
+        scorecard.ghosts({e.images: records.ghosts_by_class.known(e.images) for e in both}, [dogs])
+    )
+    query = query[(query["id"] == "ghosts-separate") & query["images"].isin(["mnist", "cifar10-jpg"])]
+    said = query.groupby("convention")["verdict"].agg(set)
+    assert said["against random features"] == {claims.HOLDS}
+    assert said["against the category’s mean"] == {claims.FAILS}

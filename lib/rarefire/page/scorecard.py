@@ -68,7 +68,7 @@ CONVENTIONS = {
     "class": "class means, r, PoZ from the same images",
     "images": "images, r, PoZ from the same images",
     "strict": "images, r, PoZ from held-out images",
-    "firing": "images, r, shares of the features that fire, PoZ from the same images",
+    "firing": "images, r, of features that fire, PoZ from the same images",
 }
 #: Those that were added after results had been seen.
 LATE = ("class", "firing")
@@ -412,6 +412,8 @@ def tally(card: pd.DataFrame) -> str:
         own = card[card["verdict"] == verdict]
         between = own["between"][own["between"] != ""].value_counts(sort=False).sort_index(ascending=False)
         either = [f"{n} {cards.short(text)}" for text, n in between.items()]
+        if len(either) == 1:
+            either = [cards.short(between.index[0])]
         if len(own):
             said.append(f"{len(own)} {verdict}" + (f" ({', '.join(either)})" if either else ""))
     return ", ".join(said)
@@ -466,7 +468,7 @@ def readable(card: pd.DataFrame, *columns: str, digits: int = 2) -> pd.DataFrame
     texts = {
         "ours": ["–" if math.isnan(row["ours"]) else form(row["ours"]) for row, form in each],
         "95 %": [interval(row["low"], row["high"], form) for row, form in each],
-        "90 % of instances": [interval(row["from"], row["to"], form) for row, form in each],
+        "90 % of instances": [interval(row["from"], row["to"]) for row in rows],
         "verdict": [cards.words(row) for row in rows],
     }
     absent = [name for name in columns if name not in card.columns and name not in texts]
