@@ -449,7 +449,7 @@ def test_nested_panels_of_the_features_that_fire(rng):
         np.testing.assert_allclose(line.get_xdata(), np.arange(2, 9) / 8)
         k = [2 + round(6 * share) for share in line.get_xdata()]
         np.testing.assert_allclose(line.get_ydata(), np.median(e["high"] ** 2, axis=0)[np.array(k) - 1])
-        assert panel.axes[0].get_xlabel() == "share of the features that fire"
+        assert panel.axes[0].get_xlabel() == "share of firing features"
     half = [np.median(e["high"][:, 2 + 3 - 1] ** 2) for e in found.values()]
     said = plots.medians(found, 0.5, "high", firing=True)
     assert said == f"digits {half[0]:.2f}; MNIST {half[1]:.2f}"

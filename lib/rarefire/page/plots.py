@@ -175,7 +175,7 @@ def nested_panels(
         name: (e.fraction[first - 1 :], {colour: drawn(e, curve) for colour, curve in lines.items()})
         for name, e in ensembles.items()
     }
-    counted = "share of the features that fire" if firing else "share of features inserted"
+    counted = "share of firing features" if firing else "share of features inserted"
     labels = {"xlabel": xlabel or counted, "ylabel": "R² with all features"}
     return curve_panels(sets, **labels, limits=SHARES, singles=singles)
 
