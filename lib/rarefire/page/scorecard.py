@@ -294,7 +294,7 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
         whether the claim is about other images; ``counted``, whether the paper gives a number or a direction
         (:attr:`rarefire.page.claims.Claim.counted`); ``verdict``; ``of value``, that of the value alone;
         ``between``, where it is undecided, the verdicts in question, joined by “or”; ``by``, ``interval`` or
-        ``value``, what decides, empty where nothing is decided on; ``late``, whether it hangs on a range or
+        ``value``, what decides, empty where there is neither; ``late``, whether it hangs on a range or
         a way of reading (:data:`LATE`) that was added after results had been seen.
     """
     known = claims.claims()
@@ -315,9 +315,10 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
         selected = len(values) > 1 and len(finite) < least
         of_value = claims.UNDEFINED if selected else claims.verdict(claim, ours)
         verdict, between, by = of_value, "", ""
+        late = False
         if len(finite) and not selected:
             verdict, between, by = _decide(claim, of_value, low, high)
-        late = finding.convention in LATE and bool(by)
+            late = finding.convention in LATE or claim.is_late(verdict)
         rows.append(
             {
                 "id": claim.id,
@@ -339,7 +340,7 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
                 "of value": of_value,
                 "between": between,
                 "by": by,
-                "late": late or claim.is_late(verdict),
+                "late": late,
             }
         )
     return pd.DataFrame(rows, columns=_COLUMNS)
@@ -348,15 +349,13 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
 def _decide(claim: claims.Claim, of_value: str, low: float, high: float) -> tuple[str, str, str]:
     """The verdict; where it is undecided, between which; and whether interval or value has decided."""
     within = claims.verdicts_within(claim, low, high)
-    if not within and claim.statistic == "positive":
-        within = claims.verdicts_within(claim, -1, 1)  # anything is possible
-    if not within:
-        return of_value, "", "value"
-    return (
-        (within[0], "", "interval")
-        if len(within) == 1
-        else (claims.UNDECIDED, " or ".join(within), "interval")
-    )
+    if len(within) == 1:
+        return within[0], "", "interval"
+    if within:
+        return claims.UNDECIDED, " or ".join(within), "interval"
+    if claim.statistic == "positive":  # without an interval anything is possible
+        return claims.UNDECIDED, " or ".join(claims.verdicts_within(claim, -1, 1)), ""
+    return of_value, "", "value"
 
 
 def _of_median(values: NDArray[np.float64]) -> tuple[float, float]:
