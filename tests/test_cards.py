@@ -65,12 +65,15 @@ def test_a_card_for_each_claim_and_a_line_for_each_finding(some):
         assert len(found) == len(rows)
         for (who, drawing, _, verdict), row in zip(found, rows.itertuples(), strict=True):
             assert text(who) == f"{row.images} {row.convention}".strip()
-            assert text(verdict) == f"{cards.SIGNS[row.verdict]} {row.verdict}"
+            said = f"{cards.SIGNS[row.verdict]} {row.verdict}{'†' * row.late}"
+            assert text(verdict).removesuffix(" by its value") == said
             assert (drawing.tag, drawing.get("aria-hidden")) == ("svg", "true")  # the words say it all
         missing = f"What is missing to test it: {claim.missing}"
         assert (missing in text(section)) == bool(claim.missing)
-    assert "Reproduced: 0.10 to 0.50; in direction: 0.02 to 0.80." in text(sections[0])
+    assert "Reproduced: 0.10 to 0.50; in direction: 0.05 to 0.75. † The wider range was" in text(sections[0])
     assert "Reproduced: −0.185 to −0.175; in direction: −1.00 to 0.00." in text(sections[1])
+    assert "†" not in text(sections[1])
+    assert "in direction: 0.80 to 1.25. † This was set after results had been seen." in text(sections[2])
     assert "What is missing" in text(sections[2])
     links = {section.get("id"): [a.get("href") for a in section.iter("a")] for section in sections}
     assert links == {
@@ -92,10 +95,10 @@ def test_the_class_of_a_line_says_its_verdict_and_whether_it_goes_beyond_the_pap
     assert expected == [
         "rf-verdict-0",
         "rf-verdict-1 rf-beyond",
-        "rf-verdict-4",
+        "rf-verdict-6",
         "rf-verdict-2",
         "rf-verdict-0",
-        "rf-verdict-5",
+        "rf-verdict-7",
     ]
 
 
@@ -128,7 +131,7 @@ def test_a_dot_stands_where_its_value_is(some):
         assert ends == pytest.approx([at(0.1), at(0.5)], abs=0.05)
         # That for the direction ends with the axis, or at its own end.
         wide = [percent(direction, "x"), percent(direction, "x") + percent(direction, "width")]
-        assert wide == pytest.approx([max(0, at(0.02)), min(100, at(0.8))], abs=0.05)
+        assert wide == pytest.approx([max(0, at(0.05)), min(100, at(0.75))], abs=0.05)
     start, end = (float(span.text.replace("−", "-")) for span in section.find("p[@class='rf-ends']"))
     assert (at(start), at(end)) == pytest.approx((0, 100), abs=0.7)  # printed with two digits
     for value in rows[["ours", "low", "high", "from", "to"]].to_numpy().ravel():
@@ -259,33 +262,91 @@ def test_how_many_instances_have_a_value_is_said_where_some_have_none():
     ]
 
 
-def test_a_verdict_that_other_seeds_or_images_could_turn_says_so():
+def test_a_line_says_between_which_verdicts_it_is_undecided_or_that_it_has_no_interval():
     across, within = np.linspace(0, 0.8, 9), np.linspace(0.35, 0.45, 9)
+    both = "reproduced or in direction"
     findings = [
-        (Finding("poz-80", "a", across), "seeds"),
+        (Finding("poz-80", "a", across), f"{both} or not reproduced; its value alone: reproduced"),
         (Finding("poz-80", "b", within), None),
-        (Finding("poz-80", "c", 0.4, interval=(0.0, 0.8)), "images"),  # one value: there are no seeds
-        (Finding("poz-80", "d", [0.1, 0.8]), None),  # too few for an interval
-        (Finding("poz-80", "e", [*across, *[np.nan] * 10]), None),  # no verdict that could turn
+        (Finding("poz-80", "c", 0.29, interval=(0.25, 0.33)), f"{both}; its value alone: in direction"),
+        (Finding("poz-80", "d", [0.35, 0.4]), "by its value"),  # too few for an interval
+        (Finding("poz-80", "e", [*across, *[np.nan] * 10]), None),  # undefined: nothing is decided
         (Finding("poz-80", "f", np.nan), None),
-        (Finding("human-lower", "g", across - 0.4), "seeds"),
-        (Finding("human-lower", "h", 0.1, interval=(-0.1, 0.3)), "images"),
+        (Finding("rare-max", "g", across), "by its value"),
+        (Finding("human-lower", "h", 0.1, interval=(-0.1, 0.3)), None),
+        (Finding("zeros-matter", "i", 0.06, interval=(0.04, 0.07)), "holds or fails; its value alone: holds"),
     ]
     root, card = page_of([finding for finding, _ in findings])
-    doubts = [[small.text for small in verdict.findall("small")] for *_, verdict in lines(root)]
-    assert doubts == [[f"other {others} could turn it"] if others else [] for _, others in findings]
-    expected = [claims.REPRODUCED] * 4 + [claims.UNDEFINED, claims.UNTESTED] + [claims.UNDECIDED] * 2
-    assert card["verdict"].replace(claims.DIRECTION, claims.REPRODUCED).tolist() == expected
+    found = [[small.text for small in verdict.findall("small")] for *_, verdict in lines(root)]
+    either = "reproduced or not reproduced; its value alone: reproduced"
+    assert found == [[either] if f.images == "h" else [small] if small else [] for f, small in findings]
+    undecided = [True, False, True, *[False] * 4, True, True]
+    assert (card["verdict"] == claims.UNDECIDED).tolist() == undecided
 
 
-def test_what_need_only_be_positive_has_no_ranges_in_words():
-    root, _ = page_of([Finding("human-lower", "x", 0.1, interval=(-0.1, 0.3)), Finding("poz-80", "x", 0.4)])
-    positive, usual = (text(section) for section in root.iter("section"))
-    assert "Reproduced: " not in positive
-    assert "in direction: " not in positive
-    assert f"Read as: {claims.claims()['human-lower'].reading}." in positive
-    assert "? undecided" in positive
-    assert "Reproduced: 0.30 to 0.50; in direction: 0.10 to 1.00." in usual
+def test_verdicts_as_a_sign_and_in_words():
+    card = scorecard.verdicts(
+        [
+            Finding("poz-80", "a", 0.4, interval=(0.35, 0.45)),
+            Finding("poz-80", "b", 0.25, interval=(0.15, 0.35)),
+            Finding("rare-max", "c", [0.1, 0.5]),
+            Finding("rare-max", "c", [0.1, 0.5], "firing"),
+            Finding("zeros-matter", "d", 0.05, interval=(0.04, 0.06)),
+            Finding("poz-80", "e", np.nan),
+        ]
+    ).to_dict("records")
+    assert [cards.sign(row) for row in card] == ["●", "●/◐/○†", "●", "●†", "▲/△†", "–"]
+    assert [cards.words(row) for row in card] == [
+        "reproduced",
+        "undecided: reproduced or in direction or not reproduced†",
+        "reproduced, by its value",
+        "reproduced, by its value†",
+        "undecided: holds or fails†",
+        "cannot be tested here",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.1996, "0.1996"),  # not .20, which would be in direction
+        (0.1951, "0.195"),
+        (0.2004, "0.20"),
+        (0.2, "0.20"),
+        (0.2949, "0.29"),
+        (0.2951, "0.295"),
+        (0.2999996, "0.30"),  # on the edge
+        (0.504, "0.504"),
+        (0.4951, "0.50"),
+    ],
+)
+def test_a_number_that_is_written_has_its_own_verdict(value, expected):
+    root, card = page_of([Finding("poz-80", "x", value, interval=(value, 0.6))])
+    said = text(lines(root)[0][2])
+    assert said == f"{expected} {expected} to 0.60"
+    assert scorecard.readable(card, "ours")["ours"].tolist() == [expected]
+    shown = float(expected)
+    claim = claims.claims()["poz-80"]
+    assert claims.verdict(claim, shown) == claims.verdict(claim, value)
+
+
+def test_what_counts_is_said_in_words():
+    findings = [Finding(name, "x", 0.1, interval=(0.05, 0.3)) for name in ("human-lower", "poz-80")]
+    findings += [Finding(name, "x", 0.1) for name in ("zeros-matter", "ghosts-separate", "worked-order")]
+    root, _ = page_of(findings)
+    said = {section.get("id").removeprefix("claim-"): text(section) for section in root.iter("section")}
+    late = "set after results had been seen."
+    above = "where the whole interval is above 0."
+    assert f"Reproduced {above} † This was {late}" in said["human-lower"]
+    assert (
+        f"Reproduced: 0.30 to 0.50; in direction: 0.20 to 0.80. † The wider range was {late}"
+        in said["poz-80"]
+    )
+    ours = "The paper gives no number; by our own measure it holds"
+    assert f"{ours} from 0.05 to 1.00. † This was {late}" in said["zeros-matter"]
+    assert f"{ours} {above}" in said["ghosts-separate"]
+    assert "Reproduced: 1.00." in said["worked-order"]
+    assert late not in said["worked-order"]
 
 
 def test_minus_signs_are_typographic():
@@ -320,7 +381,7 @@ def test_what_has_no_value_has_no_dot_and_is_no_nan():
         assert not drawing.findall("g/*")
         assert drawing.findall("rect")  # what is asked for is drawn all the same
     # One finding without a value, then two of several instances.
-    without = [claims.UNTESTED, claims.UNDEFINED, claims.UNDEFINED]
+    without = [claims.UNTESTED, claims.UNDEFINED, claims.UNDEFINED]  # the mark is on verdicts only
     assert said == [f"{cards.SIGNS[verdict]} {verdict}" for verdict in without]
     assert card["ours"].isna().sum() == 3
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from rarefire.page import claims
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIM = claims.Claim(
-    "x", "group", "title", "c", "w", ".4", ("mnist",), "share", "median", 0.3, 0.5, 0.1, 1.0, "f", ""
+    "x", "g", "title", "c", "w", ".4", ("mnist",), "share", "median", 0.3, 0.5, 0.1, 1.0, "before", "f", ""
 )
+OURS = replace(CLAIM, value="–", direction_low=0.3, direction_high=0.5)
+POSITIVE = replace(CLAIM, statistic="positive", low=0.0, high=1.0, direction_low=0.0)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +43,86 @@ def test_verdicts_at_and_around_the_bounds(value, expected):
 
 def test_all_verdicts_are_listed_from_the_best_on():
     found = [claims.verdict(CLAIM, value) for value in (0.4, 0.2, 0.0)]
+    found += [claims.verdict(OURS, value) for value in (0.4, 0.2)]
     assert list(claims.VERDICTS) == [*found, claims.UNDECIDED, claims.UNDEFINED, claims.UNTESTED]
-    assert len(set(claims.VERDICTS)) == 6
+    assert len(set(claims.VERDICTS)) == 8
+
+
+@pytest.mark.parametrize(
+    ("claim", "value", "expected"),
+    [
+        (OURS, 0.3, claims.HOLDS),
+        (OURS, 0.3 - 1e-8, claims.HOLDS),
+        (OURS, 0.29, claims.FAILS),
+        (OURS, 0.51, claims.FAILS),
+        (OURS, math.nan, claims.UNTESTED),
+        (POSITIVE, 0.0, claims.NOT_REPRODUCED),
+        (POSITIVE, 1e-7, claims.NOT_REPRODUCED),  # rounding is not positive either
+        (POSITIVE, 1e-4, claims.REPRODUCED),
+        (POSITIVE, 7.0, claims.REPRODUCED),
+        (POSITIVE, -0.1, claims.NOT_REPRODUCED),
+        (replace(POSITIVE, value="–"), 0.1, claims.HOLDS),
+        (replace(POSITIVE, value="–"), -0.1, claims.FAILS),
+    ],
+)
+def test_what_the_paper_gives_no_number_for_holds_or_fails_and_what_is_positive_is_above_0(
+    claim, value, expected
+):
+    assert claims.verdict(claim, value) == expected
+
+
+R, D, N = claims.REPRODUCED, claims.DIRECTION, claims.NOT_REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("claim", "interval", "expected"),
+    [
+        (CLAIM, (0.3, 0.5), (R,)),
+        (CLAIM, (0.29, 0.45), (R, D)),
+        (CLAIM, (0.3 - 1e-8, 0.5 + 1e-8), (R,)),  # its ends, in single precision
+        (CLAIM, (0.35, 0.51), (R, D)),
+        (CLAIM, (0.2, 0.6), (R, D)),
+        (CLAIM, (0.15, 0.25), (D,)),
+        (CLAIM, (0.6, 0.9), (D,)),
+        (CLAIM, (0.05, 0.2), (D, N)),
+        (CLAIM, (0.0, 0.09), (N,)),
+        (CLAIM, (0.0, 1.1), (R, D, N)),  # everything lies within
+        (CLAIM, (-9.0, 9.0), (R, D, N)),
+        (CLAIM, (1.1, 1.2), (N,)),
+        (CLAIM, (math.nan, 0.4), ()),
+        (CLAIM, (0.4, math.inf), ()),
+        (OURS, (0.2, 0.4), (claims.HOLDS, claims.FAILS)),
+        (OURS, (0.2, 0.6), (claims.HOLDS, claims.FAILS)),
+        (OURS, (0.35, 0.4), (claims.HOLDS,)),
+        (POSITIVE, (0.001, 0.1), (R,)),
+        (POSITIVE, (0.9, 1.1), (R,)),
+        (POSITIVE, (-0.1, -0.001), (N,)),
+        (POSITIVE, (-0.1, 0.1), (R, N)),
+        (POSITIVE, (0.0, 0.1), (R, N)),
+    ],
+)
+def test_an_interval_across_a_border_has_more_than_one_verdict(claim, interval, expected):
+    assert claims.verdicts_within(claim, *interval) == expected
+    # No value in it has another: a fine grid of them says so.
+    if expected:
+        grid = np.linspace(*interval, 2001)
+        assert {claims.verdict(claim, float(value)) for value in grid} <= set(expected)
+
+
+def test_a_verdict_on_a_range_that_was_set_afterwards_is_late():
+    before, direction, after = (replace(CLAIM, declared=when) for when in claims.DECLARED)
+    tested = claims.VERDICTS[:-2]
+    assert not any(before.is_late(verdict) for verdict in claims.VERDICTS)
+    assert [v for v in tested if not direction.is_late(v)] == [claims.REPRODUCED]  # the inner range decides
+    assert all(after.is_late(verdict) for verdict in tested)
+    for claim in (direction, after):
+        assert not claim.is_late(claims.UNDEFINED)
+        assert not claim.is_late(claims.UNTESTED)
+
+
+def test_borders_are_the_ends_of_the_ranges():
+    assert CLAIM.borders == (0.1, 0.3, 0.5, 1.0)
+    assert POSITIVE.borders == (0.0,)
 
 
 def test_the_papers_claims_are_complete():
@@ -56,6 +137,26 @@ def test_the_papers_claims_are_complete():
             assert text == text.strip() != "", name
         assert claim.scope, name
         assert claim.direction_low <= claim.low <= claim.high <= claim.direction_high
+
+
+def test_what_the_paper_gives_no_number_for_is_not_counted():
+    """And a range that every result would be in is none: it leaves out some of what the quantity can be."""
+    ours = {claim.id for claim in claims.claims().values() if not claim.counted}
+    assert ours == {
+        *("accuracy-mnist", "accuracy-cifar10", "zeros-matter", "ghosts-separate", "ghosts-specific")
+    }
+    for claim in claims.claims().values():
+        if claim.statistic == "median" and claim.scope != ("example",):
+            assert (claim.direction_low, claim.direction_high) > (0.0, 1.0), claim.id
+
+
+def test_every_claim_says_when_its_ranges_were_set():
+    when = {claim.id: claim.declared for claim in claims.claims().values()}
+    assert {name for name, declared in when.items() if declared == "direction after"} == {"poz-80", "rare-20"}
+    after = {name for name, declared in when.items() if declared == "after"}
+    people = {claim.id for claim in claims.claims().values() if claim.group in ("people", "ghosts")}
+    # Of what pictures show there are no results yet.
+    assert after == {"rare-below-low", "zeros-matter", *people} - {"ghosts-figure"}
 
 
 def test_what_the_book_shows_of_a_claim_is_where_it_says():
@@ -81,12 +182,12 @@ def test_what_cannot_be_tested_says_what_is_missing():
     assert missing == asked_for
 
 
-def test_one_claim_is_on_whether_something_is_positive_and_one_on_the_largest():
+def test_what_verdicts_are_on():
     by_statistic: dict[str, list[str]] = {}
     for claim in claims.claims().values():
         by_statistic.setdefault(claim.statistic, []).append(claim.id)
     assert set(by_statistic) == {"median", "largest", "positive"}
-    assert by_statistic["positive"] == ["human-lower"]
+    assert by_statistic["positive"] == ["rare-below-low", "human-lower", "ghosts-separate"]
     assert by_statistic["largest"] == ["rare-max"]
 
 
@@ -129,7 +230,7 @@ def _file(path, **changes):
     row = {
         "id": "a", "group": "g", "title": "t", "claim": " c ", "where": "w", "value": "1", "scope": "x  y",
         "reading": "r", "statistic": "median", "low": "0.3", "high": "0.5", "direction_low": "0",
-        "direction_high": "1", "figure": "f", "missing": "",
+        "direction_high": "1", "declared": "after", "figure": "f", "missing": "",
     }  # fmt: skip
     row = {name: value for name, value in (row | changes).items() if value is not None}
     with path.open("w", newline="") as file:
@@ -142,7 +243,7 @@ def _file(path, **changes):
 def test_claims_of_another_file(tmp_path):
     (found,) = claims.claims(_file(tmp_path / "own.csv")).values()
     expected = claims.Claim(
-        "a", "g", "t", "c", "w", "1", ("x", "y"), "r", "median", 0.3, 0.5, 0.0, 1.0, "f", ""
+        "a", "g", "t", "c", "w", "1", ("x", "y"), "r", "median", 0.3, 0.5, 0.0, 1.0, "after", "f", ""
     )
     assert found == expected
 
@@ -162,6 +263,9 @@ def test_a_claim_is_on_a_statistic(tmp_path, statistic):
         ({"low": "nan"}, "the ranges of 'a' are not nested"),
         ({"statistic": "mean"}, "'a' is on one of median, largest, positive"),
         ({"statistic": ""}, "'a' is on one of median, largest, positive"),
+        ({"declared": "later"}, "the ranges of 'a' were declared before, direction after, after"),
+        ({"value": "–"}, "the paper gives no number for 'a', so .* both ranges must be the same"),
+        ({"declared": None}, r"lacks a column or a number \('declared'\)"),
         ({"figure": None}, r"lacks a column or a number \('figure'\)"),
         ({"scope": None}, r"lacks a column or a number \('scope'\)"),
         ({"direction_high": None}, r"lacks a column or a number \('direction_high'\)"),

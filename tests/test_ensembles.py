@@ -200,12 +200,64 @@ def test_a_share_of_the_features_that_fire():
         [1, 1, 1, 1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6],  # six, and the curve is undefined there
         [1] * 9 + [0.3],  # one
     ]
-    ensemble = made_up(poz_test=rates, low=[curve, curve, unknown, curve], low_cosine=[curve**2] * 4)
-    np.testing.assert_allclose(ensemble.of_firing(), [0.36, 1, np.nan, 0.01], atol=1e-12)
-    np.testing.assert_allclose(ensemble.of_firing("low", 1), [0.36, 1, np.nan, 0.01], atol=1e-12)
+    curves = {"low": [curve, curve, unknown, curve], "low_cosine": [curve**2] * 4}
+    curves |= {"high": [curve, curve, unknown, curve], "high_heldout": [curve] * 4, "random": [[curve]] * 4}
+    ensemble = made_up(poz_test=rates, poz_heldout=rates[::-1], **curves)
+
+    def at(name, share):
+        return ensemble.at(name, share, firing=True)
+
+    np.testing.assert_allclose(at("low", 1), [0.36, 1, np.nan, 0.01], atol=1e-12)
     # .8 of 6 is 4.8, so 5; of 10 it is 8; of 1, at least 1.
-    np.testing.assert_allclose(ensemble.of_firing("low", 0.8), [0.25, 0.64, 0.25, 0.01], atol=1e-12)
-    np.testing.assert_allclose(ensemble.of_firing("low_cosine"), [0.6**4, 1, 0.6**4, 1e-4], atol=1e-12)
+    np.testing.assert_allclose(at("low", 0.8), [0.25, 0.64, 0.25, 0.01], atol=1e-12)
+    np.testing.assert_allclose(at("low_cosine", 1), [0.6**4, 1, 0.6**4, 1e-4], atol=1e-12)
+    # After the four, none, four and nine that never fire: .3 of 6, 10, 6 and 1 are 2, 3, 2 and 1.
+    np.testing.assert_allclose(at("high", 0.3), [0.36, 0.09, np.nan, 1], atol=1e-12)
+    np.testing.assert_allclose(at("high", 1), 1, atol=1e-12)
+    # By the PoZ that orders the curve: nine, four, none, four.
+    np.testing.assert_allclose(at("high_heldout", 0.3), [1, 0.36, 0.09, 0.36], atol=1e-12)
+    assert ensemble.median_at("high", 0.3, firing=True) == pytest.approx(0.36)
+    with pytest.raises(UnknownNameError, match="no curve by PoZ 'random'. There are: low, "):
+        at("random", 0.5)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 1])
+def test_a_share_of_the_features_that_fire_equals_numpy(trained, share):
+    """The features that never fire taken out beforehand, and only then ordered and counted."""
+    network, test = trained
+    measured = ensembles.measure_network(network, test, test, seed=3)
+    found = made_up(**{name: values[None] for name, values in measured.items() if name != "ghosts"})
+    embedding = embeddings.extract(network, test).astype(float)
+    half = stimuli.half_mask(test.labels)
+    means = np.stack([embedding[test.labels == c].mean(axis=0) for c in range(10)])
+
+    def rarest(rates, first):
+        """Of those that fire, the share that comes first; and all that never fire."""
+        alive = np.flatnonzero(rates < 1)
+        ordered = alive[np.lexsort((alive, rates[alive] if first == "low" else -rates[alive]))]
+        return ordered[: round(share * len(alive))], np.flatnonzero(rates == 1)
+
+    for first in ("low", "high"):
+        slice_, dead = rarest((embedding == 0).mean(axis=0), first)
+        on_half, dead_there = rarest((embedding[half] == 0).mean(axis=0), first)
+        assert len(dead) > 2, "choose another network: all of its features fire"
+        with_dead, with_dead_there = slice_, on_half
+        if first == "high":  # which come before: always 0, they count in Pearson's means alone
+            with_dead, with_dead_there = np.r_[dead, slice_], np.r_[dead_there, on_half]
+        alone = np.zeros_like(embedding)
+        alone[:, slice_] = embedding[:, slice_]
+        for variant, (r, n) in {
+            "": numpy_curve(embedding[:, with_dead], embedding),
+            "_cosine": numpy_curve(embedding[:, slice_], embedding, cosine=True),
+            "_silenced": numpy_curve(alone, embedding),
+            "_heldout": numpy_curve(embedding[~half][:, with_dead_there], embedding[~half]),
+            "_class": numpy_curve(means[:, with_dead], means, power=2),
+            "_class_signed": numpy_curve(means[:, with_dead], means),
+            "_class_cosine": numpy_curve(means[:, slice_], means, power=2, cosine=True),
+        }.items():
+            name = first + variant
+            assert 2 * n >= measured[f"n_images_{name}"][-1], name  # most images have a similarity
+            assert found.at(name, share, firing=True) == pytest.approx([r**2], abs=1e-6), name
 
 
 def test_only_features_that_never_fire_gone_is_the_curve_where_they_come_last(trained):
@@ -216,7 +268,8 @@ def test_only_features_that_never_fire_gone_is_the_curve_where_they_come_last(tr
     firing = embedding[:, embedding.any(axis=0)]
     assert 0 < firing.shape[1] < 84, "choose another network: all of its features fire"
     r, _ = numpy_curve(firing, embedding)
-    assert made_up(poz_test=[rates], low=[low.r]).of_firing() == pytest.approx([r**2], abs=1e-6)
+    found = made_up(poz_test=[rates], low=[low.r]).at("low", 1, firing=True)
+    assert found == pytest.approx([r**2], abs=1e-6)
 
 
 def removing(removed, silenced, places=5):
@@ -620,6 +673,7 @@ def test_census_and_controls_of_recorded_readings():
             raw["dead"],
         )
         assert row["share"] == raw["ghosts"][steps - 1] / raw["n_features"]
+        assert row["of those that fire"] == raw["ghosts"][steps - 1] / (raw["n_features"] - raw["dead"])
         assert row[["next image", "at most", "none above"]].tolist() == raw["chance"].tolist()
         assert row[list(records.ghosts.LOOKS)].tolist() == raw["plain"].tolist()
         own = controls[controls["category"] == reading.category]

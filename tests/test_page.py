@@ -439,6 +439,23 @@ def test_nested_panels_draw_medians_over_networks(rng):
     assert whole[0].axes[0].get_xlabel() == "share"
 
 
+def test_nested_panels_of_the_features_that_fire(rng):
+    found = ensembles(rng)
+    for e in found.values():
+        e["poz_test"][:, 1:3] = 1  # two of eight never fire
+    panels, numbers = plots.nested_panels(found, {"high": "high"}, first=2, firing=True)
+    for panel, e in zip(panels, found.values(), strict=True):
+        (line,) = panel.axes[0].lines
+        np.testing.assert_allclose(line.get_xdata(), np.arange(2, 9) / 8)
+        k = [2 + round(6 * share) for share in line.get_xdata()]
+        np.testing.assert_allclose(line.get_ydata(), np.median(e["high"] ** 2, axis=0)[np.array(k) - 1])
+        assert panel.axes[0].get_xlabel() == "share of firing features"
+    half = [np.median(e["high"][:, 2 + 3 - 1] ** 2) for e in found.values()]
+    said = plots.medians(found, 0.5, "high", firing=True)
+    assert said == f"digits {half[0]:.2f}; MNIST {half[1]:.2f}"
+    assert len(numbers) == 14
+
+
 def test_medians_for_a_caption(rng):
     found = ensembles(rng)
     low, high = ([np.median(e[kind][:, 3] ** 2) for e in found.values()] for kind in ("low", "high"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,30 @@ from IPython.display import HTML
 from rarefire.page import claims
 from rarefire.page.frame import framed, number
 
-__all__ = ["SIGNS", "verdict_cards"]
+__all__ = ["LATE", "SIGNS", "short", "sign", "verdict_cards", "words"]
+
+#: A sign for each verdict: they must not differ in colour alone. Round ones are on what the paper states.
+SIGNS = dict(zip(claims.VERDICTS, "●◐○▲△?∅–", strict=True))
+#: Marks what hangs on a range or a way of reading that was added after results had been seen.
+LATE = "†"
+
+
+def sign(row: Mapping[Any, Any]) -> str:
+    """Sign and mark of a row of a scorecard; where it is undecided, the signs of the verdicts in question."""
+    either = row["between"].split(" or ") if row["between"] else [row["verdict"]]
+    return "/".join(SIGNS[verdict] for verdict in either) + (LATE if row["late"] else "")
+
+
+def words(row: Mapping[Any, Any]) -> str:
+    """A verdict in words: between which it is undecided, whether it has no interval, and the mark."""
+    either = f": {short(row['between'])}" if row["between"] else ""
+    alone = ", by its value" if row["by"] == "value" else ""
+    return f"{row['verdict']}{either}{alone}{LATE * row['late']}"
+
+
+def short(verdicts: str) -> str:
+    """Verdicts as they are named beside each other: ``reproduced or in direction``."""
+    return verdicts.replace(claims.DIRECTION, "in direction").replace(" (our measure)", "")
 
 
 def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mapping[str, str]) -> HTML:
@@ -57,10 +81,6 @@ def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mappin
     )
 
 
-#: A sign for each verdict: they must not differ in colour alone.
-SIGNS = dict(zip(claims.VERDICTS, "●◐○?∅–", strict=True))
-
-
 def _axis(claim: claims.Claim, found: pd.DataFrame) -> tuple[float, float]:
     """Where the lines of a claim start and end: around all that was found and what is asked for."""
     values = found[["ours", "low", "high", "from", "to"]].to_numpy(dtype=float).ravel()
@@ -98,9 +118,11 @@ def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, flo
             + bar(row["low"], row["high"], height=5, opacity=0.8)
             + dot
         )
-        text = number(row["ours"])
+        form = functools.partial(number, keeps=functools.partial(claims.verdict, claim))
+        text = form(row["ours"])
         if np.isfinite(row["low"]):
-            text += f" <small>{number(row['low'])} to {number(row['high'])}</small>"
+            ends = (form(row[end]) for end in ("low", "high"))
+            text += f" <small>{' to '.join(ends)}</small>"
         if claim.statistic == "largest" and row["instances"] > 1:
             text += f" <small>in range: {row['within']} of {row['instances']}</small>"
         elif row["undefined"]:
@@ -108,29 +130,37 @@ def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, flo
     ground = bar(claim.direction_low, claim.direction_high, height=18, opacity=0.07) + bar(
         claim.low, claim.high, height=18, opacity=0.13
     )
-    verdict = str(row["verdict"])
-    # Where the interval reaches into another verdict's range.
-    open_ = np.isfinite(row["low"]) and not row["firm"] and verdict != claims.UNDEFINED
-    others = "seeds" if row["instances"] > 1 else "images"  # what the interval is over
-    doubt = f" <small>other {others} could turn it</small>" if open_ else ""
-    kind = claims.VERDICTS.index(verdict)
+    beside = ""
+    if row["between"]:
+        beside = f"{short(row['between'])}; its value alone: {short(row['of value'])}"
+    elif row["by"] == "value":
+        beside = "by its value"
+    why = f" <small>{beside}</small>" if beside else ""
+    kind = claims.VERDICTS.index(row["verdict"])
     how = f" <small>{html.escape(row['convention'])}</small>" if row["convention"] else ""
     return (
         f'<li class="rf-verdict-{kind}{" rf-beyond" if row["beyond"] else ""}">'
         f"<span>{html.escape(row['images'])}{how}</span>"
         '<svg width="100%" height="18" style="overflow:visible" aria-hidden="true">'
         f'{ground}<g class="rf-mark">{drawn}</g></svg>'
-        f"<span>{text}</span><span><i aria-hidden='true'>{SIGNS[verdict]}</i> {verdict}{doubt}</span></li>"
+        f"<span>{text}</span><span><i aria-hidden='true'>{SIGNS[row['verdict']]}</i> "
+        f"{row['verdict']}{LATE * row['late']}{why}</span></li>"
     )
 
 
 def _ranges(claim: claims.Claim) -> str:
-    """What counts as what, in words."""
-    if claim.statistic == "positive":
-        return ""
+    """What counts as what, in words, and when that was said."""
     inner, outer = ((claim.low, claim.high), (claim.direction_low, claim.direction_high))
-    wider = f"; in direction: {_range(*outer)}" if inner != outer else ""
-    return f" Reproduced: {_range(*inner)}{wider}."
+    held = "Reproduced" if claim.counted else "The paper gives no number; by our own measure it holds"
+    if claim.statistic == "positive":
+        said = f" {held} where the whole interval is above 0."
+    elif claim.counted:
+        wider = f"; in direction: {_range(*outer)}" if inner != outer else ""
+        said = f" {held}: {_range(*inner)}{wider}."
+    else:
+        said = f" {held} from {_range(*inner)}."
+    late = {"after": "This was", "direction after": "The wider range was"}.get(claim.declared)
+    return f"{said} {LATE}\u00a0{late} set after results had been seen." if late else said
 
 
 def _range(low: float, high: float) -> str:

@@ -23,8 +23,11 @@ from rarefire import store
 from rarefire.errors import DataError, InputError, unknown
 
 __all__ = [
+    "DECLARED",
     "DIRECTION",
     "EDGE",
+    "FAILS",
+    "HOLDS",
     "NOT_REPRODUCED",
     "REPRODUCED",
     "UNDECIDED",
@@ -36,19 +39,24 @@ __all__ = [
     "claims",
     "tolerance",
     "verdict",
+    "verdicts_within",
 ]
 
 REPRODUCED = "reproduced"
 DIRECTION = "reproduced in direction"
 NOT_REPRODUCED = "not reproduced"
-UNTESTED = "cannot be tested here"
-UNDEFINED = "undefined in most instances"
+HOLDS = "holds (our measure)"
+FAILS = "fails (our measure)"
 UNDECIDED = "undecided"
-#: All verdicts, from the best on.
-VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED, UNDECIDED, UNDEFINED, UNTESTED)
-
+UNDEFINED = "undefined in most instances"
+UNTESTED = "cannot be tested here"
+#: All verdicts: on what the paper states, from the best on; on what we alone put a number to; and none.
+VERDICTS = (REPRODUCED, DIRECTION, NOT_REPRODUCED, HOLDS, FAILS, UNDECIDED, UNDEFINED, UNTESTED)
+#: When a claim's ranges were set: before its results were seen; the wider one after; both after.
+DECLARED = ("before", "direction after", "after")
 
 _STATISTICS = ("median", "largest", "positive")
+_NO_VALUE = "–"
 
 #: A value that is outside of a range by less lies on its edge: recorded ones are in single precision.
 EDGE = 1e-6
@@ -67,7 +75,7 @@ class Claim:
     where
         Its place in the paper.
     value
-        The paper's value, as printed.
+        The paper's number or direction, as printed; ``–`` where it gives neither.
     scope
         Image sets that the statement is about, by their names; what is measured on others goes beyond.
     reading
@@ -79,6 +87,8 @@ class Claim:
         The range in which our value counts as reproduced.
     direction_low, direction_high
         The wider range in which the direction, not the size, is reproduced.
+    declared
+        One of :data:`DECLARED`.
     figure
         Where the book shows it: page and anchor.
     missing
@@ -98,8 +108,30 @@ class Claim:
     high: float
     direction_low: float
     direction_high: float
+    declared: str
     figure: str
     missing: str
+
+    @property
+    def counted(self) -> bool:
+        """Whether a verdict on it is one on reproduction: the paper gives a number or a direction.
+
+        Otherwise quantity and range are ours, and what is measured is an observation of ours.
+        """
+        return self.value != _NO_VALUE
+
+    @property
+    def borders(self) -> tuple[float, ...]:
+        """The ends of its ranges, from the lowest on; 0 alone, where the verdict is on what is positive."""
+        if self.statistic == "positive":
+            return (0.0,)
+        return (self.direction_low, self.low, self.high, self.direction_high)
+
+    def is_late(self, verdict: str) -> bool:
+        """Whether a verdict hangs on a range that was set after results had been seen."""
+        if verdict in (UNDEFINED, UNTESTED):
+            return False
+        return self.declared == "after" or (self.declared == "direction after" and verdict != REPRODUCED)
 
     def is_about(self, images: str) -> bool:
         """Whether the claim is about this image set, a re-encoding or a part of it.
@@ -136,6 +168,13 @@ def _claims(path: Path) -> dict[str, Claim]:
                 raise DataError(f"{path}: the ranges of {claim.id!r} are not nested.")
             if claim.statistic not in _STATISTICS:
                 raise DataError(f"{path}: {claim.id!r} is on one of {', '.join(_STATISTICS)}.")
+            if claim.declared not in DECLARED:
+                raise DataError(f"{path}: the ranges of {claim.id!r} were declared {', '.join(DECLARED)}.")
+            if not claim.counted and (claim.low, claim.high) != (claim.direction_low, claim.direction_high):
+                raise DataError(
+                    f"{path}: the paper gives no number for {claim.id!r}, so that there is no direction: "
+                    "both ranges must be the same."
+                )
             found[claim.id] = claim
     return found
 
@@ -144,11 +183,28 @@ def verdict(claim: Claim, measured: float) -> str:
     """The verdict on `claim` for a measured value; NaN means that it could not be tested."""
     if math.isnan(measured):
         return UNTESTED
-    if claim.low - EDGE <= measured <= claim.high + EDGE:
+    if claim.statistic == "positive":
+        inside = measured > EDGE  # 0 itself is not
+    else:
+        inside = claim.low - EDGE <= measured <= claim.high + EDGE
+    if not claim.counted:
+        return HOLDS if inside else FAILS
+    if inside:
         return REPRODUCED
-    if claim.direction_low - EDGE <= measured <= claim.direction_high + EDGE:
-        return DIRECTION
-    return NOT_REPRODUCED
+    near = claim.direction_low - EDGE <= measured <= claim.direction_high + EDGE
+    return DIRECTION if near and claim.statistic != "positive" else NOT_REPRODUCED
+
+
+def verdicts_within(claim: Claim, low: float, high: float) -> tuple[str, ...]:
+    """The verdicts that values from `low` to `high` have, in the order of :data:`VERDICTS`.
+
+    One, where the interval decides; several, where it lies across a border. None for NaN.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ()
+    crossed = (border for border in claim.borders if low < border < high)
+    found = {verdict(claim, value) for value in (low, high, *crossed)}
+    return tuple(sorted(found, key=VERDICTS.index))
 
 
 def tolerance(values: ArrayLike, *, rng: np.random.Generator, n_boot: int = 4000) -> float:

@@ -190,9 +190,23 @@ def _image(alt: str) -> str:
     return f'role="img" aria-label="{html.escape(alt, quote=True)}"'
 
 
-def number(value: float) -> str:
-    """Two digits, three near 0 and 1; the typographic minus."""
-    digits = 3 if 0.0005 <= abs(value) < 0.02 or 0.98 < abs(value) < 0.9995 else 2
+def number(value: float, *, digits: int = 2, keeps: Callable[[float], object] | None = None) -> str:
+    """Two digits, three near 0 and 1; the typographic minus.
+
+    Parameters
+    ----------
+    value
+        The number.
+    digits
+        At least.
+    keeps
+        What must be the same of the number that is written, such as on which side of a border it lies; as
+        many digits as that takes.
+    """
+    if 0.0005 <= abs(value) < 0.02 or 0.98 < abs(value) < 0.9995:
+        digits = max(digits, 3)
+    while keeps and digits < 6 and keeps(round(value, digits)) != keeps(value):
+        digits += 1
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no minus before a zero
 
 

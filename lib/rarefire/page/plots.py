@@ -153,7 +153,8 @@ def nested_panels(
     lines: Mapping[str, str],
     *,
     first: int = 1,
-    xlabel: str = "share of features inserted",
+    firing: bool = False,
+    xlabel: str = "",
     singles: bool = False,
 ) -> tuple[list[Figure], pd.DataFrame]:
     """A panel of nested curves, R² with all features, for each ensemble, and the numbers behind them.
@@ -167,11 +168,16 @@ def nested_panels(
         instance's orders.
     first
         Number of features at which the curves begin.
+    firing
+        Count shares among the features that fire, as :meth:`rarefire.records.ensembles.Ensemble.at` does.
     xlabel, singles
         As for :func:`curve_panels`.
     """
 
     def drawn(ensemble: Ensemble, curve: str) -> NDArray[np.float64]:
+        if firing:
+            shares = ensemble.fraction[first - 1 :]
+            return np.stack([ensemble.at(curve, share, firing=True) for share in shares], axis=1)
         r2 = ensemble.r2(curve)[..., first - 1 :]
         return np.asarray(np.nanmedian(r2, axis=1)) if r2.ndim == 3 else r2
 
@@ -179,7 +185,8 @@ def nested_panels(
         name: (e.fraction[first - 1 :], {colour: drawn(e, curve) for colour, curve in lines.items()})
         for name, e in ensembles.items()
     }
-    labels = {"xlabel": xlabel, "ylabel": "R² with all features"}
+    counted = "share of firing features" if firing else "share of features inserted"
+    labels = {"xlabel": xlabel or counted, "ylabel": "R² with all features"}
     return curve_panels(sets, **labels, limits=SHARES, singles=singles)
 
 
@@ -187,6 +194,7 @@ def medians(
     ensembles: Mapping[str, Ensemble],
     fraction: float,
     *curves: str,
+    firing: bool = False,
     digits: int = 2,
     form: str = "{name} {text}",
 ) -> str:
@@ -200,13 +208,18 @@ def medians(
         Of the features.
     *curves
         Of :data:`rarefire.records.ensembles.CURVES`; one number for each, joined by “and”.
+    firing
+        As for :func:`nested_panels`.
     digits
         Of the numbers.
     form
         As for :func:`rarefire.page.frame.listed`.
     """
-    values = {n: [f"{e.median_at(c, fraction):.{digits}f}" for c in curves] for n, e in ensembles.items()}
-    return listed({name: enumerated(each) for name, each in values.items()}, form)
+
+    def values(ensemble: Ensemble) -> list[str]:
+        return [f"{ensemble.median_at(c, fraction, firing=firing):.{digits}f}" for c in curves]
+
+    return listed({name: enumerated(values(each)) for name, each in ensembles.items()}, form)
 
 
 def strips(

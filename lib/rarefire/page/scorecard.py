@@ -8,6 +8,7 @@ claims of :mod:`rarefire.page.claims`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rarefire import poz, rdm, records
-from rarefire.curves import count
 from rarefire.errors import DataError, InputError, unknown
-from rarefire.page import claims
+from rarefire.page import cards, claims
 from rarefire.page.claims import EDGE
-from rarefire.page.frame import interval, p_value, signed, table
+from rarefire.page.frame import interval, number, p_value, signed, table
 from rarefire.page.palette import LABELS
 from rarefire.page.plots import ARROWS
 from rarefire.records.ensembles import Ensemble
@@ -32,10 +32,13 @@ from rarefire.records.ghosts import Reading
 from rarefire.records.ghosts_by_class import ClassGhosts
 from rarefire.records.people import Prediction
 from rarefire.records.people_by_class import ClassLevel
+from rarefire.retrieval import QUERIES
 
 __all__ = [
+    "CONTROLS",
     "CONVENTIONS",
     "EXAMPLE",
+    "LATE",
     "WAYS",
     "Finding",
     "accuracy",
@@ -48,10 +51,13 @@ __all__ = [
     "ghosts",
     "labelled",
     "of_groups",
+    "on_the_paper",
     "people",
     "readable",
+    "readings",
     "recorded",
     "separations",
+    "tally",
     "untested",
     "verdicts",
 ]
@@ -62,10 +68,21 @@ CONVENTIONS = {
     "class": "class means, r, PoZ from the same images",
     "images": "images, r, PoZ from the same images",
     "strict": "images, r, PoZ from held-out images",
+    "firing": "images, r, of features that fire, PoZ from the same images",
 }
-_SUFFIX = {"authors": "_class", "class": "_class_signed", "images": "", "strict": "_heldout"}
+#: Those that were added after results had been seen.
+LATE = ("class", "firing")
+_SUFFIX = {
+    "authors": "_class",
+    "class": "_class_signed",
+    "images": "",
+    "strict": "_heldout",
+    "firing": "",
+}
 #: Those that differ in what is compared, in short.
-WAYS = {way: CONVENTIONS[way].rsplit(", ", 1)[0] for way in ("authors", "class", "strict")}
+WAYS = {way: CONVENTIONS[way].rsplit(", ", 1)[0] for way in ("authors", "class", "strict", "firing")}
+#: What a negative query by ghosts must be better than: query -> its name here.
+CONTROLS = {"mean": "the category’s mean", "active": "its most active features", "random": "random features"}
 
 #: The paper's example (introduction): images A, B, C by six features, the last of which never fires.
 EXAMPLE = (
@@ -77,7 +94,18 @@ EXAMPLE = (
 
 _COLUMNS = [
     *("id", "claim", "paper", "images", "convention", "ours", "low", "high", "from", "to"),
-    *("instances", "undefined", "within", "beyond", "verdict", "firm"),
+    *(
+        "instances",
+        "undefined",
+        "within",
+        "beyond",
+        "counted",
+        "verdict",
+        "of value",
+        "between",
+        "by",
+        "late",
+    ),
 ]
 
 
@@ -115,22 +143,27 @@ def geometry(ensemble: Ensemble, *, convention: str = "strict") -> Iterator[Find
         The ensemble.
     convention
         One of :data:`CONVENTIONS`: ``"authors"`` is that of the authors' earlier public code,
-        ``"class"`` the same without the inner square, ``"strict"`` leaves out what could flatter.
+        ``"class"`` the same without the inner square, ``"strict"`` leaves out what could flatter, and
+        ``"firing"`` counts shares among the features that fire (:meth:`Ensemble.at`), so that it has
+        nothing to say on how many fire.
     """
     if convention not in CONVENTIONS:
         raise unknown("convention", convention, list(CONVENTIONS))
-    images = _name(ensemble)
+    images, firing = _name(ensemble), convention == "firing"
     low, high = (first + _SUFFIX[convention] for first in ("low", "high"))
-    counted = "poz_heldout" if convention == "strict" else "poz_test"
+    at = functools.partial(ensemble.at, firing=firing)
+    beginning = np.linspace(0, 0.2, ensemble.n_features + 1)[1:]  # every k up to that
     values = {
-        "poz-80": poz.rare_share(ensemble[counted]),
-        "r2-at-80": ensemble.at(low, 0.8),
-        "zeros-matter": 1 - ensemble.of_firing(low, counted_as=counted),
-        "r2-at-30": ensemble.at(low, 0.3),
-        "rare-20": ensemble.at(high, 0.2),
-        "rare-max": _largest(ensemble.r2(high)[:, : count(0.2, ensemble.n_features)]),
-        "rare-below-low": ensemble.at(low, 0.3) - ensemble.at(high, 0.3),
+        "poz-80": poz.rare_share(ensemble["poz_heldout" if convention == "strict" else "poz_test"]),
+        "r2-at-80": at(low, 0.8),
+        "zeros-matter": 1 - ensemble.at(low, 1, firing=True),
+        "r2-at-30": at(low, 0.3),
+        "rare-20": at(high, 0.2),
+        "rare-max": _largest(np.stack([at(high, share) for share in beginning], axis=1)),
+        "rare-below-low": at(low, 0.3) - at(high, 0.3),
     }
+    if firing:
+        del values["poz-80"], values["zeros-matter"]
     for name, found in values.items():
         yield Finding(name, images, found, convention)
 
@@ -204,7 +237,7 @@ def untested(*ids: str) -> Iterator[Finding]:
 
 
 def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) -> Iterator[Finding]:
-    """Findings on ghost features: whether they separate a category, and whether only they do.
+    """Findings on ghost features: whether they separate a category better than other scores do, and more.
 
     Parameters
     ----------
@@ -213,16 +246,20 @@ def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) ->
         (:func:`rarefire.records.ghosts_by_class.measure`). At the number of defining images nearest to
         the paper's 120.
     photographs
-        Readings of categories by a larger network.
+        Readings of categories by a larger network. AUCs are against the other judged photographs, those of
+        a kind within the gallery against its rest; a value for each category.
     """
-    for name, found in lenets.items():
-        m = found.step(120)
-        yield Finding("ghosts-separate", name, found.area("ghosts")[:, m], f"{found.m[0][m]} images")
-    for reading in photographs:
-        if reading.category != records.ghosts.EVERY:  # it has no outside but photographs of all kinds
-            half = f"{reading.n_images - reading.n_images // 2} images"
-            area = reading.auc[1 if reading.from_gallery else 0][0]
-            yield Finding("ghosts-separate", f"photographs: {reading.category}", area, half)
+    # All of the photographs have no outside but photographs of other kinds.
+    apart = [reading for reading in photographs if reading.category != records.ghosts.EVERY]
+    for query, control in CONTROLS.items():
+        for name, found in lenets.items():
+            m = found.step(120)
+            better = found.area("ghosts")[:, m] - found.area(query)[:, m]
+            yield Finding("ghosts-separate", name, better, f"against {control}")
+        if apart:
+            place = list(QUERIES).index(query) - 1  # of the difference: that with ghosts themselves has none
+            gains = [r.difference[1 if r.from_gallery else 0, place, 0] for r in apart]
+            yield Finding("ghosts-separate", "photographs, by category", gains, f"against {control}")
     for reading in photographs:
         own = 1 - reading.from_random
         images = f"{reading.n_images} images"
@@ -241,8 +278,10 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
     Parameters
     ----------
     findings
-        What was measured. The verdict is on the claim's statistic over instances. That of a median is
-        withheld where fewer than half of the instances have a value, for those would be a selection.
+        What was measured. The verdict is on the claim's statistic over instances. It is that of every value
+        in the 95 % interval, and where these differ, undecided; without an interval it is that of the value
+        alone, and undecided where only an interval could say that something is positive. It is withheld
+        for a median where fewer than half of the instances have a value, for those would be a selection.
 
     Returns
     -------
@@ -252,8 +291,11 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
         exact whatever the distribution, and empty for fewer than six; empty for the largest value);
         ``from, to``, 5 % and 95 % quantiles of the instances; ``instances``; ``undefined``, how many
         have no value; ``within``, how many lie in the range that counts as reproduced; ``beyond``,
-        whether the claim is about other images; ``verdict``; ``firm``, whether every value in the
-        interval would have the same.
+        whether the claim is about other images; ``counted``, whether the paper gives a number or a direction
+        (:attr:`rarefire.page.claims.Claim.counted`); ``verdict``; ``of value``, that of the value alone;
+        ``between``, where it is undecided, the verdicts in question, joined by “or”; ``by``, ``interval`` or
+        ``value``, what decides, empty where there is neither; ``late``, whether it hangs on a range or
+        a way of reading (:data:`LATE`) that was added after results had been seen.
     """
     known = claims.claims()
     rows: list[dict[str, Any]] = []
@@ -271,7 +313,12 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
         start, end = np.quantile(finite, [0.05, 0.95]) if len(finite) > 1 else (math.nan, math.nan)
         least = 1 if largest else len(values) / 2
         selected = len(values) > 1 and len(finite) < least
-        verdict = claims.UNDEFINED if selected else _verdict(claim, ours, low, high)
+        of_value = claims.UNDEFINED if selected else claims.verdict(claim, ours)
+        verdict, between, by = of_value, "", ""
+        late = False
+        if len(finite) and not selected:
+            verdict, between, by = _decide(claim, of_value, low, high)
+            late = finding.convention in LATE or claim.is_late(verdict)
         rows.append(
             {
                 "id": claim.id,
@@ -288,35 +335,27 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
                 "undefined": len(values) - len(finite),
                 "within": int(((finite >= claim.low - EDGE) & (finite <= claim.high + EDGE)).sum()),
                 "beyond": not claim.is_about(finding.images),
+                "counted": claim.counted,
                 "verdict": verdict,
-                "firm": not selected and _is_firm(claim, ours, low, high),
+                "of value": of_value,
+                "between": between,
+                "by": by,
+                "late": late,
             }
         )
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
-def _verdict(claim: claims.Claim, ours: float, low: float, high: float) -> str:
-    """That of the value, or, where the claim is that something is positive, of its interval."""
-    if claim.statistic != "positive" or math.isnan(ours):
-        return claims.verdict(claim, ours)
-    if low > EDGE:
-        return claims.REPRODUCED
-    return claims.NOT_REPRODUCED if high <= EDGE else claims.UNDECIDED
-
-
-def _is_firm(claim: claims.Claim, ours: float, low: float, high: float) -> bool:
-    """Whether every value in an interval has the same verdict; not, where there is no interval or value."""
-    if not np.isfinite([ours, low, high]).all():
-        return False
-    if claim.statistic == "positive":
-        return _verdict(claim, ours, low, high) != claims.UNDECIDED
-    ends = (claim.direction_low, claim.low, claim.high, claim.direction_high)
-    # The ranges cut the line into pieces; the interval must not leave the one that it starts in.
-    places = {
-        sum(value >= end - EDGE for end in ends[:2]) + sum(value > end + EDGE for end in ends[2:])
-        for value in (low, high)
-    }
-    return len(places) == 1
+def _decide(claim: claims.Claim, of_value: str, low: float, high: float) -> tuple[str, str, str]:
+    """The verdict; where it is undecided, between which; and whether interval or value has decided."""
+    within = claims.verdicts_within(claim, low, high)
+    if len(within) == 1:
+        return within[0], "", "interval"
+    if within:
+        return claims.UNDECIDED, " or ".join(within), "interval"
+    if claim.statistic == "positive":  # without an interval anything is possible
+        return claims.UNDECIDED, " or ".join(claims.verdicts_within(claim, -1, 1)), ""
+    return of_value, "", "value"
 
 
 def _of_median(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -341,6 +380,42 @@ def geometry_verdicts(
     """
     ways = list(conventions)
     return verdicts(f for each in ensembles for way in ways for f in geometry(each, convention=way))
+
+
+def readings(ensembles: Iterable[Ensemble]) -> pd.DataFrame:
+    """Verdicts on figure 1a–c, read in all of :data:`WAYS`.
+
+    PoZ does not depend on what is compared, only on which images it is counted on: that is its convention.
+
+    Parameters
+    ----------
+    ensembles
+        The ensembles.
+    """
+    card = geometry_verdicts(ensembles, WAYS)
+    on = {"authors": "PoZ on the same images", "strict": "PoZ on held-out images"}
+    rare = card["id"] == "poz-80"
+    card["convention"] = card["convention"].mask(rare, card["convention"].replace(on))
+    return card[~rare | card["convention"].isin(on.values())].reset_index(drop=True)
+
+
+def on_the_paper(card: pd.DataFrame) -> pd.DataFrame:
+    """What counts for or against reproduction: what the paper states, on its own image sets."""
+    return card[card["counted"] & ~card["beyond"]]
+
+
+def tally(card: pd.DataFrame) -> str:
+    """How many lines of a scorecard have which verdict, in words; of the undecided, between which."""
+    said = []
+    for verdict in claims.VERDICTS:
+        own = card[card["verdict"] == verdict]
+        between = own["between"][own["between"] != ""].value_counts(sort=False).sort_index(ascending=False)
+        either = [f"{n} {cards.short(text)}" for text, n in between.items()]
+        if len(either) == 1:
+            either = [cards.short(between.index[0])]
+        if len(own):
+            said.append(f"{len(own)} {verdict}" + (f" ({', '.join(either)})" if either else ""))
+    return ", ".join(said)
 
 
 def labelled(card: pd.DataFrame) -> pd.DataFrame:
@@ -372,23 +447,32 @@ def of_groups(card: pd.DataFrame, *groups: str) -> pd.DataFrame:
     return labelled(some).assign(convention=some["convention"].replace(WAYS))
 
 
-def readable(card: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """A scorecard for readers: its intervals as text, and only these columns.
+def readable(card: pd.DataFrame, *columns: str, digits: int = 2) -> pd.DataFrame:
+    """A scorecard for readers: its numbers and verdicts as text, and only these columns.
 
     Parameters
     ----------
     card
         From :func:`verdicts`.
     *columns
-        Of the result, in order; ``95 %``, ``90 % of instances`` and those of `card` but its numbers.
+        Of the result, in order: ``ours``, ``95 %``, ``90 % of instances`` and the texts of `card`; the
+        verdict as by :func:`rarefire.page.cards.words`.
+    digits
+        Of numbers, at least; and as many as it takes for what is written to have the verdict of the number.
     """
+    known, rows = claims.claims(), card.to_dict("records")
+    asked = [functools.partial(claims.verdict, known[row["id"]]) for row in rows]
+    forms = [functools.partial(number, digits=digits, keeps=verdict) for verdict in asked]
+    each = list(zip(rows, forms, strict=True))
     texts = {
-        "95 %": [interval(*pair) for pair in zip(card["low"], card["high"], strict=True)],
-        "90 % of instances": [interval(*pair) for pair in zip(card["from"], card["to"], strict=True)],
+        "ours": ["–" if math.isnan(row["ours"]) else form(row["ours"]) for row, form in each],
+        "95 %": [interval(row["low"], row["high"], form) for row, form in each],
+        "90 % of instances": [interval(row["from"], row["to"]) for row in rows],
+        "verdict": [cards.words(row) for row in rows],
     }
     absent = [name for name in columns if name not in card.columns and name not in texts]
     if absent:
-        raise unknown("column", absent[0], [*card.columns, *texts])
+        raise unknown("column", absent[0], list(dict.fromkeys([*card.columns, *texts])))
     return card.assign(**texts)[list(columns)]
 
 

@@ -121,13 +121,40 @@ class Ensemble(Stack):
         """Share of the features at k = 1 … F."""
         return np.arange(1, self.n_features + 1) / self.n_features
 
-    def at(self, curve: str, fraction: float) -> NDArray[np.float64]:
-        """R² of every instance at the k nearest to `fraction` of all features; NaN where undefined."""
-        return self.r2(curve)[..., count(fraction, self.n_features) - 1]
+    def at(self, curve: str, fraction: float, *, firing: bool = False) -> NDArray[np.float64]:
+        """R² of every instance at the k nearest to a share of the features; NaN where undefined.
 
-    def median_at(self, curve: str, fraction: float) -> float:
+        Parameters
+        ----------
+        curve
+            One of :data:`CURVES`.
+        fraction
+            Of all features, or of those that fire. At least one.
+        firing
+            Count among the features that fire for any image, by the PoZ that orders `curve`. Those that
+            never fire come last where low-PoZ features are inserted first. Where high-PoZ features are, they
+            come before the share; always 0, they move nothing but the centring: the ``cosine`` and
+            ``silenced`` variants are exactly those of the share alone.
+
+        Raises
+        ------
+        UnknownNameError
+            For random orders of features that fire: these were drawn from all.
+        """
+        r2 = self.r2(curve)
+        if not firing:
+            return r2[..., count(fraction, r2.shape[-1]) - 1]
+        if curve.startswith("random"):
+            raise unknown("curve by PoZ", curve, [name for name in CURVES if not name.startswith("random")])
+        alive = (self["poz_heldout" if curve.endswith("_heldout") else "poz_test"] < 1).sum(axis=1)
+        dead = r2.shape[1] - alive if curve.startswith("high") else np.zeros_like(alive)
+        # Where nothing fires nothing is defined, at any k.
+        k = [min(d + count(fraction, int(n)), r2.shape[1]) for d, n in zip(dead, alive, strict=True)]
+        return np.array([row[step - 1] for row, step in zip(r2, k, strict=True)])
+
+    def median_at(self, curve: str, fraction: float, *, firing: bool = False) -> float:
         """Median of :meth:`at` over the instances in which it is defined; NaN where it is in none."""
-        r2 = self.at(curve, fraction)
+        r2 = self.at(curve, fraction, firing=firing)
         return float(np.nanmedian(r2)) if np.isfinite(r2).any() else math.nan
 
     def rare_share(self, rare: float = poz.RARE) -> NDArray[np.float64]:
@@ -174,25 +201,6 @@ class Ensemble(Stack):
             ``"low"`` or ``"high"``.
         """
         return np.abs(self.r2(curve) - self.r2(f"{curve}_ties"))
-
-    def of_firing(
-        self, curve: str = "low", fraction: float = 1.0, *, counted_as: str = "poz_test"
-    ) -> NDArray[np.float64]:
-        """R² of a share of the features that fire for any image, ``(I,)``.
-
-        Parameters
-        ----------
-        curve
-            One of :data:`CURVES` that inserts low-PoZ features first.
-        fraction
-            Of the features that fire; by default all, so that only those that never fire are gone. At
-            least one.
-        counted_as
-            The PoZ by which `curve` is ordered.
-        """
-        r2 = self.r2(curve)
-        firing = (self[counted_as] < 1).sum(axis=1)
-        return np.array([row[count(fraction, int(n)) - 1] for row, n in zip(r2, firing, strict=True)])
 
     def centring(self, fraction: float = 0.8) -> float:
         """Share of centring in what removing the rarest features does to Pearson's geometry.

@@ -463,7 +463,8 @@ def census(readings: Sequence[Reading]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each category: ``category, images``; ``ghosts``, ``share`` of all features, ``dead``;
+        A row for each category: ``category, images``; ``ghosts``, ``share`` of all features and
+        ``of those that fire`` for some picture, ``dead``;
         ``next image``, the share that would fire for the next image, ``at most``, its upper bound, and
         ``none above``, the same of every single ghost (:class:`rarefire.ghosts.Chance`); and, by
         :data:`LOOKS`, where its median picture stands among the gallery's.
@@ -475,6 +476,7 @@ def census(readings: Sequence[Reading]) -> pd.DataFrame:
                 "images": found.n_images,
                 "ghosts": int(found.ghosts[-1]),
                 "share": int(found.ghosts[-1]) / found.n_features,
+                "of those that fire": int(found.ghosts[-1]) / (found.n_features - int(found.dead)),
                 "dead": int(found.dead),
                 **dict(zip(("next image", "at most", "none above"), found.chance, strict=True)),
                 **dict(zip(LOOKS, found.plain, strict=True)),
