@@ -462,8 +462,10 @@ def across_panels(headline: pd.DataFrame, titles: Mapping[str, str]) -> list[Fig
         axes.axvline(0, color=INK, linewidth=0.8)
         for y, row in rows.iterrows():
             place = -float(y)
-            chance: dict[str, Any] = {"color": COLOURS["random"], "alpha": 0.3, "linewidth": 9, "solid_capstyle": "butt"}
-            axes.plot([row["random low"], row["random high"]], [place] * 2, **chance)
+            chance = [row["random low"], row["random high"]]
+            axes.plot(
+                chance, [place] * 2, color=COLOURS["random"], alpha=0.3, linewidth=9, solid_capstyle="butt"
+            )
             ink = COLOURS["low"]
             axes.plot([row["low"], row["high"]], [place] * 2, color=ink, linewidth=1.6)
             axes.plot(row["estimate"], place, "o", color=ink, markersize=6, zorder=4)

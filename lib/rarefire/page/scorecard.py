@@ -20,7 +20,7 @@ from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from rarefire import poz, rdm, records
+from rarefire import inference, poz, rdm, records, triplets
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.page import cards, claims
 from rarefire.page.claims import EDGE
@@ -31,6 +31,7 @@ from rarefire.records.ensembles import Ensemble
 from rarefire.records.ghosts import Reading
 from rarefire.records.ghosts_by_class import ClassGhosts
 from rarefire.records.people import Prediction
+from rarefire.records.people_across import Across
 from rarefire.records.people_by_class import ClassLevel
 from rarefire.retrieval import QUERIES
 
@@ -195,35 +196,68 @@ def example() -> Iterator[Finding]:
 
 
 def people(
-    found: Sequence[Prediction], lenets: ClassLevel | None, six: Sequence[Prediction] = ()
+    across: Across | None, lenets: ClassLevel | None, six: Sequence[Prediction] = ()
 ) -> Iterator[Finding]:
     """Findings on figure 1d: people's judgments predicted by slices of the features.
 
     Parameters
     ----------
-    found
-        Predictions of people other than the paper's.
+    across
+        Several networks on sets of judgments other than the paper's: the mean over networks of pooled
+        features. Its interval is that of a mean of estimates from the same images, as if they all erred
+        together: no network is counted as an independent observation.
     lenets
         Class means of an ensemble beside people's confusions, if any.
     six
         Predictions of the paper's own sets; without them those claims stay untested.
     """
-    named = [(p.judgments, p) for p in six] + [(f"{p.judgments}, {p.view}", p) for p in found]
-    for name, prediction in named:
-        if prediction.rare > 0:  # something fires rarely
-            whole = prediction.at("low", 1)
-            at = records.people.beforehand([prediction], kinds=["low"]).set_index("share").loc[0.2]
-            # Of D = r(20 %) − r(all), beside a given r(all).
-            low, high = (float(max((whole + d) / whole, 0) ** 2) for d in (at["low"], at["high"]))
-            yield Finding("human-20", name, (prediction.at("low", 0.2) / whole) ** 2, interval=(low, high))
-        tested = records.people.verdicts([prediction], kinds=["low"]).iloc[0]
-        interval = (float(tested["low"]), float(tested["high"]))
-        yield Finding("human-lower", name, float(tested["D"]), interval=interval)
+    for prediction in six:
+        whole = prediction.at("low", 1)
+        at = records.people.beforehand([prediction], kinds=["low"]).set_index("share")
+        fifth, half = (
+            {c: float(at.loc[share, c]) for c in ("estimate", "low", "high")} for share in (0.2, 0.5)
+        )
+        low, high = (_relative(whole, fifth[end]) for end in ("low", "high"))
+        yield Finding(
+            "human-20", prediction.judgments, _relative(whole, fifth["estimate"]), interval=(low, high)
+        )
+        yield Finding(
+            "human-lower", prediction.judgments, half["estimate"], "left out", (half["low"], half["high"])
+        )
+    if across is not None:
+        yield from _over_networks(across)
     if lenets is not None:
         r, k = lenets.r("low"), lenets.change("low", 0.2).k
         yield Finding("human-20", "CIFAR-10H, class means of LeNets", (r[:, k - 1] / r[:, -1]) ** 2)
     if not six:
         yield from untested("human-20", "human-lower")
+
+
+def _over_networks(across: Across) -> Iterator[Finding]:
+    """Means over networks, by set: the first 20 % beside all; D at half, also under the controls."""
+    view, half = records.people_across.HEADLINE
+    table = across.table()
+    for name, rows in table[table["view"].isin([view, "features"])].groupby("set", sort=False):
+        images = f"{records.people_across.SETS[str(name)]}, {rows['network'].nunique()} networks"
+        by = rows.groupby(["reading", "share"])
+        means = by[["estimate", "se", "r_all"]].mean().assign(df=by["df"].min())
+        low, high, _ = inference.t_interval(*(means[c].to_numpy() for c in ("estimate", "se", "df")))
+        ends = pd.DataFrame({"low": low, "high": high}, index=means.index)
+        at = ("removed", 0.2)
+        if name not in triplets.NAMES:  # agreement has no R²
+            whole, d = float(means.loc[at, "r_all"]), float(means.loc[at, "estimate"])
+            interval = tuple(_relative(whole, float(ends.loc[at, end])) for end in ("low", "high"))
+            yield Finding("human-20", images, _relative(whole, d), interval=interval)  # type: ignore[arg-type]
+        for reading in ("removed", "silenced", "elsewhere"):
+            at = (reading, half)
+            title = records.people_across.READINGS[reading].title
+            interval = (float(ends.loc[at, "low"]), float(ends.loc[at, "high"]))
+            yield Finding("human-lower", images, float(means.loc[at, "estimate"]), title, interval)
+
+
+def _relative(whole: float, d: float) -> float:
+    """R² of a slice relative to that of all features, from r of all and the difference."""
+    return max((whole + d) / whole, 0) ** 2
 
 
 def untested(*ids: str) -> Iterator[Finding]:
@@ -489,10 +523,13 @@ def gains(tests: pd.DataFrame) -> pd.DataFrame:
             "features": _order(tests),
             "gain": tests["gain"].map(signed),
             "naive p": tests["naive p"].map(p_value),
-            "other images": tests["D images"].map(signed),
-            "p": tests["p images"].map(p_value),
-            "and people": tests["D"].map(signed),
-            "95 %": _ends(tests),
+            "p, any slice": tests["p"].map(p_value),
+            "Holm": tests["holm"].map(p_value),
+            "chosen elsewhere": tests["chosen D"].map(signed),
+            "95 %": [
+                interval(*ends, signed)
+                for ends in zip(tests["chosen low"], tests["chosen high"], strict=True)
+            ],
         }
     )
 

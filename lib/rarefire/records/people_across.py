@@ -7,6 +7,7 @@ under the controls that say what a gain is made of (:data:`READINGS`).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import embeddings, inference, judgments, networks, poz, stimuli, store, triplets
+from rarefire import embeddings, inference, judgments, networks, poz, rdm, stimuli, store, triplets
 from rarefire._engine import blocks
 from rarefire._engine.orders import rdm_curves
 from rarefire.curves import count, enough
@@ -37,9 +38,12 @@ __all__ = [
     "READINGS",
     "SETS",
     "Across",
+    "Capped",
     "Place",
     "Reading",
+    "capped",
     "known",
+    "known_capped",
     "measure",
     "measure_here",
     "measure_view",
@@ -148,8 +152,8 @@ class Across(Stack):
         -------
         DataFrame
             A row for each view of a network on a set, reading and share: ``set, network, view, reading,
-            share``; :data:`~rarefire.records.people.COLUMNS`; ``skewness``; ``random low, random high``, the
-            D of 90 % of random orders.
+            share``; :data:`~rarefire.records.people.COLUMNS`; ``skewness``; ``random, random low, random high``,
+            the median D of random orders and 90 % of them.
         """
         rows = []
         for place, answer in enumerate(self.answers):
@@ -162,6 +166,7 @@ class Across(Stack):
                             **{"view": facts["view"], "reading": reading, "share": share},
                             **dict(zip(COLUMNS, self.tests[place, r, s].astype(float), strict=True)),
                             "skewness": float(self.skewness[place, r, s]),
+                            "random": float(self.random[place, 1, s]),
                             "random low": float(self.random[place, 0, s]),
                             "random high": float(self.random[place, 2, s]),
                         }
@@ -178,7 +183,7 @@ class Across(Stack):
             over the rows; and D of the other readings by their names.
         """
         table = self.table()
-        table = table[(table["view"] == view) & (table["share"] == share)]
+        table = table[table["view"].isin([view, "features"]) & (table["share"] == share)]
         first = table[table["reading"] == "removed"].drop(columns="reading").reset_index(drop=True)
         found = first.assign(holm=inference.holm(first["p"]))
         for reading in list(READINGS)[1:]:
@@ -225,6 +230,31 @@ class Across(Stack):
                 "view": [f["view"] for f in facts],
                 **{name: values.astype(float) for name, values in columns.items()},
                 "saturated": self.saturated.astype(float),
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Capped(Stack):
+    """What the cap of a ReLU6 does: networks whose last activation stops at 6, beside the same without it."""
+
+    one = "network"
+    zeros = Array("I, 2", "share of activations that are 0, with the cap and without")
+    saturated = Array("I, 2", "share that is exactly 6, of all and of those that are not 0")
+    rdms = Array("I, 2", "Pearson r of the RDM with the cap and the one without: pooled, positions")
+    people = Array("I, 2", "r of pooled features with people's mean RDM, with the cap and without")
+
+    def table(self) -> pd.DataFrame:
+        """``network, saturated, of the nonzero, RDM pooled, RDM positions, with cap, without``."""
+        return pd.DataFrame(
+            {
+                "network": [answer.provenance["facts"]["network"] for answer in self.answers],
+                "saturated": self.saturated[:, 0].astype(float),
+                "of the nonzero": self.saturated[:, 1].astype(float),
+                "RDM pooled": self.rdms[:, 0].astype(float),
+                "RDM positions": self.rdms[:, 1].astype(float),
+                "with cap": self.people[:, 0].astype(float),
+                "without": self.people[:, 1].astype(float),
             }
         )
 
@@ -433,6 +463,67 @@ def known() -> Across | None:
         if (at := (f["judgments"], f["network"])) in order
     ]
     return Across(tuple(a for *_, a in sorted(ranked, key=lambda r: r[:2]))) if ranked else None
+
+
+def capped(
+    given: Judgments,
+    network: nn.Module,
+    *,
+    name: str,
+    layer: str = embeddings.PENULTIMATE,
+    use_shipped: bool = True,
+) -> Capped:
+    """What the cap of the last ReLU6 does to PoZ (nothing: what is 0 stays 0) and to RDMs.
+
+    Parameters
+    ----------
+    given, network, name, layer, use_shipped
+        As for :func:`measure`; `layer` ends with a ReLU6.
+
+    Raises
+    ------
+    InputError
+        If the network has no ReLU6.
+    """
+    if given.images is None:
+        raise InputError(f"the images of {given.name!r} are not at hand; a network needs them.")
+    caps = [module for module, found in network.named_modules() if isinstance(found, nn.ReLU6)]
+    if not caps:
+        raise InputError(f"{name} has no ReLU6: there is no cap to take away.")
+
+    def compute() -> dict[str, NDArray[Any]]:
+        assert given.images is not None
+        free = copy.deepcopy(network)
+        parent, _, child = caps[-1].rpartition(".")
+        setattr(free.get_submodule(parent), child, nn.ReLU())
+        made = [
+            embeddings.extract(which, given.images, layer=layer, spatial="keep", batch_size=32)
+            for which in (network, free)
+        ]
+        pooled = [a.mean(axis=(2, 3)) if a.ndim == 4 else a for a in made]
+        flat = [a.reshape(len(a), -1) for a in made]
+        at_cap = made[0] == _CLIP
+        rdms = [[rdm.rdm(a) for a in each] for each in (pooled, flat)]
+        return {
+            "zeros": np.array([(a == 0).mean() for a in made]),
+            "saturated": np.array([at_cap.mean(), at_cap.sum() / np.count_nonzero(made[0])]),
+            "rdms": np.array([rdm.compare(*each, method="pearson") for each in rdms]),
+            "people": np.array([rdm.compare(r, given.human, method="pearson") for r in rdms[0]]),
+        }
+
+    facts = {
+        **{"judgments": given.name, "judgments_digest": given.digest, "network": name},
+        **{"weights_digest": networks.digest(network), "layer": layer},
+    }
+    found = answer_one("capped", facts, compute, use_shipped=use_shipped)
+    assert found is not None  # it is computed where it is not known
+    return Capped(found.answers)
+
+
+def known_capped() -> Capped | None:
+    """What is shipped of networks with a ReLU6; needs no data and no network."""
+    answers = shipped("capped")
+    return Capped(answers) if answers else None
 
 
 @dataclass(frozen=True)
