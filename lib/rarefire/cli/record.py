@@ -186,8 +186,13 @@ def people_across(
     columns = ["set", "network", "estimate", "low", "high", "p", "holm", "cosine", "silenced", "elsewhere"]
     print(found.headline()[columns].to_string(index=False, float_format="%.3f"))
     print(records.source(found))
+    caps = across.capped_here(only=chosen["only"], use_shipped=not recompute)
+    if caps is not None:
+        print(caps.table().to_string(index=False, float_format="%.3f"))
     if ship is not None:
         print(f"written: {found.ship(ship)}")
+        if caps is not None:
+            print(f"written: {caps.ship(ship.with_stem('relu6'))}")
 
 
 @record.command("error-rates")

@@ -42,6 +42,7 @@ __all__ = [
     "Place",
     "Reading",
     "capped",
+    "capped_here",
     "known",
     "known_capped",
     "measure",
@@ -152,8 +153,8 @@ class Across(Stack):
         -------
         DataFrame
             A row for each view of a network on a set, reading and share: ``set, network, view, reading,
-            share``; :data:`~rarefire.records.people.COLUMNS`; ``skewness``; ``random, random low, random high``,
-            the median D of random orders and 90 % of them.
+            share``; :data:`~rarefire.records.people.COLUMNS`; ``skewness``; ``random, random low, random
+            high``, the median D of random orders and 90 % of them.
         """
         rows = []
         for place, answer in enumerate(self.answers):
@@ -520,6 +521,26 @@ def capped(
     return Capped(found.answers)
 
 
+def capped_here(*, only: Sequence[str] = tuple(NETWORKS), use_shipped: bool = True) -> Capped | None:
+    """:func:`capped` for the networks on this machine with a ReLU6, on Mur et al.'s objects; None for none.
+
+    Parameters
+    ----------
+    only, use_shipped
+        As for :func:`measure_here`.
+    """
+    answers: list[store.Answer] = []
+    for name in only if judgments.available("mur") else ():
+        if ready(name):
+            where = place(name)
+            network = networks.build(where.name, weights=networks.local_weights(where.name))
+            if any(isinstance(module, nn.ReLU6) for module in network.modules()):
+                given = judgments.load("mur", size=where.size)
+                options: dict[str, Any] = {"layer": where.layer, "use_shipped": use_shipped}
+                answers += capped(given, network, name=name, **options).answers
+    return Capped(tuple(answers)) if answers else None
+
+
 def known_capped() -> Capped | None:
     """What is shipped of networks with a ReLU6; needs no data and no network."""
     answers = shipped("capped")
@@ -566,7 +587,7 @@ def measure_view(
     n, n_features = features.shape
     if n != given.n:
         raise InputError(f"the view has {n} images, the judgments {given.n}.")
-    steps = np.unique(np.round(np.linspace(0, n_features, min(n_features, _STEPS) + 1)[1:]).astype(int))
+    steps = np.maximum(np.round(np.linspace(0, n_features, _STEPS + 1)[1:]).astype(int), 1)
     firing = int((rates < 1).sum())
     tests = np.full((len(READINGS), len(SHARES), len(COLUMNS)), np.nan)
     maximum, skewness = np.full((len(READINGS), 4), np.nan), np.full((len(READINGS), len(SHARES)), np.nan)
