@@ -494,22 +494,23 @@ def _in_advance(asked: _Asked, order: NDArray[np.intp], kind: str) -> dict[str, 
     """D at each k that was decided on, and the largest t along the curve; NaN where undefined."""
     given, metric = asked.given, KINDS[kind][1]
     n, n_features = asked.features.shape
-    people = given.human if given.subjects is None else given.subjects
     advance, most = np.full((len(asked.at), len(COLUMNS)), np.nan), np.full(4, np.nan)
     steps = np.round(np.linspace(0, n_features, min(n_features, _TESTED) + 1)[1:]).astype(int)
-    try:
-        options: dict[str, Any] = {"k": np.unique([*steps, *asked.at]).tolist(), "metric": metric}
+    options: dict[str, Any] = {"k": np.unique([*steps, *asked.at]).tolist(), "metric": metric}
+    # Where a subject judged too few pairs, other people cannot be taken to vary.
+    for people in (given.human,) if given.subjects is None else (given.subjects, given.human):
         found = inference.corrected_jackknife(asked.features, order, rdm=people, **options)
-        test = found.estimate("difference")
-        columns = [getattr(test, column) for column in COLUMNS[:-2]] + [found.r, found.r_all]
-        rows = np.stack(columns, axis=1)
-        rows[~np.isfinite(test.se)] = np.nan  # the first k features are silent for nearly all of the images
-        advance = rows[np.searchsorted(test.k, asked.at)]
-        largest = found.maximum(rng=asked.rng(7), alternative="greater", use=enough(found.n_images, n))
-        best = np.flatnonzero(found.k == largest.best)[0]
-        most = np.array([largest.p, largest.best, test.estimate[best], largest.low[best]])
-    except InputError:  # a subject judged too little, or all features are alike
-        pass
+        use = enough(found.n_images, n) & np.isfinite(found.variance["difference"])
+        if use[found.value("difference") != 0].any():
+            test = found.estimate("difference")
+            columns = [getattr(test, column) for column in COLUMNS[:-2]] + [found.r, found.r_all]
+            rows = np.stack(columns, axis=1)
+            rows[~np.isfinite(test.se)] = np.nan  # the first k are silent for nearly all of the images
+            advance = rows[np.searchsorted(test.k, asked.at)]
+            largest = found.maximum(rng=asked.rng(7), alternative="greater", use=use)
+            best = np.flatnonzero(found.k == largest.best)[0]
+            most = np.array([largest.p, largest.best, test.estimate[best], largest.low[best]])
+            break
     return {f"advance_{kind}": advance, f"largest_{kind}": most}
 
 
