@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from rarefire import records
+from rarefire import inference, records, store
 from rarefire.errors import DataError, InputError, UnknownNameError
 from rarefire.page import claims, scorecard
 from rarefire.page.scorecard import Finding
 from rarefire.records.ensembles import Ensemble
 from rarefire.records.ghosts_by_class import ClassGhosts
 from rarefire.records.people import Prediction
+from rarefire.records.people_across import Across
 
 N, F = 7, 21  # instances, features
 K20, K30, K80 = 4, 6, 17  # 20, 30 and 80 % of 21 features: 4.2, 6.3, 16.8
@@ -206,76 +208,78 @@ def mur_predicted():
 def ratio(prediction):
     """R² of the first 20 % of the features, relative to all, and its interval, from the arrays."""
     arrays = prediction.arrays
-    step = int(np.argmin(np.abs(arrays["k"] / arrays["k"][-1] - 0.2)))
     whole = float(arrays["low"][-1])
     # D and its interval at 20 %, in units of r with single people; ceiling: from the mean to these.
-    _, low, high = arrays["advance_low"][0][:3].astype(float) / float(arrays["ceiling"][1])
-    at_20 = (float(arrays["low"][step]) / whole) ** 2
-    return at_20, (((whole + low) / whole) ** 2, ((whole + high) / whole) ** 2)
+    d, low, high = arrays["advance_low"][0][:3].astype(float) / float(arrays["ceiling"][1])
+    return ((whole + d) / whole) ** 2, (((whole + low) / whole) ** 2, ((whole + high) / whole) ** 2)
 
 
-def gain(prediction):
-    """D of an order and a k chosen on other images, and its interval, from the arrays."""
-    arrays = prediction.arrays
-    d, low, high = arrays["subjects_low"][:3].astype(float) / float(arrays["ceiling"][1])
-    return d, (low, high)
+def across(d, se, *, df=30.0, r_all=0.5, sets=("letters", "materials")):
+    """Two networks on some sets, with known D by network, reading and share: ``(2, 6, 3)``."""
+    answers = []
+    for name in sets:
+        for network, (own, error) in enumerate(zip(d, se, strict=True)):
+            error = np.broadcast_to(error, own.shape)
+            low, high, p = inference.t_interval(own, error, df)
+            whole = np.full(own.shape, r_all)
+            columns = (own, low, high, error, np.full(own.shape, df), p, whole + own, whole)
+            arrays = {
+                "tests": np.stack(columns, axis=-1),
+                "skewness": np.zeros((6, 3)),
+                "random": np.zeros((3, 3)),
+            }
+            facts = {"judgments": name, "network": f"n{network}", "view": "pooled"}
+            answers.append(store.Answer(arrays, store.provenance("given", facts), "computed"))
+    return Across(tuple(answers))
 
 
-def test_people_equal_what_was_recorded(mur_predicted):
-    lenets = records.people_by_class.known("cifar10h")
-    found = list(scorecard.people(mur_predicted, lenets))
-    said = {(f.claim, f.images): f for f in found}
+def test_people_are_means_over_networks_that_err_together():
+    d = np.zeros((2, 6, 3))
+    d[:, 0, 0] = -0.05, -0.03  # left out, 20 %
+    d[:, 0, 1], d[:, 2, 1], d[:, 3, 1] = (0.03, 0.05), (0.01, 0.0), (-0.04, -0.06)
+    found = list(scorecard.people(across(d, [0.01, 0.02]), None))
+    said = {(f.claim, f.images, f.convention): f for f in found}
     assert len(said) == len(found)
-    told = {images for claim, images in said if claim == "human-20"}
-    # Of the pooled channels none is rare, so there is nothing to leave out.
-    assert told == {"mur, channels", "mur, positions", "CIFAR-10H, class means of LeNets", "peterson"}
-    for prediction in mur_predicted:
-        name = f"mur, {prediction.view}"
-        d, ends = gain(prediction)
-        assert said["human-lower", name].values == pytest.approx(d, rel=1e-6)
-        assert said["human-lower", name].interval == pytest.approx(ends, rel=1e-6)
-        assert ends[0] < d < ends[1]
-        if prediction.view == "pooled":
-            assert prediction.arrays["rare"] == 0
-        else:
-            expected, interval = ratio(prediction)
-            assert said["human-20", name].values == pytest.approx(expected, rel=1e-6)
-            assert said["human-20", name].interval == pytest.approx(interval, rel=1e-5)
-            assert interval[0] < expected < interval[1]
-    by_class = said["human-20", "CIFAR-10H, class means of LeNets"]
+    margin = stats.t.ppf(0.975, 30) * 0.015  # the mean of the standard errors, not less
+    fifth = said["human-20", "36 letters, 2 networks", ""]
+    assert fifth.values == pytest.approx((0.46 / 0.5) ** 2)
+    assert fifth.interval == pytest.approx([((0.46 + s * margin) / 0.5) ** 2 for s in (-1, 1)])
+    for title, mean in (("left out", 0.04), ("silenced", 0.005), ("PoZ from other images", -0.05)):
+        half = said["human-lower", "36 letters, 2 networks", title]
+        assert half.values == pytest.approx(mean)
+        assert half.interval == pytest.approx((mean - margin, mean + margin))
+        assert said["human-lower", "100 materials, 2 networks", title].values == pytest.approx(mean)
+    # Agreement with majorities has no R².
+    assert not any(claim == "human-20" and "materials" in images for claim, images, _ in said)
+    card = scorecard.verdicts(found).set_index(["id", "images", "convention"])
+    verdict = card["verdict"].xs("36 letters, 2 networks", level="images").xs("human-lower")
+    assert verdict["left out"] == claims.REPRODUCED
+    assert verdict["silenced"] == claims.UNDECIDED
+    assert verdict["PoZ from other images"] == claims.NOT_REPRODUCED
+    assert card["beyond"].drop("peterson", level="images", errors="ignore").iloc[:4].all()
+
+
+def test_people_equal_what_was_recorded():
+    lenets = records.people_by_class.known("cifar10h")
+    recorded = records.people_across.known()
+    found = {(f.claim, f.images, f.convention): f for f in scorecard.people(recorded, lenets)}
+    table = recorded.table().query("view == 'pooled' and share == 0.5 and reading == 'removed'")
+    for name, title in records.people_across.SETS.items():
+        rows = table[table["set"] == name]
+        assert len(rows) == 5
+        half = found["human-lower", f"{title}, 5 networks", "left out"]
+        assert half.values == pytest.approx(rows["estimate"].mean())
+        width = half.interval[1] - half.interval[0]
+        assert width == pytest.approx(2 * stats.t.ppf(0.975, rows["df"].min()) * rows["se"].mean())
+    by_class = found["human-20", "CIFAR-10H, class means of LeNets", ""]
     curves = lenets["low"].astype(float)  # 20 % of 84 features are 17
     np.testing.assert_allclose(by_class.values, (curves[:, 16] / curves[:, 83]) ** 2, rtol=1e-6)
     assert len(by_class.values) == 50
     assert by_class.interval is None  # that over instances
 
 
-def test_the_interval_of_people_is_that_of_the_test_at_20_per_cent(mur_predicted):
-    seen = []
-    for finding in scorecard.people(mur_predicted[1:], None):
-        if finding.claim == "human-20" and finding.interval is not None:
-            seen.append(finding.images)
-            view = finding.images.removeprefix("mur, ")
-            (prediction,) = [p for p in mur_predicted if p.view == view]
-            table = records.people.beforehand([prediction])
-            row = table[(table.kind == "low") & (table.share == 0.2)].iloc[0]
-            whole = prediction.at("low", 1)
-            expected = [(1 + row[end] / whole) ** 2 for end in ("low", "high")]
-            np.testing.assert_allclose(finding.interval, expected)
-    assert seen == ["mur, channels", "mur, positions"]
-
-
-def test_no_interval_of_other_people_says_whether_rare_features_lower_the_prediction(mur_predicted):
-    card = scorecard.verdicts(scorecard.people(mur_predicted, None))
-    card = card[(card["id"] == "human-lower") & card["beyond"]]
-    assert len(card) == 3
-    assert (card["low"] < 0).all()
-    assert (card["high"] > 0).all()
-    assert set(card["verdict"]) == {claims.UNDECIDED}
-    assert set(card["between"]) == {"reproduced or not reproduced"}
-
-
-def test_the_papers_statements_on_people_stay_untested_without_its_sets(mur_predicted):
-    card = scorecard.verdicts(scorecard.people(mur_predicted, None))
+def test_the_papers_statements_on_people_stay_untested_without_its_sets():
+    card = scorecard.verdicts(scorecard.people(records.people_across.known(), None))
     untested = card[card["ours"].isna()]
     assert untested[["id", "images"]].to_numpy().tolist() == [
         ["human-20", "peterson"],
@@ -285,13 +289,13 @@ def test_the_papers_statements_on_people_stay_untested_without_its_sets(mur_pred
     assert set(untested["verdict"]) == {claims.UNTESTED}
     assert not untested["beyond"].any()
     others = card[card["ours"].notna()]
-    assert len(others) == 5
+    assert len(others) == 3 + 4 * 3
     assert others["beyond"].all()
     assert claims.UNTESTED not in set(others["verdict"])
 
 
 def test_without_people_only_the_untested_are_left():
-    assert [f.claim for f in scorecard.people([], None)] == ["human-20", "human-lower", "human-lower"]
+    assert [f.claim for f in scorecard.people(None, None)] == ["human-20", "human-lower", "human-lower"]
 
 
 def test_claims_are_untested_on_each_of_their_own_image_sets():
@@ -324,15 +328,21 @@ def test_with_the_papers_own_sets_nothing_stays_untested(mur_predicted):
     _, channels, positions = mur_predicted
     sets = ("peterson-furniture", "peterson-fruits", "peterson-vegetables")
     six = [named(p, name) for p, name in zip((channels, positions, channels), sets, strict=True)]
-    card = scorecard.verdicts(scorecard.people([positions], None, six))
+    card = scorecard.verdicts(scorecard.people(None, None, six))
     assert claims.UNTESTED not in set(card["verdict"])
     for claim, about in (("human-20", sets), ("human-lower", (sets[0], sets[2]))):
         rows = card[card["id"] == claim]
-        assert rows["images"].tolist() == [*sets, "mur, positions"]
+        assert rows["images"].tolist() == [*sets]
         assert rows.loc[~rows["beyond"], "images"].tolist() == list(about)
-    at_20 = card[card["id"] == "human-20"].set_index("images")["ours"]
-    assert at_20[sets[0]] == at_20[sets[2]] == pytest.approx(ratio(channels)[0], rel=1e-6)
-    assert at_20[sets[1]] == pytest.approx(ratio(positions)[0], rel=1e-6)
+    at_20 = card[card["id"] == "human-20"].set_index("images")
+    assert at_20.loc[sets[0], "ours"] == at_20.loc[sets[2], "ours"]
+    for name, prediction in ((sets[0], channels), (sets[1], positions)):
+        expected, ends = ratio(prediction)
+        assert at_20.loc[name, "ours"] == pytest.approx(expected, rel=1e-6)
+        np.testing.assert_allclose(at_20.loc[name, ["low", "high"]].astype(float), ends, rtol=1e-5)
+    half = records.people.beforehand([channels], kinds=["low"]).set_index("share").loc[0.5]
+    row = card[(card["id"] == "human-lower") & (card["images"] == sets[0])].iloc[0]
+    assert row[["ours", "low", "high"]].tolist() == pytest.approx(half[["estimate", "low", "high"]].tolist())
 
 
 # --- ghosts --------------------------------------------------------------------------------------
@@ -410,12 +420,12 @@ def test_ghosts_at_the_number_of_images_nearest_to_the_papers(rng, at, nearest):
     assert last.images == "peterson"
 
 
-def test_every_claim_gets_a_finding(ensemble, mur_predicted):
+def test_every_claim_gets_a_finding(ensemble):
     found: list[Finding] = []
     for images in ("mnist", "cifar10"):
         given = of_others(ensemble, images=images)
         found += [*scorecard.accuracy(given), *scorecard.geometry(given)]
-    found += [*scorecard.example(), *scorecard.people(mur_predicted, None)]
+    found += [*scorecard.example(), *scorecard.people(records.people_across.known(), None)]
     found += scorecard.ghosts({}, records.ghosts.known())
     assert {f.claim for f in found} == set(claims.claims())
 
@@ -767,16 +777,16 @@ def test_numbers_beside_recorded_ones():
 
 
 def test_gains_from_the_naive_test_to_the_valid_one():
-    row = {"view": "channels", "kind": "low", "gain": 0.0123, "naive p": 0.0001, "D images": -0.1}
-    rest = {"p images": 0.25, "D": 0.001, "low": -0.02, "high": 0.0349}
+    row = {"view": "channels", "kind": "low", "gain": 0.0123, "naive p": 0.0001, "p": 0.25, "holm": 0.5}
+    rest = {"chosen D": 0.001, "chosen low": -0.02, "chosen high": 0.0349}
     (found,) = scorecard.gains(pd.DataFrame([row | rest])).to_dict("records")
     assert found == {
         "features": "channels (APoZ), low→high",
         "gain": "+.012",
         "naive p": "< .001",
-        "other images": "−.100",
-        "p": "0.250",
-        "and people": "+.001",
+        "p, any slice": "0.250",
+        "Holm": "0.500",
+        "chosen elsewhere": "+.001",
         "95 %": "−.020\u00a0to\u00a0+.035",
     }
 
@@ -848,7 +858,16 @@ def test_the_readme_has_the_numbers_of_the_scorecard():
     fits = [on_cifar.loc[on_cifar["convention"] == way, "verdict"] for way in ("class", "strict")]
     of = [f"{(verdicts == claims.REPRODUCED).sum()} of {len(verdicts)}" for verdicts in fits]
     (dogs,) = [reading for reading in records.ghosts.known() if reading.category == "dogs"]
+    compared = records.people_across.known()
+    headline = compared.headline()
+    gains = headline[(headline["holm"] < 0.05) & (headline["estimate"] > 0)]
+    ends = [f"{gains['estimate'].agg(end):.3f}".removeprefix("0") for end in ("min", "max")]
+    half = compared.table().query("view == 'pooled' and share == 0.5 and reading == 'silenced'")
+    silenced = half.set_index(["set", "network"]).loc[[*zip(gains["set"], gains["network"], strict=True)]]
+    assert (silenced["p"] > 0.05).all()  # "by nothing that differs from 0"
     for said in (
+        f"in {len(gains)} of {len(headline)} comparisons of a network with an image set",
+        f"by {ends[0]} to {ends[1]} of r or of agreement",
         f"R² without them: {kept[0]:.3f} on MNIST, {kept[1]:.3f} on CIFAR-10",
         f"the other 80 % have {firing[0]:.3f} and {firing[1]:.3f}",
         f"the rarest fifth alone has {alone[0]:.2f} and {alone[1]:.2f}, inside the paper's",
