@@ -156,6 +156,42 @@ def bootstrap_1000() -> dict[str, object]:
     return row(ours, memory, peer, theirs)
 
 
+def jackknife() -> dict[str, object]:
+    """J− and the maximum over 512 numbers of 4,096 features; peer: numpy, one image left out at a time."""
+    from rarefire.inference import change_of_prediction, corrected_jackknife
+
+    embedding, human = human_input()
+    order, steps = np.arange(4096), list(range(8, 4097, 8))
+
+    def whole() -> object:
+        rng = np.random.default_rng(0)
+        return change_of_prediction(embedding, human, order, k=steps, method="maximum", rng=rng)
+
+    def one() -> object:
+        return change_of_prediction(embedding, human, order, k=2048, method="jackknife")
+
+    ours, memory = seconds(whole), peak_mb()
+    alone = seconds(one)
+    rows, columns = np.triu_indices(120, k=1)
+    few = some_steps(4096, 8)
+
+    def loop(k: int) -> list[float]:
+        kept, whole = (1 - np.corrcoef(e)[rows, columns] for e in (embedding[:, :k], embedding))
+        rests = [(rows != i) & (columns != i) for i in range(120)]
+        each = ((np.corrcoef(x[rest], human[rest])[0, 1] for x in (kept, whole)) for rest in rests)
+        return [a - b for a, b in each]
+
+    found = corrected_jackknife(embedding, order, rdm=human, k=few)
+    plain = [119 / 120 * ((d - d.mean()) ** 2).sum() for d in map(np.array, map(loop, few[:-1]))]
+    assert np.allclose(found.jackknife["difference"][:-1], plain, rtol=1e-6)
+    per_step = seconds(lambda: [loop(k) for k in few], runs=1) / len(few)
+    peer = "numpy.corrcoef without each image, the variance alone"
+    return {
+        **row(ours, memory, f"{peer} (8 of 512 prefixes, extrapolated)", per_step * 512),
+        "also": {"jackknife-one-k": row(alone, memory, peer, per_step)},
+    }
+
+
 def people() -> dict[str, object]:
     """All that is measured of 120 × 4,096 beside people; peer: the plain way, of which a part is timed.
 
@@ -582,6 +618,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "geometry-curve": geometry_curve_10000,
     "million-images": million_images,
     "bootstrap-1000": bootstrap_1000,
+    "jackknife": jackknife,
     "people-120x4096": people,
     "dask-2-workers": dask_2_workers,
     "training": training_epochs,

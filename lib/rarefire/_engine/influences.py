@@ -160,27 +160,24 @@ def _expanded(
     x: NDArray[np.float64], h: NDArray[np.float64], touches: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """R ``(m,)``, without each image ``(m, n)`` and scaled residuals ``(m, n_pairs)`` of m lists with one."""
-    count = x.shape[1]
-
-    def sums(a: NDArray[np.float64], b: NDArray[np.float64], reduce: Any) -> PairSums:
-        each = (np.ones((1, count)), a, a * a, b, b * b, a * b)
-        return PairSums(*(reduce(values) for values in each))
-
+    count, n = x.shape[1], touches.shape[0]
     x, h = x - x.mean(axis=1, keepdims=True), (h - h.mean())[None]
-    total = sums(x, h, lambda v: v.sum(axis=1, keepdims=True))
-    own = sums(x, h, lambda v: (touches @ v.T).T)
+    each = (np.ones((1, count)), x, x * x, h, h * h, x * h)
+    total = PairSums(*(values.sum(axis=1, keepdims=True) for values in each))
+    own = PairSums(*((touches @ values.T).T for values in each))
     rest = PairSums(*(getattr(total, name) - getattr(own, name) for name in PairSums.__dataclass_fields__))
     r = correlation(total)
     without = correlation(rest, floor=SAME * total.aa / count)
     with np.errstate(divide="ignore", invalid="ignore"):
-        x, h = x / x.std(axis=1, keepdims=True), h / h.std()
-    psi = x * h - r / 2 * (x * x + h * h)
-    n, sums_of = touches.shape[0], touches @ psi.T
+        of_both = 1 / np.sqrt(total.aa * total.bb / count**2)
+        of_x, of_h = r / 2 / (total.aa / count), r / 2 / (total.bb / count)
+    psi = of_both * each[5] - of_x * each[2] - of_h * each[4]
+    sums = (of_both * own.ab - of_x * own.aa - of_h * own.bb).T  # of ψ over the pairs of each image
     # Least squares of a_i + a_j: every pair has two images, so the mean is among them.
     if count == n * (n - 1) // 2:
-        effects = (sums_of - sums_of.sum(axis=0) / (2 * n - 2)) / (n - 2)
+        effects = (sums - sums.sum(axis=0) / (2 * n - 2)) / (n - 2)
     else:
-        effects = linalg.pinvh((touches @ touches.T).toarray()) @ sums_of
+        effects = linalg.pinvh((touches @ touches.T).toarray()) @ sums
     psi -= (touches.T @ effects).T
     return r[:, 0], without, psi / np.sqrt(count * (count - n))
 
