@@ -374,7 +374,8 @@ def test_strips_leave_out_what_is_undefined():
     [
         (0.0123, "+.012"),
         (-0.34, "−.340"),
-        (0, "+.000"),
+        (0, ".000"),
+        (-0.0004, ".000"),
         (1.5, "+1.500"),
         (-10.5, "−10.500"),
         (0.9999, "+1.000"),
@@ -385,7 +386,12 @@ def test_a_difference_has_its_sign_and_no_zero_before_the_point(value, text):
 
 
 def test_p_values_and_intervals_in_words():
-    assert [frame.p_value(p) for p in (0.00099, 0.001, 0.25, np.nan)] == ["< .001", "0.001", "0.250", "–"]
+    assert [frame.p_value(p) for p in (0.00099, 0.001, 0.25, np.nan)] == [
+        "<\u00a0.001",
+        "0.001",
+        "0.250",
+        "–",
+    ]
     assert frame.interval(-0.125, 0.5) == "−0.12\u00a0to\u00a00.50"
     assert frame.interval(-0.125, 0.5, frame.signed) == "−.125\u00a0to\u00a0+.500"
     assert frame.interval(np.nan, np.nan) == "–"

@@ -783,7 +783,7 @@ def test_gains_from_the_naive_test_to_the_valid_one():
     assert found == {
         "features": "channels (APoZ), low→high",
         "gain": "+.012",
-        "naive p": "< .001",
+        "naive p": "<\u00a0.001",
         "p, any slice": "0.250",
         "Holm": "0.500",
         "chosen elsewhere": "+.001",
@@ -807,7 +807,7 @@ def test_what_was_decided_beforehand_is_a_row_for_each_order():
     assert list(found) == ["features", "D at 20%", "D at 50%"]
     assert found.to_numpy().tolist() == [
         ["pooled, low→high", "+.100*†", "−.200†"],
-        ["pooled, high→low", "+.300", "+.000"],
+        ["pooled, high→low", "+.300", ".000"],
     ]
 
 

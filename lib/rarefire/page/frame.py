@@ -211,13 +211,14 @@ def number(value: float, *, digits: int = 2, keeps: Callable[[float], object] | 
 
 
 def signed(value: float) -> str:
-    """A difference: its sign, three digits, no zero before the point; ``+.012``, ``−.340``."""
-    return re.sub(r"^([+-])0\.", r"\1.", f"{value:+.3f}").replace("-", "−")
+    """A difference: its sign, three digits, no zero before the point; ``+.012``, ``−.340``, ``.000``."""
+    text = re.sub(r"^([+-])0\.", r"\1.", f"{value:+.3f}").replace("-", "−")
+    return ".000" if text in ("+.000", "−.000") else text
 
 
 def p_value(p: float) -> str:
     """A p value with three digits; ``–`` for NaN."""
-    return "–" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}"
+    return "–" if np.isnan(p) else "<\u00a0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def interval(low: float, high: float, form: Callable[[float], str] = number) -> str:

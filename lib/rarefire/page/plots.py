@@ -500,7 +500,7 @@ def rates_panels(rates: pd.DataFrame, tests: Sequence[str]) -> list[Figure]:
         ("false positives", "nothing there: rejects at .05", (0, 0.5)),
         ("power", "a gain of a tenth: rejects", (0, 1)),
     ):
-        figure, axes = panel(3.3, 0.7 + 0.21 * len(tests), title=title)
+        figure, axes = panel(4.6, 0.7 + 0.2 * len(tests), title=title)
         if column == "false positives":
             axes.axvline(0.05, color=INK, linewidth=0.8)
         for y, test in enumerate(tests):
@@ -512,7 +512,7 @@ def rates_panels(rates: pd.DataFrame, tests: Sequence[str]) -> list[Figure]:
             axes.plot(x[~hard], (-y + shift)[~hard], "o", color=ink, markersize=3, alpha=0.75)
             axes.plot(x[hard], (-y + shift)[hard], "o", color=ink, markersize=3.4, fillstyle="none")
             axes.plot([rows[column].median()] * 2, [-y - 0.34, -y + 0.34], color=ink, linewidth=2)
-        axes.set_yticks(-np.arange(len(tests)), tests if column == "false positives" else [""] * len(tests))
+        axes.set_yticks(-np.arange(len(tests)), tests)
         axes.set(xlim=(limits[0] - 0.01, limits[1] * 1.02), ylim=(-len(tests) + 0.4, 0.6))
         axes.tick_params(axis="y", length=0)
         percent(axes, "x")

@@ -307,7 +307,7 @@ TESTS: dict[str, Simulated] = {
 class Rates(Stack):
     """How often each test rejected; a test in one world with one number of images is the first axis."""
 
-    one = "test in one world"
+    one = "rate"
     studies = Array("I, E", "studies of each effect of :data:`EFFECTS`")
     rejected = Array("I, E, 3", "share in which the test rejects at :data:`LEVELS`")
     missed = Array("I, E, 2", "share in which the truth is below an interval, and above it")

@@ -116,7 +116,7 @@ class Across(Stack):
     majorities.
     """
 
-    one = "view of a network on a set"
+    one = "view"
     tests = Array("I, 6, 3, 8", "by :data:`READINGS` and people's ``SHARES``, people's ``COLUMNS``")
     maximum = Array(
         "I, 6, 4",
@@ -138,13 +138,13 @@ class Across(Stack):
 
     @property
     def network(self) -> str:
-        """Names of the networks, for captions."""
-        return ", ".join(dict.fromkeys(str(a.provenance["facts"]["network"]) for a in self.answers))
+        """The networks, for captions: the name of one, or how many."""
+        return _one_or_many([a.provenance["facts"]["network"] for a in self.answers], "networks")
 
     @property
     def about(self) -> str:
-        """Names of the sets, for captions."""
-        return ", ".join(dict.fromkeys(str(a.provenance["facts"]["judgments"]) for a in self.answers))
+        """The sets, for captions: the name of one, or how many."""
+        return _one_or_many([a.provenance["facts"]["judgments"] for a in self.answers], "sets of judgments")
 
     def table(self) -> pd.DataFrame:
         """The tests at the shares that were decided on.
@@ -258,6 +258,11 @@ class Capped(Stack):
                 "without": self.people[:, 1].astype(float),
             }
         )
+
+
+def _one_or_many(names: Sequence[str], what: str) -> str:
+    different = list(dict.fromkeys(names))
+    return different[0] if len(different) == 1 else f"{len(different)} {what}"
 
 
 # --- networks ------------------------------------------------------------------------------------
