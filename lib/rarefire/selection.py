@@ -4,6 +4,10 @@ At the peak of a curve, the first k features predict people better than all of t
 to be gained: the peak was looked for. Here order and k are chosen on one part of the images and
 D = r(first k, human) − r(all, human) is taken on the rest, with the parts changing places
 (cross-fitting), so that no image judges a choice that it took part in.
+
+That answers how good the choice is for new images. Whether *any* number of features predicts people better
+than all of them is another question, which :func:`rarefire.inference.change_of_prediction` answers with
+``method="maximum"``, and with several times the power (:mod:`rarefire.records.error_rates`).
 """
 
 from __future__ import annotations
@@ -110,7 +114,10 @@ def cross_fitted(
     repeats: int = 10,
     level: float = 0.95,
 ) -> CrossFitted:
-    """Test whether leaving features out changes the prediction, where data also say how many to keep.
+    """How good is a choice of features for new images? Order and k chosen on some, D taken on others.
+
+    As a test of whether any number of features predicts people better than all, it has little power: for
+    that, the maximum over the curve (:func:`rarefire.inference.largest`).
 
     Parameters
     ----------

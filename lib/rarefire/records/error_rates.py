@@ -18,7 +18,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from rarefire import inference, naive, selection, simulations
+from rarefire import inference, naive, rdm, selection, simulations, triplets
 from rarefire._engine import blocks
 from rarefire.errors import unknown
 from rarefire.rdm import pair_similarities
@@ -45,6 +45,7 @@ _Row = tuple[str, str, int]  # a test, a world and a number of images
 _N_BOOT = 500
 _N_ORDERS = 199
 _N_DRAWS = 2000  # of a multivariate t
+_ASKED = 0.11  # of all ordered triplets; half of them are asked, as of the 100 materials
 
 #: Images of a study.
 IMAGES = (36, 92, 120)
@@ -222,6 +223,35 @@ def _apart(effect: float) -> World:
     return world(effect=effect, n_groups=4, apart=True)
 
 
+def _triplets(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
+    """Which of two images looks more like a third, where kept and all features are right equally often.
+
+    Where both agree, so do 85 % of the people; where they do not, people side with one of them by what single
+    images do, as often with the one as with the other, and with an effect more often with the kept.
+    """
+    features = given_world.sample(rng, n_images=n).embedding
+    kept, every = (rdm.square(rdm.rdm(e)) for e in (features[:, : given_world.ks[0]], features))
+    asked = rng.integers(n, size=(round(_ASKED * n**3), 3))
+    asked = asked[(asked[:, 0] != asked[:, 1]) & (asked[:, 0] != asked[:, 2]) & (asked[:, 1] < asked[:, 2])]
+    r, a, b = np.unique(asked, axis=0).T
+    first, second = (d[r, b] > d[r, a] for d in (kept, every))
+    own = rng.normal(size=n) / 2
+    sides = stats.norm.cdf(own[r] + (own[a] + own[b]) / 2 + 2 * given_world.effect)
+    chooses_a = np.where(first == second, np.where(first, 0.85, 0.15), np.where(first, sides, 1 - sides))
+    people = rng.integers(1, 6, size=len(r))
+    votes = rng.binomial(people, chooses_a)
+    ahead = votes >= people - votes
+    rows = np.stack([r, np.where(ahead, a, b), np.where(ahead, b, a)], axis=1)
+    counts = np.stack([np.maximum(votes, people - votes), np.minimum(votes, people - votes)], axis=1)
+    given = triplets.Triplets("drawn", None, tuple(map(str, range(n))), rows, counts, "", "", "")
+    order = np.arange(features.shape[1])
+    return {
+        "J− of agreement, triplets": triplets.change_of_agreement(
+            features, given, order, k=given_world.ks[0]
+        ).p
+    }
+
+
 def _orders(given_world: World, n: int, rng: np.random.Generator) -> Outcomes:
     given = given_world.sample(rng, n_images=n)
     # Under the null the order in question is any order; in a world with an effect, it is the groups'.
@@ -260,6 +290,7 @@ STUDIES: dict[str, Study] = {
     "naive": Study(_naive, 1000),
     "cross-fitted": Study(_cross_fitted, 400),
     "cross-fitted, subjects": Study(_cross_fitted_subjects, 300),
+    "triplets": Study(_triplets, 400),
     "cross-fitted, order": Study(_cross_fitted_order, 1000, **_ONE_WORLD),
     "orders": Study(_orders, 1000, **_ONE_WORLD),
     "seeds": Study(_seeds, 1000, **_ONE_WORLD),
@@ -275,6 +306,7 @@ TESTS: dict[str, Simulated] = {
     "J−, subjects and images": Simulated("subjects", _SUBJECTS),
     "J−, largest |t| over k": Simulated("corrected", "image"),
     "J− in six sets, Holm": Simulated("family", "image"),
+    "J− of agreement, triplets": Simulated("triplets", "image"),
     "k chosen on other images": Simulated("cross-fitted", "image"),
     "k chosen on other images, subjects": Simulated("cross-fitted, subjects", _SUBJECTS),
     "PoZ order and k chosen on other images": Simulated("cross-fitted, order", "image"),
