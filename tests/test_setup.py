@@ -242,6 +242,7 @@ def test_from_the_wheel_every_command_for_own_data_works_without_a_clone(program
         "explore E.npy --out page.html",
         f"embed images --out F.npy --names names.txt {squeezenet}",
         "record error-rates",
+        "record people-across",
         "record people-by-class",
     ]
     fails = {
@@ -285,7 +286,15 @@ def test_from_the_wheel_every_command_for_own_data_works_without_a_clone(program
     assert {"poz.csv", "curve.csv", "curve.svg", "ghosts.csv", "page.html"} <= made
     # What is recorded is shown at once: nothing is computed, and nothing put into the cache.
     rates, by_class = records.error_rates.known(), records.people_by_class.known("cifar10h")
-    for command, table in (("error-rates", rates.table()), ("people-by-class", by_class.changes())):
+    across = records.people_across.known().headline()
+    across = across[
+        ["set", "network", "estimate", "low", "high", "p", "holm", *("cosine", "silenced", "elsewhere")]
+    ]
+    for command, table in (
+        ("error-rates", rates.summary()),
+        ("people-by-class", by_class.changes()),
+        ("people-across", across),
+    ):
         text = table.to_string(index=False, float_format="%.3f")
         assert said[f"record {command}"][1].startswith(f"{text}\n")
     assert not (tmp_path / "cache").exists()

@@ -181,12 +181,16 @@ def people_across(
     from rarefire import records
 
     across = records.people_across
-    chosen = {"only": networks or list(across.NETWORKS), "sets": sets or list(across.SETS)}
-    found = across.measure_here(**chosen, use_shipped=not recompute)
+    found, caps = None, None
+    if not (recompute or networks or sets):
+        found, caps = across.known(), across.known_capped()
+    if found is None:
+        chosen = {"only": networks or list(across.NETWORKS), "sets": sets or list(across.SETS)}
+        found = across.measure_here(**chosen, use_shipped=not recompute)
+        caps = across.capped_here(only=chosen["only"], use_shipped=not recompute)
     columns = ["set", "network", "estimate", "low", "high", "p", "holm", "cosine", "silenced", "elsewhere"]
     print(found.headline()[columns].to_string(index=False, float_format="%.3f"))
     print(records.source(found))
-    caps = across.capped_here(only=chosen["only"], use_shipped=not recompute)
     if caps is not None:
         print(caps.table().to_string(index=False, float_format="%.3f"))
     if ship is not None:
