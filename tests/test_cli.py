@@ -736,7 +736,22 @@ def test_version(monkeypatch, capsys):
 def test_error_rates_are_printed_from_the_record(own_cache):
     done = run("record", "error-rates")
     assert done.exit_code == 0, done.stderr
-    assert re.search(r"jackknife of the difference +image +True +0\.0\d\d", done.stdout)
+    assert re.search(r"plain jackknife +image +test +True +0\.0\d\d", done.stdout)
+
+
+def test_networks_and_sets_are_printed_from_the_record(own_cache, monkeypatch):
+    done = run("record", "people-across")
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"letters +mobilenet_v2 +0\.027 +0\.015 +0\.039 +0\.000 +0\.00\d", done.stdout)
+    assert "Source: 5 networks on 4 sets of judgments (60 views, recorded runs)" in done.stdout
+    assert re.search(r"efficientnet_lite0 +0\.004 +0\.037", done.stdout)
+    assert list(own_cache.rglob("*")) == []
+    monkeypatch.delenv("RAREFIRE_MIRROR", raising=False)
+    done = run("record", "people-across", "googlenet", "--set", "letters")
+    assert done.exit_code == 1
+    assert "no network of googlenet is on this machine: set RAREFIRE_MIRROR" in done.stderr
+    done = run("record", "people-across", "--set", "moon")
+    assert "no set 'moon'" in done.stderr
 
 
 def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):
