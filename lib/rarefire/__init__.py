@@ -17,7 +17,7 @@ People
     :mod:`~rarefire.reliability` says how far people agree; :mod:`~rarefire.triplets` is about answers to
     *which of two looks more like a third*.
 Whether it is more than chance
-    :mod:`~rarefire.inference` tests a number of features decided beforehand, :mod:`~rarefire.selection`
+    :mod:`~rarefire.inference` tests a number of features or a whole curve, :mod:`~rarefire.selection`
     chooses it on other images, :mod:`~rarefire.reweighting` weighs features; :mod:`~rarefire.naive` holds the
     tests not to use, :mod:`~rarefire.simulations` worlds in which the truth is known.
 Rooms
