@@ -290,7 +290,7 @@ STUDIES: dict[str, Study] = {
     "naive": Study(_naive, 1000),
     "cross-fitted": Study(_cross_fitted, 400),
     "cross-fitted, subjects": Study(_cross_fitted_subjects, 300),
-    "triplets": Study(_triplets, 400),
+    "triplets": Study(_triplets, 400, images=IMAGES[:2]),
     "cross-fitted, order": Study(_cross_fitted_order, 1000, **_ONE_WORLD),
     "orders": Study(_orders, 1000, **_ONE_WORLD),
     "seeds": Study(_seeds, 1000, **_ONE_WORLD),
