@@ -148,6 +148,109 @@ def test_silenced_features_are_there_and_0(embedding, human):
     assert few.variance["difference"][0] == pytest.approx(found.variance["difference"][1], rel=1e-9)
 
 
+def test_covariances_between_numbers_of_features_are_naive_sums(embedding, human, rng):
+    """V_J and B between every two k, and what subjects add, from replicates and residuals one by one."""
+    k = [12, 16, 20]
+    rows, columns = np.triu_indices(40, k=1)
+    y = rdm.pair_similarities(embedding)
+    people = np.stack([human + rng.normal(size=780) * s for s in (0.2, 0.7, 0.4)])
+
+    def parts(h):
+        """Replicates (40, 3), scaled residuals (3, 780), and D (3,)."""
+        each = [naive(rdm.pair_similarities(embedding[:, :size]), y, -h, 40) for size in k]
+        x = [rdm.pair_similarities(embedding[:, :size]) for size in k]
+        keeps = [(rows != i) & (columns != i) for i in range(40)]
+        without = [
+            [np.corrcoef(a[s], -h[s])[0, 1] - np.corrcoef(y[s], -h[s])[0, 1] for a in x] for s in keeps
+        ]
+        return np.array(without), np.array([e for *_, e in each]) / np.sqrt(780 * 740), [d for d, *_ in each]
+
+    def minus(without, e):
+        apart = without - without.mean(axis=0)
+        v_j, b = 39 / 40 * apart.T @ apart, e @ e.T
+        values, vectors = np.linalg.eigh(v_j - 2 * b)
+        return vectors @ np.diag(np.maximum(values, 0)) @ vectors.T + b
+
+    without, e, _ = parts(human)
+    found = inference.corrected_jackknife(embedding, ORDER, rdm=human, k=k).covariance["difference"]
+    np.testing.assert_allclose(found, minus(without, e), rtol=1e-6)
+    assert np.abs(found - np.diag(np.diag(found))).max() > 0.1 * found.max()  # they are correlated
+    all_parts = [parts(h) for h in people]
+    mean, e_mean = (np.mean([p[i] for p in all_parts], axis=0) for i in (0, 1))
+    d = np.array([p[2] for p in all_parts])
+    both = sum(minus(p[0] - mean, p[1] - e_mean) for p in all_parts) / 6
+    expected = np.cov(d.T) / 3 + minus(mean, e_mean) - both
+    values, vectors = np.linalg.eigh(expected)
+    expected = vectors @ np.diag(np.maximum(values, 0)) @ vectors.T
+    found = inference.corrected_jackknife(embedding, ORDER, rdm=people, k=k).covariance["difference"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
+
+
+def test_two_models_are_compared_as_two_slices_are(embedding, human, rng):
+    kept, whole = rdm.rdm(embedding[:, :8]), rdm.rdm(embedding)
+    for said in (human, np.stack([human, human + rng.normal(size=780), rng.random(780)])):
+        slices = inference.corrected_jackknife(embedding, ORDER, rdm=said, k=[8])
+        found = inference.compare(kept, rdm.square(whole), said)
+        test = slices.estimate("difference")
+        for name in ("estimate", "low", "high", "se", "df", "p"):
+            assert getattr(found, name) == pytest.approx(getattr(test, name)[0], rel=1e-8), name
+        assert (found.first, found.second) == pytest.approx((slices.r[0], slices.r_all[0]))
+        assert (found.n, found.n_subjects) == (40, slices.n_subjects)
+        other_way = inference.compare(whole, kept, said)
+        assert other_way.estimate == pytest.approx(-found.estimate)
+        assert other_way.p == pytest.approx(found.p)
+    gaps = kept.copy()
+    gaps[[3, 77]] = np.nan
+    some = inference.compare(gaps, whole, human)
+    missing = np.where(np.isnan(gaps), np.nan, human)
+    assert some.estimate == pytest.approx(inference.compare(kept, whole, missing).estimate)
+    same = inference.compare(whole, whole, human)
+    assert (same.estimate, same.se, same.p) == (0, 0, 1)
+
+
+def test_one_sided_intervals_have_one_end(embedding, human):
+    two, one = (
+        inference.change_of_prediction(
+            embedding, human, ORDER, k=8, method="jackknife", alternative=a, level=level
+        )
+        for a, level in (("two-sided", 0.9), ("greater", 0.95))
+    )
+    assert one.high == np.inf
+    assert one.low == pytest.approx(two.low)
+
+
+def test_the_band_of_r_stays_below_1(embedding, rng):
+    people = rdm.rdm(embedding) + 0.01 * rng.normal(size=780)
+    found = inference.corrected_jackknife(embedding, ORDER, rdm=people, k=[8, 16, 24]).maximum("r", rng=rng)
+    assert (found.high < 1).all()
+    assert (found.low < found.high).all()
+    assert found.p < 0.001
+
+
+def test_few_images_at_one_k_do_not_widen_the_others(embedding, human, rng):
+    """A k at which fewer than half of the images have a similarity does not count by default."""
+    late = np.argsort((embedding == 0).mean(axis=0), kind="stable")[::-1]
+    counts = curves.rdm_curve(embedding, human, late).n_images
+    few = int(np.flatnonzero(counts < 20)[-1]) + 1
+    some = inference.corrected_jackknife(embedding, late, rdm=human, k=[few, 20, 22])
+    draws = {"n_draws": 4000}
+    found = some.maximum(rng=np.random.default_rng(1), **draws)
+    assert np.isnan(found.p_at[0])
+    alone = inference.corrected_jackknife(embedding, late, rdm=human, k=[20, 22])
+    assert found.p == pytest.approx(alone.maximum(rng=np.random.default_rng(1), **draws).p, abs=0.02)
+
+
+def test_an_image_that_no_feature_tells_apart_is_left_out(embedding, human):
+    constant = embedding.copy()
+    constant[2] = 1
+    found = inference.corrected_jackknife(constant, ORDER, rdm=human, k=[8], silenced=True)
+    rest = np.arange(40) != 2
+    said = rdm.condensed(rdm.square(human)[np.ix_(rest, rest)])
+    without = inference.corrected_jackknife(embedding[rest], ORDER, rdm=said, k=[8], silenced=True)
+    assert found.n_images[0] == 39
+    assert found.value("difference")[0] == pytest.approx(without.value("difference")[0])
+
+
 @pytest.mark.long
 def test_the_variance_is_that_of_studies_drawn_anew():
     """Brute force: a thousand studies. The plain jackknife believes in much more than there is."""
@@ -215,6 +318,12 @@ def test_it_finds_what_the_plain_jackknife_does_not():
         (lambda c, e, h, g: c(e, ORDER, rdm=h, k=[24]).maximum(rng=g), "undefined, or always 0"),
         (lambda c, e, h, g: c(np.tile(e, 30), np.arange(720), rdm=h).maximum(rng=g), "Pass fewer k"),
         (lambda c, e, h, g: c(e, ORDER, rdm=np.stack([h])), "at least two subjects"),
+        (lambda c, e, h, g: inference.compare(h, h[:9], h), "9 pairs, which no number"),
+        (lambda c, e, h, g: inference.compare(h, e, h), "square, or condensed"),
+        (
+            lambda c, e, h, g: inference.compare(h, h, np.stack([h, 0 * h])),
+            "values of the RDM are equal",
+        ),
     ],
 )
 def test_errors(embedding, human, rng, call, message):

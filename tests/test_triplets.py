@@ -349,6 +349,18 @@ def test_many_steps_have_no_covariances_but_the_same_variances(rng):
     np.testing.assert_allclose(every.variance[[8, 299]], few.variance, rtol=1e-9)
 
 
+def test_two_models_are_compared_as_two_slices_are(rng):
+    features, given = np.abs(rng.normal(size=(14, 30))), answered(rng)
+    test = triplets.change_of_agreement(features, given, np.arange(30), k=17)
+    found = triplets.compare(rdm.rdm(features[:, :17]), rdm.rdm(features), given)
+    for name in ("estimate", "low", "high", "se", "df", "p"):
+        assert getattr(found, name) == pytest.approx(getattr(test, name)), name
+    assert (found.first, found.second, found.n) == pytest.approx((test.r_kept, test.r_all, test.n))
+    assert triplets.compare(rdm.rdm(features), rdm.rdm(features), given).p == 1
+    with pytest.raises(InputError, match="of 78 pairs; 'made' has 14 images, 91 pairs"):
+        triplets.compare(rdm.rdm(features[:13]), rdm.rdm(features), given)
+
+
 def test_what_cannot_be_tested_is_named(rng):
     features, given = np.abs(rng.normal(size=(14, 6))), answered(rng)
     order = np.arange(6)

@@ -12,7 +12,7 @@ occur: it would always be perfectly similar (Schütt et al. 2023).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,14 +24,15 @@ from tqdm import tqdm
 from rarefire import curves
 from rarefire._engine import blocks, influences, orders, resampling
 from rarefire._engine.resampling import check_rng, draw, drawn, resample, without_each
-from rarefire.curves import check_order, check_steps
+from rarefire.curves import check_order, check_steps, enough
 from rarefire.errors import InputError
-from rarefire.rdm import Metric, check_rdm, judged_images
+from rarefire.rdm import Metric, check_rdm, condensed, judged_images, standardised
 from rarefire.reliability import check_subjects
 from rarefire.rounding import SAME, TIE, first_largest
 
 __all__ = [
     "Alternative",
+    "Comparison",
     "Corrected",
     "Estimate",
     "Maximum",
@@ -42,6 +43,7 @@ __all__ = [
     "Test",
     "bootstrap",
     "change_of_prediction",
+    "compare",
     "corrected_jackknife",
     "holm",
     "jackknife",
@@ -156,7 +158,8 @@ class Test:
     estimate, low, high, level
         The value, its confidence interval, and the interval's level.
     se, df, p
-        Standard error, degrees of freedom (NaN for tests without), two-sided p.
+        Standard error, degrees of freedom (NaN for tests without), p. Where the question is one-sided, so is
+        the interval: `high` is infinite.
     k
         Number of features.
     r_kept, r_all
@@ -192,6 +195,38 @@ class Test:
             f"r = {self.r_kept:.3f} with {self.k} features, {self.r_all:.3f} with all\n"
             f"{self.method}; unit of replication: {self.unit} ({units})"
         )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models beside people: D = r(first, people) − r(second, people), or of agreement.
+
+    Attributes
+    ----------
+    estimate, low, high, level
+        D, its confidence interval, and the interval's level.
+    se, df, p
+        Standard error, degrees of freedom, two-sided p.
+    first, second
+        What each reaches with people.
+    n, n_subjects
+        Images; subjects, where they were taken to vary too, else 0.
+    method
+        What was done, in words.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    se: float
+    df: float
+    p: float
+    first: float
+    second: float
+    n: int
+    n_subjects: int
+    method: str
 
 
 @dataclass(frozen=True)
@@ -375,10 +410,10 @@ class Corrected:
         By quantity ``(n_steps,)``, degrees of freedom: images − 1; with subjects, as Satterthwaite combines
         images − 1 and subjects − 1.
     skewness
-        By quantity ``(n_steps,)``: of what the single images do, over √n, Σu³ / (Σu²)^1.5 with u the change
-        when an image is left out. Where a few images decide, it is far from 0, and t is no longer a good
-        guide: beyond ±.2 in the world of heavy tails in which the level is exceeded
-        (:mod:`rarefire.records.error_rates`).
+        By quantity ``(n_steps,)``: of what the single images do, over √n, Σu³ / (Σu²)^1.5 with u what an
+        image adds, minus the change when it is left out. Where a few images decide, it is far from 0, and t
+        is no longer a good guide: around −.2 in the world of heavier tails, in which tests find too many
+        gains (:mod:`rarefire.records.error_rates`).
     covariance
         By quantity ``(n_steps, n_steps)``, of the estimates at different k; empty for more than 512 of them.
     """
@@ -453,7 +488,8 @@ class Corrected:
             ``"difference"``: does leaving features out change the prediction at any k? ``"r"``: does the
             curve predict people anywhere?
         rng, alternative, level, n_draws, use
-            As for :func:`largest`.
+            As for :func:`largest`; by default those k count at which half of the images have a similarity
+            (:func:`rarefire.curves.enough`).
         """
         if quantity not in ("r", "difference"):
             raise InputError(f"quantity is r or difference; got {quantity!r}.")
@@ -461,14 +497,20 @@ class Corrected:
         if not covariance.size:
             raise InputError(
                 f"a maximum over {len(self.k):,} numbers of features needs more covariances than are kept "
-                f"(at most {influences.MOST} numbers). Pass fewer k: neighbours are nearly the same."
+                f"({influences.MOST} numbers; fewer for many images). Pass fewer k: neighbours hardly differ."
             )
         # Making a matrix positive semi-definite adds to its diagonal, if anything.
         covariance = covariance.copy()
         np.fill_diagonal(covariance, np.maximum(covariance.diagonal(), self.variance[quantity]))
+        value = self.value(quantity)
+        if quantity == "r":  # on Fisher's z scale
+            value, slope = _fisher(value), 1 / (1 - np.minimum(value**2, 1 - SAME))
+            covariance *= slope * slope[:, None]
+        if use is None:
+            use = enough(self.n_images, max(self.n_images.max(), 1))
         options: dict[str, Any] = {"alternative": alternative, "level": level, "n_draws": n_draws, "use": use}
-        about = self.k, self.value(quantity), covariance, self.df[quantity]
-        return largest(*about, rng=rng, method=self.method, **options)
+        found = largest(self.k, value, covariance, self.df[quantity], rng=rng, method=self.method, **options)
+        return replace(found, low=np.tanh(found.low), high=np.tanh(found.high)) if quantity == "r" else found
 
 
 @dataclass(frozen=True)
@@ -605,13 +647,14 @@ def corrected_jackknife(
     else:
         source, one = _judged(source, rdm)
         people = [] if one is None else [one]
-    whole = resampling.less_one(blocks.read(source, slice(0, source.shape[0])), metric=metric)[0]
+    whole, varies = resampling.less_one(blocks.read(source, slice(0, source.shape[0])), metric=metric)
     size = min(influences.MOST, max(1, _NUMBERS // (len(people) * len(whole))))
     full = len(steps) <= size  # else without correlations between them
     parts = []
     for start in range(0, len(steps), size):
         part = steps[start : start + size]
         values, defined = influences.similarities(source, indices, part, metric, silenced=silenced)
+        defined &= varies  # an image that all features leave alike has nothing to be compared with
         values[part == source.shape[1]] = whole  # all features are all features, to the last digit
         parts.append(_over_people(part, values, defined, whole, people, full=full))
     return _joined(parts, steps)
@@ -813,6 +856,8 @@ def _tested(
     at, p, low, high, name, df = 0, found.p, found.low, found.high, found.method, found.df
     if alternative == "greater":
         p = np.where(found.estimate > 0, p / 2, 1 - p / 2)
+        margin = _quantile(2 * level - 1, df) if level > 0.5 else np.full(len(df), np.nan)
+        low, high = found.estimate - margin * found.se, np.full(len(df), np.inf)
     if several:
         assert isinstance(replicates, Corrected)
         assert rng is not None
@@ -824,7 +869,8 @@ def _tested(
     if not np.isfinite(found.se[at]):
         raise InputError(
             f"the difference at k = {replicates.k[at]} is undefined: {replicates.n_images[at]} images have a "
-            "defined similarity there, too few, or their similarities do not vary."
+            "defined similarity there, too few, or their similarities do not vary, or a subject judged no "
+            "pair of one of them."
         )
     return Test(
         estimate=float(found.estimate[at]),
@@ -841,6 +887,56 @@ def _tested(
         n_subjects=replicates.n_subjects,
         unit=replicates.unit,
         method=name,
+    )
+
+
+def compare(first: ArrayLike, second: ArrayLike, human: ArrayLike, *, level: float = 0.95) -> Comparison:
+    """Does one model predict people better than another? J− of D = r(first, human) − r(second, human).
+
+    Parameters
+    ----------
+    first, second
+        Dissimilarities of the same images by two models, condensed ``(n(n-1)/2,)`` or square ``(n, n)``.
+        Pairs that are NaN in either count for neither.
+    human
+        People's, likewise; with a leading axis for several subjects, who are then taken to vary too.
+    level
+        Of the interval.
+
+    Raises
+    ------
+    InputError
+        For RDMs that do not fit, and where D is undefined.
+
+    Notes
+    -----
+    As for :func:`corrected_jackknife`.
+    """
+    models = [condensed(model) for model in (first, second)]
+    pairs = len(models[0])
+    n = round((1 + np.sqrt(1 + 8 * pairs)) / 2)
+    models = [check_rdm(model, n) for model in models]
+    stacked = _is_stack(human, n)
+    people = check_subjects(human, n) if stacked else check_rdm(human, n)[None]
+    both = np.isfinite(models[0]) & np.isfinite(models[1])
+    people = np.where(both, people, np.nan)
+    values, whole = (np.where(both, standardised(np.where(both, m, np.nan)), 0) for m in models)
+    everyone = np.ones((1, n), dtype=bool)
+    steps = np.array([1], dtype=np.intp)
+    found = _over_people(steps, values[None], everyone, whole, list(people), full=False)
+    d = found.estimate("difference", level=level)
+    if not np.isfinite(d.se[0]):
+        raise InputError(
+            f"the difference is undefined: the models and people have {found.n_images[0]} images in common, "
+            "too few, or their dissimilarities do not vary."
+        )
+    return Comparison(
+        **with_interval(float(d.estimate[0]), float(d.se[0]), float(d.df[0]), level=level),
+        first=float(found.r[0]),
+        second=float(found.r_all[0]),
+        n=int(found.n_images[0]),
+        n_subjects=found.n_subjects,
+        method=found.method,
     )
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "available",
     "ceiling",
     "change_of_agreement",
+    "compare",
     "load",
     "outcomes",
 ]
@@ -50,6 +51,7 @@ NAMES = ["materials"]
 
 _FILES = ("materials100/triplets.npz", "materials100/images")
 _CONTENT = "7a83e10ac3283045a28931e67249739b1e0ae141d42f315dd605deeacae4e394"
+_METHOD = "J−, delete-one-image jackknife that counts pairs and triplets once, t with n − 1 df"
 _MOST = influences.MOST
 _NUMBERS = 2**24  # influences at once
 _FAINT = 1e-9  # eigenvalues below that share of the largest are 0: images whose effects are not told apart
@@ -397,7 +399,7 @@ class AgreementCurve:
     @property
     def method(self) -> str:
         """What was done, in words."""
-        return "J−, delete-one-image jackknife that counts pairs and triplets once, t with n − 1 df"
+        return _METHOD
 
     def estimate(self, *, level: float = 0.95) -> inference.Estimate:
         """D along the curve with standard errors, intervals and tests against 0."""
@@ -601,6 +603,51 @@ def change_of_agreement(
         n_subjects=0,
         unit="image",
         method=curve.method,
+    )
+
+
+def compare(
+    first: ArrayLike, second: ArrayLike, given: Triplets, *, level: float = 0.95
+) -> inference.Comparison:
+    """Does one model choose as people do more often than another? D, the difference of their agreements.
+
+    Parameters
+    ----------
+    first, second
+        Dissimilarities by two models, as for :func:`outcomes`.
+    given
+        What people answered.
+    level
+        Of the interval.
+
+    Raises
+    ------
+    InputError
+        As for :func:`outcomes`, and where the variance of D is undefined.
+
+    Notes
+    -----
+    As for :func:`agreement_curve`.
+    """
+    use = _majorities(given)
+    one, other = (outcomes(model, given)[use] for model in (first, second))
+    fit = _Additive(given.triplets[use], given.n)
+    change = (one - other)[None]
+    without = fit.without(change)
+    e, sums = fit.residuals(change)
+    b, n = float((e**2).sum()), int(fit.units.sum())
+    p = max(float((sums**2).sum()) - fit.expected * b, 0)
+    v_j = float(jackknife_variance(without, n=n)[0])
+    if not np.isfinite(v_j + b):
+        raise InputError(f"the difference is undefined: {n} images in {len(use)} triplets are too few.")
+    se = float(np.sqrt(max(v_j - 2 * p - 3 * b, 0) + p + b))
+    return inference.Comparison(
+        **inference.with_interval(float(change.mean()), se, n - 1, level=level),
+        first=float(one.mean()),
+        second=float(other.mean()),
+        n=n,
+        n_subjects=0,
+        method=_METHOD,
     )
 
 

@@ -181,20 +181,22 @@ def people_across(
     from rarefire import records
 
     across = records.people_across
-    found, caps = None, None
+    found, gaps, caps = None, None, None
     if not (recompute or networks or sets):
-        found, caps = across.known(), across.known_capped()
-    if found is None:
+        found, gaps, caps = across.known(), across.known_gaps(), across.known_capped()
+    if found is None or gaps is None:
         chosen = {"only": networks or list(across.NETWORKS), "sets": sets or list(across.SETS)}
-        found = across.measure_here(**chosen, use_shipped=not recompute)
+        found, gaps = across.measure_here(**chosen, use_shipped=not recompute)
         caps = across.capped_here(only=chosen["only"], use_shipped=not recompute)
     columns = ["set", "network", "estimate", "low", "high", "p", "holm", "cosine", "silenced", "elsewhere"]
     print(found.headline()[columns].to_string(index=False, float_format="%.3f"))
     print(records.source(found))
-    if caps is not None:
-        print(caps.table().to_string(index=False, float_format="%.3f"))
+    for beside in (gaps, caps):
+        if beside is not None:
+            print(beside.table().to_string(index=False, float_format="%.3f"))
     if ship is not None:
         print(f"written: {found.ship(ship)}")
+        print(f"written: {gaps.ship(ship.with_stem('people-gaps'))}")
         if caps is not None:
             print(f"written: {caps.ship(ship.with_stem('relu6'))}")
 

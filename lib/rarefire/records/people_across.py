@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import embeddings, inference, judgments, networks, poz, rdm, stimuli, store, triplets
+from rarefire import embeddings, inference, judgments, networks, poz, rdm, selection, stimuli, store, triplets
 from rarefire._engine import blocks
 from rarefire._engine.orders import rdm_curves
 from rarefire.curves import count, enough
@@ -29,7 +29,7 @@ from rarefire.judgments import Judgments
 from rarefire.rdm import Metric, check_embedding
 from rarefire.records.people import COLUMNS, SHARES
 from rarefire.records.record import Array, Stack, answer_each, answer_one, shipped
-from rarefire.stimuli import Gallery
+from rarefire.stimuli import Gallery, Stimuli
 from rarefire.triplets import Triplets
 
 __all__ = [
@@ -39,12 +39,16 @@ __all__ = [
     "SETS",
     "Across",
     "Capped",
+    "Gaps",
     "Place",
     "Reading",
     "capped",
     "capped_here",
+    "gaps",
+    "gaps_of_view",
     "known",
     "known_capped",
+    "known_gaps",
     "measure",
     "measure_here",
     "measure_view",
@@ -56,6 +60,7 @@ __all__ = [
 _STEPS = 128  # numbers of features along a curve, over which the maximum is taken
 _ORDERS = 199  # random ones
 _CLIP = 6.0  # where ReLU6 stops
+_CONTROLS = ("silenced", "elsewhere")
 
 
 class Place(NamedTuple):
@@ -236,6 +241,40 @@ class Across(Stack):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Gaps(Stack):
+    """Whether a control differs from what it controls: D of features left out − D under the control.
+
+    Of the first half of the pooled features, a network on a set is the first axis.
+    """
+
+    one = "comparison"
+    gaps = Array("I, 2, 4", "``silenced, elsewhere``: difference, low, high, p by J−")
+    other_half = Array(
+        "I, 4", "D, low, high, p with PoZ from the other half of the same images; NaN for triplets"
+    )
+
+    def table(self) -> pd.DataFrame:
+        """D left out less D of controls.
+
+        Returns
+        -------
+        DataFrame
+            A row for each network and set: ``set, network``; ``silenced`` and ``elsewhere``, the differences,
+            and of each ``low, high, p`` (``silenced low`` …); ``half``, D with PoZ from the other half of
+            the same images, with the same.
+        """
+        rows = []
+        for place, answer in enumerate(self.answers):
+            facts = answer.provenance["facts"]
+            row: dict[str, Any] = {}
+            named = zip(_CONTROLS, self.gaps[place].astype(float), strict=True)
+            for name, numbers in [*named, ("half", self.other_half[place].astype(float))]:
+                row |= dict(zip((name, *(f"{name} {c}" for c in ("low", "high", "p"))), numbers, strict=True))
+            rows.append({"set": facts["judgments"], "network": facts["network"], **row})
+        return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Capped(Stack):
     """What the cap of a ReLU6 does: networks whose last activation stops at 6, beside the same without it."""
 
@@ -366,25 +405,11 @@ def measure(
     """
     if given.images is None:
         raise InputError(f"the images of {given.name!r} are not at hand; a network needs them.")
-    images, size = given.images, given.images.images.shape[-1]
-    if elsewhere is None and store.at_hand(stimuli.SAMPLE) is not None:
-        elsewhere = stimuli.gallery(size=size)
-    weights = networks.digest(network)
-
-    def counted() -> dict[str, NDArray[Any]]:
-        assert elsewhere is not None
-        return {
-            v: p.astype(np.float32)
-            for v, p in poz_elsewhere(network, elsewhere, layer=layer, progress=progress).items()
-        }
+    images, weights = given.images, networks.digest(network)
+    elsewhere = _others(images, elsewhere)
 
     def compute(missing: list[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-        other: Mapping[str, NDArray[Any]] = {}
-        if elsewhere is not None:
-            facts = {"weights_digest": weights, "layer": layer, "images": elsewhere.digest}
-            found = answer_one("poz-elsewhere", facts, counted, use_shipped=use_shipped)
-            assert found is not None
-            other = found.arrays
+        other = _counted(network, weights, layer, elsewhere, use_shipped=use_shipped, progress=progress)
         made = {view.name: view for view in embeddings.views(network, images, layer=layer)}
         for which in missing:
             yield (
@@ -398,11 +423,7 @@ def measure(
     names = ("features",) if one.ndim == 2 else ("pooled", "channels", "positions")
     answers = answer_each(
         "across",
-        {
-            **{"judgments": given.name, "judgments_digest": given.digest, "network": name},
-            **{"weights_digest": weights, "layer": layer, "seed": seed},
-            "elsewhere": None if elsewhere is None else elsewhere.digest,
-        },
+        _facts(given, name, weights, layer, elsewhere) | {"seed": seed},
         {which: {"view": which} for which in names},
         compute,
         use_shipped=use_shipped,
@@ -417,7 +438,7 @@ def measure_here(
     sets: Sequence[str] = tuple(SETS),
     use_shipped: bool = True,
     progress: bool = True,
-) -> Across:
+) -> tuple[Across, Gaps]:
     """Measure every network of :data:`NETWORKS` on every set of :data:`SETS` that is on this machine.
 
     Parameters
@@ -445,13 +466,16 @@ def measure_here(
             f"no {what} of {', '.join(asked)} is on this machine: set RAREFIRE_MIRROR to a folder with one."
         )
     answers: list[store.Answer] = []
+    beside: list[store.Answer] = []
     for name, where in places.items():
         network = networks.build(where.name, weights=networks.local_weights(where.name))
         for one in here:
             given = _kind(one).load(one, size=where.size)
             options: dict[str, Any] = {"use_shipped": use_shipped, "progress": progress}
-            answers += measure(given, network, name=name, layer=where.layer, **options).answers
-    return Across(tuple(answers))
+            options |= {"name": name, "layer": where.layer}
+            answers += measure(given, network, **options).answers
+            beside += gaps(given, network, **options).answers
+    return Across(_in_order(answers)), Gaps(_in_order(beside))
 
 
 def _kind(name: str) -> Any:
@@ -459,16 +483,151 @@ def _kind(name: str) -> Any:
     return triplets if name in triplets.NAMES else judgments
 
 
+def _others(images: Stimuli, elsewhere: Gallery | None) -> Gallery | None:
+    """Other images on which PoZ is counted: those that were given, or the photographs on this machine."""
+    if elsewhere is None and store.at_hand(stimuli.SAMPLE) is not None:
+        return stimuli.gallery(size=images.images.shape[-1])
+    return elsewhere
+
+
+def _counted(
+    network: nn.Module,
+    weights: str,
+    layer: str,
+    elsewhere: Gallery | None,
+    *,
+    use_shipped: bool,
+    progress: bool,
+) -> Mapping[str, NDArray[Any]]:
+    """PoZ on other images, by view, counted once; nothing without such images."""
+    if elsewhere is None:
+        return {}
+
+    def compute() -> dict[str, NDArray[Any]]:
+        found = poz_elsewhere(network, elsewhere, layer=layer, progress=progress)
+        return {view: rates.astype(np.float32) for view, rates in found.items()}
+
+    facts = {"weights_digest": weights, "layer": layer, "images": elsewhere.digest}
+    found = answer_one("poz-elsewhere", facts, compute, use_shipped=use_shipped)
+    assert found is not None  # it is computed where it is not known
+    return found.arrays
+
+
+def _facts(
+    given: Judgments | Triplets, name: str, weights: str, layer: str, elsewhere: Gallery | None
+) -> dict[str, Any]:
+    return {
+        **{"judgments": given.name, "judgments_digest": given.digest, "network": name},
+        **{"weights_digest": weights, "layer": layer},
+        "elsewhere": None if elsewhere is None else elsewhere.digest,
+    }
+
+
 def known() -> Across | None:
     """What is shipped of all networks and sets; needs no data and no network."""
+    answers = _in_order(shipped("across"))
+    return Across(answers) if answers else None
+
+
+def _in_order(answers: Sequence[store.Answer]) -> tuple[store.Answer, ...]:
+    """Those of :data:`SETS` and :data:`NETWORKS`, in their order."""
     order = [(s, n) for s in SETS for n in NETWORKS]
-    found = [(a.provenance["facts"], a) for a in shipped("across")]
-    ranked = [
-        (order.index(at), i, a)
-        for i, (f, a) in enumerate(found)
-        if (at := (f["judgments"], f["network"])) in order
-    ]
-    return Across(tuple(a for *_, a in sorted(ranked, key=lambda r: r[:2]))) if ranked else None
+    at = [(a.provenance["facts"]["judgments"], a.provenance["facts"]["network"]) for a in answers]
+    ranked = sorted((order.index(place), i) for i, place in enumerate(at) if place in order)
+    return tuple(answers[i] for _, i in ranked)
+
+
+def gaps(
+    given: Judgments | Triplets,
+    network: nn.Module,
+    *,
+    name: str,
+    layer: str = embeddings.PENULTIMATE,
+    elsewhere: Gallery | None = None,
+    use_shipped: bool = True,
+    progress: bool = True,
+) -> Gaps:
+    """Measure whether controls differ from what they control, for half of the pooled features.
+
+    D under a control shares images, people and r of all features with D of the features left out, so their
+    difference is known better than either.
+
+    Parameters
+    ----------
+    given, network, name, layer, elsewhere, use_shipped, progress
+        As for :func:`measure`.
+    """
+    if given.images is None:
+        raise InputError(f"the images of {given.name!r} are not at hand; a network needs them.")
+    elsewhere = _others(given.images, elsewhere)
+    weights = networks.digest(network)
+
+    def compute() -> dict[str, NDArray[Any]]:
+        assert given.images is not None
+        (view, *_) = embeddings.views(network, given.images, layer=layer)
+        other = _counted(network, weights, layer, elsewhere, use_shipped=use_shipped, progress=progress)
+        return gaps_of_view(view, given, poz_elsewhere=other.get(view.name))
+
+    facts = _facts(given, name, weights, layer, elsewhere) | {"share": HEADLINE[1]}
+    found = answer_one("across-gaps", facts, compute, use_shipped=use_shipped)
+    assert found is not None  # it is computed where it is not known
+    return Gaps(found.answers)
+
+
+def gaps_of_view(
+    view: View, given: Judgments | Triplets, *, poz_elsewhere: NDArray[np.floating[Any]] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of :class:`Gaps` for one view.
+
+    Parameters
+    ----------
+    view, given, poz_elsewhere
+        As for :func:`measure_view`.
+    """
+    features, rates = check_embedding(view.embedding), view.poz
+    k = count(HEADLINE[1], features.shape[1])
+
+    def first(counted: NDArray[Any], *, silenced: bool = False) -> NDArray[np.float64]:
+        """Features whose first k are kept; the others gone, or 0."""
+        kept = poz.order(np.asarray(counted, dtype=np.float64))[:k]
+        if not silenced:
+            return features[:, kept]
+        only = np.zeros_like(features)
+        only[:, kept] = features[:, kept]
+        return only
+
+    removed = rdm.rdm(first(rates))
+    others: dict[str, Any] = {"silenced": rdm.rdm(first(rates, silenced=True))}
+    if poz_elsewhere is not None:
+        others["elsewhere"] = rdm.rdm(first(poz_elsewhere))
+    found = np.full((len(_CONTROLS), 4), np.nan)
+    scale = 1.0
+    if isinstance(given, Judgments) and given.subjects is not None:
+        scale = 1 / given.subject_ceiling.high
+
+    def test(model: NDArray[np.float64], control: NDArray[np.float64]) -> list[float]:
+        if isinstance(given, Triplets):
+            said = triplets.compare(model, control, given)
+        else:
+            people = given.human if given.subjects is None else given.subjects
+            said = inference.compare(model, control, people)
+        return [said.estimate * scale, said.low * scale, said.high * scale, said.p]
+
+    for control, model in others.items():
+        found[_CONTROLS.index(control)] = test(removed, model)
+    half = np.full(4, np.nan)
+    if isinstance(given, Judgments):
+        chosen = selection.cross_fitted(
+            features, given.human, "low", rng=np.random.default_rng(0), k=[k], silent=view.silent
+        )
+        half = np.array([chosen.estimate, chosen.low, chosen.high, chosen.p])
+    return {"gaps": found, "other_half": half}
+
+
+def known_gaps() -> Gaps | None:
+    """What is shipped of :func:`gaps`; needs no data and no network."""
+    answers = _in_order(shipped("across-gaps"))
+    return Gaps(answers) if answers else None
 
 
 def capped(
@@ -695,11 +854,13 @@ def _said(
             skew,
             largest,
         )
-    people = given.human if given.subjects is None else given.subjects
-    scale = (
-        1.0 if given.subjects is None else 1 / given.subject_ceiling.high
-    )  # in units of r with the mean RDM
-    found = inference.corrected_jackknife(features, order, rdm=people, **options)
+    # Where a subject judged too few pairs, other people cannot be taken to vary.
+    for people in (given.human,) if given.subjects is None else (given.subjects, given.human):
+        # In units of r with the mean RDM.
+        scale = 1.0 if people is given.human else 1 / given.subject_ceiling.high
+        found = inference.corrected_jackknife(features, order, rdm=people, **options)
+        if np.isfinite(found.variance["difference"]).any():
+            break
     test, there = found.estimate("difference"), enough(found.n_images, len(features))
     largest = found.maximum(rng=rng, alternative="greater", use=there) if whole else None
     if largest is not None:

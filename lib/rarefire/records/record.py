@@ -45,6 +45,7 @@ VERSIONS: dict[str, dict[str, int]] = {
     "reading": {"reading_version": 1},
     "error-rate": {"version": 2},
     "across": {"version": 1},
+    "across-gaps": {"version": 1},
     "capped": {"version": 1},
     "poz-elsewhere": {"version": 1},
 }
