@@ -13,6 +13,7 @@ from rarefire import (
     poz,
     rdm,
     reliability,
+    selection,
     store,
     triplets,
 )
@@ -125,6 +126,36 @@ def test_random_orders(given, features):
     d = np.array([curves.rdm_curve(features, given.human, poz.order(poz.poz(features)), k=[*AT, F]).r])
     inside = (low < d[0, :-1] - d[0, -1]) & (d[0, :-1] - d[0, -1] < high)
     assert (found["chance"][inside] > 0.05).all()
+
+
+def test_gaps_are_between_the_left_out_and_their_controls(given, features, rng):
+    elsewhere = rng.permutation(np.linspace(0.1, 0.9, F))
+    found = across.gaps_of_view(view_of(features), given, poz_elsewhere=elsewhere)
+    every = across.measure_view(view_of(features), given, poz_elsewhere=elsewhere)
+    d = dict(zip(READINGS, every["tests"][:, 1, 0], strict=True))
+    for place, control in enumerate(("silenced", "elsewhere")):
+        gap, low, high, p = found["gaps"][place]
+        assert gap == pytest.approx(d["removed"] - d[control], abs=1e-9)
+        assert low < gap < high
+        assert 0 < p <= 1
+    chosen = selection.cross_fitted(
+        features, given.human, "low", k=[F // 2], rng=np.random.default_rng(0), silent=features == 0
+    )
+    np.testing.assert_allclose(found["other_half"], [chosen.estimate, chosen.low, chosen.high, chosen.p])
+    alone = across.gaps_of_view(view_of(features), given)
+    assert np.isnan(alone["gaps"][1]).all()
+
+
+def test_a_subject_who_did_not_judge_an_image_is_not_taken_to_vary(given, features):
+    people = given.subjects.copy()
+    rows, columns = np.triu_indices(N, k=1)
+    people[1, (rows == 3) | (columns == 3)] = np.nan
+    human, reliable = reliability.mean_of_subjects(people)
+    some = Judgments("made", human, people, None, reliable, given.images, given.names, "c", "l", "s")
+    found = across.measure_view(view_of(features), some)
+    own = poz.order(poz.poz(features))
+    expected = inference.corrected_jackknife(features, own, rdm=human, k=AT).estimate("difference")
+    np.testing.assert_allclose(found["tests"][0, :, :2], np.stack([expected.estimate, expected.low], axis=1))
 
 
 def test_triplets_are_agreement(features, rng):
@@ -241,6 +272,13 @@ def test_what_is_recorded():
     kept = table.pivot_table(index=["set", "network", "view"], columns=["reading", "share"], values="r_all")
     silenced, removed = kept["silenced"][0.5], kept["removed"][0.5]
     np.testing.assert_allclose(silenced, removed, atol=1e-6)  # all features are all features
+    apart = across.known_gaps().table()
+    assert apart[["set", "network"]].values.tolist() == found.headline()[["set", "network"]].values.tolist()
+    d = table[(table["view"] == "pooled") & (table["share"] == 0.5)].pivot_table(
+        index=["set", "network"], columns="reading", values="estimate", sort=False
+    )
+    for control in ("silenced", "elsewhere"):
+        np.testing.assert_allclose(apart[control], (d["removed"] - d[control]).to_numpy(), atol=1e-4)
     caps = across.known_capped().table()
     assert caps["network"].tolist() == ["mobilenet_v2", "efficientnet_lite0"]
     assert (caps["RDM pooled"] > 0.98).all()
@@ -286,7 +324,7 @@ def test_what_is_not_there_is_named(own_cache, monkeypatch, given, features, sma
     with pytest.raises(InputError, match="the view has 29 images, the judgments 30"):
         across.measure_view(view_of(features[:29]), given)
     unseen = Judgments("made", given.human, None, None, None, None, given.names, "c", "l", "s")
-    for call in (across.measure, across.capped):
+    for call in (across.measure, across.gaps, across.capped):
         with pytest.raises(InputError, match="images of 'made' are not at hand"):
             call(unseen, small, name="small")
     with pytest.raises(UnknownNameError, match="no reading .gone.. There are: .*removed"):

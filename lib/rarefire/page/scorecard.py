@@ -234,7 +234,7 @@ def people(
 
 
 def _over_networks(across: Across) -> Iterator[Finding]:
-    """Means over networks, by set: the first 20 % beside all; D at half, also under the controls."""
+    """Means over networks, by set: the first 20 % beside all, and D at half."""
     view, half = records.people_across.HEADLINE
     table = across.table()
     for name, rows in table[table["view"].isin([view, "features"])].groupby("set", sort=False):
@@ -248,11 +248,9 @@ def _over_networks(across: Across) -> Iterator[Finding]:
             whole, d = float(means.loc[at, "r_all"]), float(means.loc[at, "estimate"])
             interval = tuple(_relative(whole, float(ends.loc[at, end])) for end in ("low", "high"))
             yield Finding("human-20", images, _relative(whole, d), interval=interval)  # type: ignore[arg-type]
-        for reading in ("removed", "silenced", "elsewhere"):
-            at = (reading, half)
-            title = records.people_across.READINGS[reading].title
-            interval = (float(ends.loc[at, "low"]), float(ends.loc[at, "high"]))
-            yield Finding("human-lower", images, float(means.loc[at, "estimate"]), title, interval)
+        at = ("removed", half)
+        interval = (float(ends.loc[at, "low"]), float(ends.loc[at, "high"]))
+        yield Finding("human-lower", images, float(means.loc[at, "estimate"]), interval=interval)
 
 
 def _relative(whole: float, d: float) -> float:
