@@ -179,23 +179,37 @@ class Across(Stack):
                     )
         return pd.DataFrame(rows)
 
-    def headline(self, *, view: str = HEADLINE[0], share: float = HEADLINE[1]) -> pd.DataFrame:
-        """The comparisons that the chapter is about: one share and view, with Holm's adjustment over all.
+    def comparisons(self, *, view: str | None = None, share: float | None = None) -> pd.DataFrame:
+        """D of features left out beside its controls.
+
+        Parameters
+        ----------
+        view, share
+            Of the comparisons; by default all views, and all shares that were decided on.
 
         Returns
         -------
         DataFrame
-            A row for each network and set: the columns of :meth:`table` for the reading ``removed``; ``holm``
-            over the rows; and D of the other readings by their names.
+            A row for each network, set, view and share: the columns of :meth:`table` for the reading
+            ``removed``; ``holm`` over the rows; and D of the other readings by their names.
         """
-        table = self.table()
-        table = table[table["view"].isin([view, "features"]) & (table["share"] == share)]
+        table, at = self.table(), ["set", "network", "view", "share"]
+        if view is not None:
+            table = table[table["view"].isin([view, "features"])]
+        if share is not None:
+            table = table[table["share"] == share]
         first = table[table["reading"] == "removed"].drop(columns="reading").reset_index(drop=True)
-        found = first.assign(holm=inference.holm(first["p"]))
-        for reading in list(READINGS)[1:]:
-            other = table[table["reading"] == reading].set_index(["set", "network"])["estimate"]
-            found[reading] = other.reindex(pd.MultiIndex.from_frame(found[["set", "network"]])).to_numpy()
-        return found
+        others = {
+            reading: rows.set_index(at)["estimate"].reindex(pd.MultiIndex.from_frame(first[at])).to_numpy()
+            for reading, rows in table.groupby("reading", sort=False)
+            if reading != "removed"
+        }
+        return first.assign(holm=inference.holm(first["p"]), **others)
+
+    def headline(self) -> pd.DataFrame:
+        """The :meth:`comparisons` that the chapter is about, of :data:`HEADLINE`."""
+        view, share = HEADLINE
+        return self.comparisons(view=view, share=share)
 
     def whole(self, *, reading: str = "removed") -> pd.DataFrame:
         """Whether any slice predicts people better than all features: the one-sided test over the curve.
