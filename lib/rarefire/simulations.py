@@ -15,7 +15,7 @@ A level measured in one world does not carry over to another. So there are sever
     Images of very different contrast (lognormal, σ = .5), with heavy-tailed causes; noise with rare, large
     errors (t with 5 degrees of freedom).
 ``heavier tails``
-    The same with σ = .75: a few images decide, and no test that is offered holds its level.
+    The same with σ = .75: a few images decide, and of the tests only those that waste power hold their level.
 ``clusters``
     Images of twelve categories of different sizes; sparse features, some of them dead.
 ``lenet``
