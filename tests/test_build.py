@@ -522,11 +522,13 @@ def test_people_and_the_network_in_the_built_page(html):
     assert "fifteen others’ with r = 0.57 on average" in shown
     assert "mean of all sixteen with r = 0.54" in shown
     found = re.search(
-        r"The naive test finds (\d) of 6 improvements; on other images, and with other people too, (\d)",
+        r"The naive test finds (\d) of 6 improvements; by the test over the curve (\d) hold",
         shown,
     )
     assert int(found[1]) >= 4
     assert int(found[2]) == 0
+    raised = re.search(r"half raises the prediction in (\d) of 20 comparisons and lowers it in (\d)", shown)
+    assert (int(raised[1]), int(raised[2])) == (4, 1)
 
 
 @pytest.mark.browser

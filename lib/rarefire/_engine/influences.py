@@ -171,8 +171,8 @@ def _expanded(
     with np.errstate(divide="ignore", invalid="ignore"):
         of_both = 1 / np.sqrt(total.aa * total.bb / count**2)
         of_x, of_h = r / 2 / (total.aa / count), r / 2 / (total.bb / count)
-    psi = of_both * each[5] - of_x * each[2] - of_h * each[4]
-    sums = (of_both * own.ab - of_x * own.aa - of_h * own.bb).T  # of ψ over the pairs of each image
+        psi = of_both * each[5] - of_x * each[2] - of_h * each[4]
+        sums = (of_both * own.ab - of_x * own.aa - of_h * own.bb).T  # of ψ over the pairs of each image
     # Least squares of a_i + a_j: every pair has two images, so the mean is among them.
     if count == n * (n - 1) // 2:
         effects = (sums - sums.sum(axis=0) / (2 * n - 2)) / (n - 2)

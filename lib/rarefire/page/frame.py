@@ -309,7 +309,7 @@ def _short_image(data: str) -> str:
 def _download(frame: pd.DataFrame | None, name: str) -> str:
     if frame is None:
         return ""
-    data = base64.b64encode(frame.to_csv(index=False, float_format="%.6g").encode()).decode()
+    data = base64.b64encode(frame.to_csv(index=False, float_format="%.5g").encode()).decode()
     return (
         f' <a class="rf-numbers" download="{name}.csv" href="data:text/csv;base64,{data}">Numbers (CSV)</a>'
     )
