@@ -286,7 +286,7 @@ def test_what_is_recorded():
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2"])
-def test_a_slice_of_what_is_recorded_comes_out_again(mirror, own_cache, name):
+def test_a_slice_of_what_is_recorded_comes_out_again(mirror, name):
     """The letters in one network, from its weights and pictures on; PoZ of other images left out."""
     where = across.place(name)
     network, given = networks.build(where.name), judgments.load("letters", size=where.size)

@@ -321,7 +321,7 @@ def test_the_figure_without_scripts_says_the_same(made):
     data = re.search(r'href="data:text/csv;base64,([^"]+)"', page)[1]
     numbers = pd.read_csv(io.BytesIO(base64.b64decode(data)))
     expected = reader.sheet_numbers(made, "cats", step=2)
-    pd.testing.assert_frame_equal(numbers, expected, rtol=1e-5)
+    pd.testing.assert_frame_equal(numbers, expected, rtol=1e-4)
     bare = GhostReader(replace(made, examples=None), category=2)._repr_mimebundle_()[0]["text/html"]
     assert re.search(r"<b>ghosts</b><div class=.rf-strips.><p>none</p></div>", bare)
 

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from rarefire import judgments, networks, stimuli, store
-from rarefire.records import ensembles, error_rates, ghosts, ghosts_by_class, people, people_by_class, recipes
+from rarefire.records import (
+    ensembles,
+    error_rates,
+    ghosts,
+    ghosts_by_class,
+    people,
+    people_across,
+    people_by_class,
+    recipes,
+)
 from rarefire.records.record import VERSIONS, Array, Record, Stack, source
 
 RESULTS = store.data_dir() / "results"
@@ -40,7 +49,10 @@ FOUND = {
     "mnist-lenet5-wide": ("instance", lambda: [ensembles.wide()]),
     "mur-squeezenet": ("prediction", lambda: people.known("mur")),
     "mur-squeezenet-sample": ("prediction-sample", lambda: [people.known_excerpt("mur")]),
+    "people-across": ("across", lambda: [people_across.known()]),
+    "people-gaps": ("across-gaps", lambda: [people_across.known_gaps()]),
     "photographs-squeezenet-ghosts": ("reading", ghosts.known),
+    "relu6": ("capped", lambda: [people_across.known_capped()]),
 }
 
 
