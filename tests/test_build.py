@@ -531,6 +531,11 @@ def test_people_and_the_network_in_the_built_page(html):
     assert (int(raised[1]), int(raised[2])) == (4, 1)
 
 
+def test_the_landing_page_has_a_line_for_each_finding(html):
+    page = (html / "index.html").read_text()
+    assert len(re.findall(r"<li><p><strong>[^<]+\?\s*</strong>", page)) == 5
+
+
 @pytest.mark.browser
 def test_the_map_s_slider_is_against_people_where_they_are_here(browser, html, mur):
     """R² with people's mean in the built page, against Python with the real network and judgments."""
