@@ -219,6 +219,12 @@ def test_one_sided_intervals_have_one_end(embedding, human):
     assert one.low == pytest.approx(two.low)
 
 
+def test_what_is_exactly_alike_has_no_interval_but_its_value(embedding):
+    found = inference.corrected_jackknife(embedding, ORDER, rdm=rdm.rdm(embedding), k=[24]).estimate("r")
+    assert (found.low[0], found.high[0]) == pytest.approx((1, 1))
+    assert found.p[0] == 0
+
+
 def test_the_band_of_r_stays_below_1(embedding, rng):
     people = rdm.rdm(embedding) + 0.01 * rng.normal(size=780)
     found = inference.corrected_jackknife(embedding, ORDER, rdm=people, k=[8, 16, 24]).maximum("r", rng=rng)

@@ -304,13 +304,8 @@ class Replicates:
             se = self._spread(draws)
             low, high, p = t_interval(value, se, self.df, level=level)
         else:
-            quantile = _quantile(level, self.df)
-            z, z_se = _fisher(self.r), self._spread(_fisher(self.draws))
-            exact = np.abs(self.r) > 1 - SAME  # a curve's end, where it is compared with itself
-            with np.errstate(invalid="ignore"):
-                low, high = (np.where(exact, self.r, np.tanh(z + s * quantile * z_se)) for s in (-1, 1))
-            p = np.where(exact, 0.0, _p(z, z_se, self.df))
             value, se = self.r, self._spread(self.draws)
+            low, high, p = _interval_of_r(self.r, self._spread(_fisher(self.draws)), self.df, level=level)
             if quantity == "r2":
                 value, se = self.r**2, self._spread(self.draws**2)
                 low, high = _squared(low, high)
@@ -459,10 +454,8 @@ class Corrected:
             low, high, p = t_interval(value, se, df, level=level)
         else:
             se, df = np.sqrt(self.variance["r"]), self.df["r"]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                z, z_se = np.arctanh(self.r), se / (1 - self.r**2)
-                low, high = (np.tanh(z + sign * _quantile(level, df) * z_se) for sign in (-1, 1))
-                p = _p(z, z_se, df)
+            slope = 1 / (1 - np.minimum(self.r**2, 1 - SAME))  # of Fisher's z
+            low, high, p = _interval_of_r(self.r, slope * se, df, level=level)
             if quantity == "r2":
                 low, high = _squared(low, high)
                 se = 2 * np.abs(self.r) * se
@@ -1221,6 +1214,17 @@ def _joined(parts: Sequence[Corrected], steps: NDArray[np.intp]) -> Corrected:
     ]
     named.append({q: np.empty((0, 0)) for q in parts[0].variance})
     return Corrected(steps, r, r_all, n, parts[0].n_subjects, *named)
+
+
+def _interval_of_r(
+    r: NDArray[np.float64], z_se: NDArray[np.float64], df: NDArray[np.float64], *, level: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Interval and p from the standard error of Fisher's z."""
+    quantile, z = _quantile(level, df), _fisher(r)
+    exact = np.abs(r) > 1 - SAME  # a curve's end, where it is compared with itself
+    with np.errstate(invalid="ignore"):
+        low, high = (np.where(exact, r, np.tanh(z + s * quantile * z_se)) for s in (-1, 1))
+    return low, high, np.where(exact, 0.0, _p(z, z_se, df))
 
 
 def _squared(

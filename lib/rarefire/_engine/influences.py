@@ -133,9 +133,8 @@ def expand(
             r[place, group] = found[part]
             without[place][np.ix_(judged, group)] = left[part].T
             single[place][np.ix_(group, use)] = residuals[part]
-    if (
-        n and (same := (values == whole).all(axis=1)).any()
-    ):  # all features are all features, to the last digit
+    same = (values == whole).all(axis=1)
+    if same.any():  # all features are all features, to the last digit
         for array in (r, single):
             array[1, same] = array[0, same]
         without[1][:, same] = without[0][:, same]

@@ -221,9 +221,8 @@ def people(
         yield Finding(
             "human-20", prediction.judgments, _relative(whole, fifth["estimate"]), interval=(low, high)
         )
-        yield Finding(
-            "human-lower", prediction.judgments, half["estimate"], "left out", (half["low"], half["high"])
-        )
+        interval = (half["low"], half["high"])
+        yield Finding("human-lower", prediction.judgments, half["estimate"], interval=interval)
     if across is not None:
         yield from _over_networks(across)
     if lenets is not None:

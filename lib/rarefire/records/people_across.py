@@ -228,30 +228,20 @@ class Across(Stack):
         if reading not in READINGS:
             raise unknown("reading", reading, list(READINGS))
         at = [*READINGS].index(reading)
-        facts = [a.provenance["facts"] for a in self.answers]
-        table = pd.DataFrame(
-            {
-                "set": [f["judgments"] for f in facts],
-                "network": [f["network"] for f in facts],
-                "view": [f["view"] for f in facts],
-                **dict(zip(("p", "share", "D", "low"), self.maximum[:, at].astype(float).T, strict=True)),
-            }
-        )
+        columns = dict(zip(("p", "share", "D", "low"), self.maximum[:, at].astype(float).T, strict=True))
+        table = self._places().assign(**columns)
         return table.assign(holm=inference.holm(table["p"]))
 
     def silence(self) -> pd.DataFrame:
         """How silent the features are: ``set, network, view, rare, dead, dead elsewhere, saturated``."""
-        facts = [a.provenance["facts"] for a in self.answers]
         columns = {"rare": self.rare, "dead": self.dead, "dead elsewhere": self.dead_elsewhere}
-        return pd.DataFrame(
-            {
-                "set": [f["judgments"] for f in facts],
-                "network": [f["network"] for f in facts],
-                "view": [f["view"] for f in facts],
-                **{name: values.astype(float) for name, values in columns.items()},
-                "saturated": self.saturated.astype(float),
-            }
-        )
+        columns["saturated"] = self.saturated
+        return self._places().assign(**{name: values.astype(float) for name, values in columns.items()})
+
+    def _places(self) -> pd.DataFrame:
+        """``set, network, view`` of each row."""
+        facts = pd.DataFrame([answer.provenance["facts"] for answer in self.answers])
+        return facts[["judgments", "network", "view"]].rename(columns={"judgments": "set"})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -615,16 +605,17 @@ def gaps_of_view(
     if poz_elsewhere is not None:
         others["elsewhere"] = rdm.rdm(first(poz_elsewhere))
     found = np.full((len(_CONTROLS), 4), np.nan)
-    scale = 1.0
-    if isinstance(given, Judgments) and given.subjects is not None:
-        scale = 1 / given.subject_ceiling.high
 
     def test(model: NDArray[np.float64], control: NDArray[np.float64]) -> list[float]:
         if isinstance(given, Triplets):
-            said = triplets.compare(model, control, given)
+            said, scale = triplets.compare(model, control, given), 1.0
         else:
-            people = given.human if given.subjects is None else given.subjects
-            said = inference.compare(model, control, people)
+            try:
+                people, scale = _varying(given)[0]
+                said = inference.compare(model, control, people)
+            except InputError:
+                people, scale = _varying(given)[-1]
+                said = inference.compare(model, control, people)
         return [said.estimate * scale, said.low * scale, said.high * scale, said.p]
 
     for control, model in others.items():
@@ -770,16 +761,16 @@ def measure_view(
     tests = np.full((len(READINGS), len(SHARES), len(COLUMNS)), np.nan)
     maximum, skewness = np.full((len(READINGS), 4), np.nan), np.full((len(READINGS), len(SHARES)), np.nan)
     lines = np.full((len(READINGS), len(steps)), np.nan)
-    bar = tqdm(READINGS.items(), desc=f"{given.name}, {view.name}", disable=not progress, leave=False)
-    for place, (name, reading) in enumerate(bar):
+    bar = tqdm(READINGS.values(), desc=f"{given.name}, {view.name}", disable=not progress, leave=False)
+    for place, reading in enumerate(bar):
         counted = poz_elsewhere if reading.elsewhere else rates
         if counted is None:
             continue
         order = poz.order(np.asarray(counted, dtype=np.float64))
         at = [count(share, firing if reading.firing else n_features) for share in SHARES]
         rng = np.random.default_rng([seed, 1])
-        along = np.unique([*steps, *at]) if name != "firing" else np.unique(at)
-        said = _said(features, given, order, along, reading, rng, whole=name != "firing")
+        along = np.unique(at if reading.firing else [*steps, *at])
+        said = _said(features, given, order, along, reading, rng, whole=not reading.firing)
         rows = np.searchsorted(along, at)
         low, high, p = inference.t_interval(said.value[rows], said.se[rows], said.df[rows])
         columns = (
@@ -818,6 +809,17 @@ def measure_view(
         "saturated": np.asarray((features == _CLIP).mean() if features.max() <= _CLIP else 0.0),
         "ceiling": np.full(2, np.nan) if ceiling is None else np.array([ceiling.low, ceiling.high]),
     }
+
+
+def _varying(given: Judgments) -> list[tuple[NDArray[np.float64], float]]:
+    """People to try, and what brings r with them into units of r with the mean RDM.
+
+    Single subjects; and their mean, for where one of them judged too few pairs to be taken to vary.
+    """
+    mean = (given.human, 1.0)
+    if given.subjects is None or given.ceiling is None:
+        return [mean]
+    return [(given.subjects, 1 / given.subject_ceiling.high), mean]
 
 
 def _differences(
@@ -868,10 +870,8 @@ def _said(
             skew,
             largest,
         )
-    # Where a subject judged too few pairs, other people cannot be taken to vary.
-    for people in (given.human,) if given.subjects is None else (given.subjects, given.human):
-        # In units of r with the mean RDM.
-        scale = 1.0 if people is given.human else 1 / given.subject_ceiling.high
+    for people, in_units in _varying(given):
+        scale = in_units
         found = inference.corrected_jackknife(features, order, rdm=people, **options)
         if np.isfinite(found.variance["difference"]).any():
             break
