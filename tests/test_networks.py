@@ -26,6 +26,39 @@ def test_classic_lenet_counted_by_hand():
     assert sum(p.numel() for p in padded.parameters()) == 61_706
 
 
+def test_lenet_300_100_counted_by_hand():
+    """As Frankle & Carbin (2019): 266,200 weights on 28 × 28, Glorot-normal, and biases of 0."""
+    network = networks.build("lenet300-100", input_shape=(1, 28, 28), n_classes=10, seed=4, **GREY)
+    assert [n for n, _ in network.named_children()] == ["flatten", "fc1", "relu1", "fc2", "relu2", "fc3"]
+    linear = [network.fc1, network.fc2, network.fc3]
+    assert [tuple(layer.weight.shape) for layer in linear] == [(300, 784), (100, 300), (10, 100)]
+    assert sum(layer.weight.numel() for layer in linear) == 266_200
+    assert sum(p.numel() for p in network.parameters()) == 266_610
+    for layer in linear:
+        assert not layer.bias.any()
+        n = layer.weight.numel()
+        sd = math.sqrt(2 / (layer.in_features + layer.out_features))
+        assert layer.weight.std().item() == pytest.approx(sd, rel=4 / math.sqrt(2 * n))
+        assert layer.weight.mean().item() == pytest.approx(0, abs=4 * sd / math.sqrt(n))
+        share = float((layer.weight.abs() < sd).float().mean())  # of a normal distribution 68 %
+        assert share == pytest.approx(0.6827, abs=4 * 0.4655 / math.sqrt(n))
+    x = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    y = (x.flatten(1) - 0.5) / 0.5
+    for layer in linear[:2]:
+        y = torch.clamp(y @ layer.weight.T, min=0)
+    torch.testing.assert_close(network(x), y @ network.fc3.weight.T, rtol=1e-4, atol=1e-5)
+    assert "lenet300-100" in networks.names()
+    networks.check_name("lenet300-100", own=False)
+    again, other = (
+        networks.build("lenet300-100", input_shape=(1, 28, 28), n_classes=10, seed=seed, **GREY)
+        for seed in (4, 5)
+    )
+    assert torch.equal(again.fc1.weight, network.fc1.weight)
+    assert not torch.equal(other.fc1.weight, network.fc1.weight)
+    assert networks.lenet300((3, 8, 8), 4).fc1.in_features == 192
+    assert embeddings.last_weighted(network, x) == "fc3"
+
+
 def test_wide_lenet_has_the_authors_widths():
     network = networks.lenet5((1, 28, 28), 10, wide=True)
     assert (network.conv1.out_channels, network.conv2.out_channels) == (64, 64)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from conftest import wait_until
 
 from rarefire import networks, stimuli, store, training
-from rarefire.errors import InputError, RarefireWarning, UnknownNameError
+from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError
 
 SHORT = training.Recipe(batch_size=32, max_epochs=3, patience=3)
 OPTIONS = {"recipe": SHORT, "progress": False}
@@ -49,7 +49,7 @@ def flat(network):
     return torch.cat([p.detach().flatten().clone() for p in network.parameters()])
 
 
-def plain_loop(few, make_optimizer, *, epochs, seed):
+def plain_loop(few, make_optimizer, *, epochs, seed, order=(), masks=None, slower=(), each_step=None):
     """The same steps written out once more, without checkpoints, rule or processes.
 
     Weights and validation accuracy after every epoch.
@@ -59,16 +59,28 @@ def plain_loop(few, make_optimizer, *, epochs, seed):
     network = networks.build(
         "lenet5", input_shape=(1, 32, 32), n_classes=10, mean=few.mean, std=few.std, seed=seed
     )
+
+    @torch.no_grad()
+    def mask():
+        for name, stays in (masks or {}).items():
+            network.get_parameter(name).mul_(stays)
+
+    mask()
     optimizer = make_optimizer(network.parameters())
     states, accuracies = [], []
     with training.one_thread():
         for epoch in range(epochs):
-            order_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(order_seed))
-            for batch in order.split(32):
+            if epoch in slower:
+                optimizer.param_groups[0]["lr"] /= 10
+            order_seed = int(np.random.SeedSequence([seed, epoch, *order]).generate_state(1)[0])
+            shown = torch.randperm(len(x), generator=torch.Generator().manual_seed(order_seed))
+            for batch in shown.split(32):
                 optimizer.zero_grad()
                 F.cross_entropy(network(x[batch]), y[batch]).backward()
                 optimizer.step()
+                mask()
+                if each_step:
+                    each_step(network)
             states.append(flat(network))
             with torch.no_grad():
                 said = network(torch.from_numpy(few.images[aside])).argmax(1).numpy()
@@ -154,6 +166,242 @@ def test_a_finished_run_is_read_not_repeated(few, tmp_path):
     (again,) = training.train(few, seeds=[0], folder=tmp_path, **OPTIONS)
     assert again.path.stat().st_mtime_ns == written
     assert torch.equal(weights(first), weights(again))
+
+
+# --- fit: from given weights, with masks ------------------------------------------------------------
+
+
+def built(few, seed=5, network="lenet5"):
+    return networks.build(
+        network, input_shape=few.input_shape, n_classes=10, mean=few.mean, std=few.std, seed=seed
+    )
+
+
+def drawn_masks(network, share=0.4, seed=0):
+    """A part of the weights of every layer, and of the biases of one."""
+    rng = torch.Generator().manual_seed(seed)
+    shapes = {n: p.shape for n, p in network.named_parameters() if n.endswith("weight") or n == "fc1.bias"}
+    return {name: torch.rand(shape, generator=rng) > share for name, shape in shapes.items()}
+
+
+def same(first, second):
+    return list(first) == list(second) and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize("network", ["lenet5", "lenet5-batchnorm"])
+def test_fit_without_masks_is_plain_training(few, tmp_path, network):
+    """And with masks of ones, bit for bit."""
+    options = {"seeds": [5], "recipe": SHORT, "jobs": 1, "device": "cpu", "progress": False}
+    (instance,) = training.train(few, network, folder=tmp_path, **options)
+    ones = {name: torch.ones_like(p) for name, p in built(few, 5, network).named_parameters()}
+    for masks in (None, ones):
+        model = built(few, 5, network)
+        path = tmp_path / f"{masks is None}.pt"
+        found = training.fit(model, few, path=path, recipe=SHORT, seed=5, masks=masks)
+        assert same(found.weights, instance.network().state_dict())
+        assert same(model.state_dict(), found.weights)
+        assert not model.training
+        assert found.history == instance.history | {"validation_loss": []}
+        assert found.best_epoch == instance.best_epoch
+        assert (found.masks is None) == (masks is None)
+
+
+OPTIMIZERS = {
+    "adam": ({}, lambda p: torch.optim.Adam(p, lr=1e-3)),
+    "adamw": (
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.1),
+    ),
+    "sgd": (
+        {"optimizer": "sgd", "learning_rate": 0.02, "weight_decay": 1e-3},
+        lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, weight_decay=1e-3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "make_optimizer"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_masks_hold_after_every_step_and_epoch(few, tmp_path, changes, make_optimizer):
+    """As a plain loop that multiplies by them after every step; counted in the checkpoint of each epoch."""
+    recipe = dataclasses.replace(SHORT, keep="last", **changes)
+    network, path = built(few), tmp_path / "fit.pt"
+    masks, counts = drawn_masks(network), []
+
+    def count(epoch, accuracy, done):
+        state = training._read(path)
+        weights = state["best"] if done else state["model"]
+        counts.append({name: int((weights[name] != 0).sum()) for name in masks})
+        assert state["epoch"] == epoch
+        assert done == (epoch == 3)
+
+    options = {"recipe": recipe, "seed": 5, "masks": masks, "report": count}
+    found = training.fit(network, few, path=path, **options)
+    assert counts == 3 * [{name: int(mask.sum()) for name, mask in masks.items()}]
+    states, accuracies = plain_loop(few, make_optimizer, epochs=3, seed=5, masks=masks)
+    assert torch.equal(flat(network), states[-1])
+    assert found.history["accuracy"] == pytest.approx(accuracies)
+    assert same(found.masks, masks)
+
+
+@pytest.mark.parametrize("make", [o for _, o in OPTIMIZERS.values()], ids=OPTIMIZERS)
+def test_a_gradient_of_0_does_not_hold_a_weight(make):
+    """Why weights are masked and not gradients: what the optimiser remembers moves them."""
+    weight = torch.ones(6, requires_grad=True)
+    optimizer, mask = make([weight]), torch.tensor([1.0, 0, 1, 0, 1, 0])
+    for step in range(6):
+        optimizer.zero_grad()
+        (weight * torch.arange(1.0, 7)).sum().backward()
+        if step >= 3:
+            weight.grad.mul_(mask)
+        optimizer.step()
+        if step == 2:
+            with torch.no_grad():
+                weight.mul_(mask)
+            assert torch.count_nonzero(weight) == 3
+    assert torch.count_nonzero(weight) == 6
+
+
+def test_the_order_of_the_images_is_a_rounds_own(few, tmp_path):
+    network = built(few)
+    training.fit(network, few, path=tmp_path / "3.pt", recipe=SHORT, seed=5, order=3)
+    states, accuracies = plain_loop(few, OPTIMIZERS["adam"][1], epochs=3, seed=5, order=(3,))
+    assert torch.equal(flat(network), states[int(np.argmax(accuracies))])
+    plain, _ = plain_loop(few, OPTIMIZERS["adam"][1], epochs=1, seed=5)
+    assert not torch.equal(plain[0], states[0])
+
+
+def test_milestones_divide_the_rate_by_ten(few, tmp_path):
+    recipe = training.Recipe(
+        **{"optimizer": "sgd", "learning_rate": 0.02, "batch_size": 32, "max_epochs": 3, "keep": "last"},
+        milestones=(1, 2),
+    )
+    (instance,) = training.train(few, seeds=[5], recipe=recipe, folder=tmp_path, progress=False)
+    options = {"epochs": 3, "seed": 5, "slower": (1, 2)}
+    states, _ = plain_loop(few, lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9), **options)
+    torch.testing.assert_close(weights(instance), states[-1], rtol=1e-5, atol=1e-6)
+
+
+def test_the_check_with_the_least_loss_is_kept(few, tmp_path):
+    """At a rate at which it rises again; checks go on from one epoch to the next: 9 steps are in each."""
+    changes = {"optimizer": "sgd", "learning_rate": 0.1, "keep": "least-loss", "check_every": 4}
+    recipe = dataclasses.replace(SHORT, max_epochs=4, patience=4, **changes)
+    aside = stimuli.stratified_mask(few.labels, 0.1, seed=0)
+    x, y = torch.from_numpy(few.images[aside]), torch.from_numpy(few.labels[aside])
+    steps, losses = [], []
+
+    def each_step(network):
+        steps.append(flat(network))
+        with torch.no_grad():
+            losses.append(float(F.cross_entropy(network(x), y)))
+
+    def make(p):
+        return torch.optim.SGD(p, lr=0.1, momentum=0.9)
+
+    for seed in range(20):  # rounding decides where the least is
+        steps.clear()
+        losses.clear()
+        plain_loop(few, make, epochs=4, seed=seed, each_step=each_step)
+        checks = losses[3::4]
+        best = int(np.argmin(checks))
+        if best < len(checks) - 1:
+            break
+    assert len(steps) == 36
+    assert best < len(checks) - 1
+    network = built(few, seed)
+    found = training.fit(network, few, path=tmp_path / "fit.pt", recipe=recipe, seed=seed)
+    assert found.history["validation_loss"] == pytest.approx(checks, rel=1e-4)
+    assert torch.equal(flat(network), steps[4 * best + 3])
+
+
+def interrupted(few, path, **options):
+    """After the first epoch, by an error where it is reported."""
+
+    def stop(*_):
+        raise Stop
+
+    with pytest.raises(Stop):
+        training.fit(built(few), few, path=path, report=stop, **options)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "learning_rate": 0.02, "milestones": (1,), "keep": "last"},
+        {"keep": "least-loss", "check_every": 4},
+    ],
+    ids=["sgd-milestones", "adam-checks"],
+)
+def test_an_interrupted_fit_resumes_to_the_same_bits(few, tmp_path, changes):
+    recipe = dataclasses.replace(SHORT, **changes)
+    options = {"recipe": recipe, "seed": 5, "masks": drawn_masks(built(few))}
+    whole = training.fit(built(few), few, path=tmp_path / "whole.pt", **options)
+    for epoch in (1, 2):
+        interrupted(few, tmp_path / "cut.pt", **options)
+        assert training._read(tmp_path / "cut.pt")["epoch"] == epoch
+        with pytest.raises(DataError, match="there is no finished training at .*cut.pt"):
+            training.fitted(tmp_path / "cut.pt")
+    resumed = training.fit(built(few), few, path=tmp_path / "cut.pt", **options)
+    assert same(resumed.weights, whole.weights)
+    assert resumed.history == whole.history
+
+
+def test_a_finished_fit_is_read(few, tmp_path):
+    options = {"path": tmp_path / "fit.pt", "recipe": SHORT, "seed": 5}
+    first = training.fit(built(few), few, **options)
+    written = options["path"].stat().st_mtime_ns
+    model = built(few, seed=6)
+    again = training.fit(model, few, report=lambda *_: pytest.fail("it trains"), **options)
+    assert options["path"].stat().st_mtime_ns == written
+    assert same(again.weights, first.weights)
+    assert same(model.state_dict(), first.weights)
+    assert same(training.fitted(options["path"]).weights, first.weights)
+    options["path"].write_bytes(b"PK damaged")
+    with pytest.warns(RarefireWarning, match="is damaged"):
+        again = training.fit(built(few), few, **options)
+    assert same(again.weights, first.weights)
+    with pytest.raises(DataError, match="no finished training at .*none.pt"):
+        training.fitted(tmp_path / "none.pt")
+
+
+def test_masks_that_fit_no_parameter(few, tmp_path):
+    options = {"path": tmp_path / "fit.pt", "recipe": SHORT, "seed": 5}
+    with pytest.raises(UnknownNameError, match="no parameter 'fc9.weight'. There are: .*fc1.weight"):
+        training.fit(built(few), few, masks={"fc9.weight": torch.ones(1)}, **options)
+    with pytest.raises(InputError, match=r"fc3.weight must have its shape \(10, 84\); got \(84, 10\)"):
+        training.fit(built(few), few, masks={"fc3.weight": torch.ones(84, 10)}, **options)
+    assert not options["path"].exists()
+
+
+def test_images_set_aside_are_the_same_for_every_seed(few):
+    found = training.validation_images(few, recipe=SHORT)
+    aside = stimuli.stratified_mask(few.labels, 0.1, seed=0)
+    np.testing.assert_array_equal(found.images, few.images[aside])
+    np.testing.assert_array_equal(found.labels, few.labels[aside])
+    half = training.validation_images(few, recipe=dataclasses.replace(SHORT, validation=0.5))
+    assert len(half) == pytest.approx(150, abs=5)
+
+
+def test_checks_that_would_never_come(few, tmp_path):
+    with pytest.raises(InputError, match="keep='least-loss' needs check_every="):
+        training.Recipe(keep="least-loss")
+    recipe = dataclasses.replace(SHORT, keep="least-loss", check_every=10)
+    with pytest.raises(InputError, match="check_every=10, but an epoch has 9 steps"):
+        training.fit(built(few), few, path=tmp_path / "fit.pt", recipe=recipe, seed=5)
+
+
+@pytest.mark.parametrize("changes", [{"milestones": (1,)}, {"check_every": 4}])
+def test_what_is_not_stacked(few, tmp_path, changes):
+    recipe = dataclasses.replace(SHORT, **changes)
+    with pytest.raises(
+        InputError, match="not stacked for recipes with milestones or checks: use device='cpu'"
+    ):
+        training.train(few, seeds=[0], recipe=recipe, device="stacked-cpu", folder=tmp_path, progress=False)
+
+
+class Stop(Exception):
+    pass
+
+
+# --- killed and resumed -----------------------------------------------------------------------------
 
 
 RUN = """
@@ -284,10 +532,6 @@ def test_stacked_instances_are_trained_like_single_ones(few, tmp_path, changes):
         # Adam divides small gradients by their size: up to 1e-5 after nine steps of 1e-3, measured.
         torch.testing.assert_close(weights(one), weights(other), atol=2e-4, rtol=0)
         assert one.history["loss"] == pytest.approx(other.history["loss"], abs=1e-4)
-
-
-class Stop(Exception):
-    pass
 
 
 def cut_after(reports, few, folder, **options):
@@ -433,6 +677,8 @@ def test_facts_of_a_recipe_name_later_fields_only_where_they_differ():
     assert training.Recipe(optimizer="adam", keep="best", patience=7).facts() == first | {"patience": 7}
     assert training.Recipe(optimizer="sgd").facts() == first | {"optimizer": "sgd"}
     assert training.Recipe(keep="last").facts() == first | {"keep": "last"}
+    assert training.Recipe(milestones=(2,)).facts() == first | {"milestones": (2,)}
+    assert training.Recipe(check_every=5).facts() == first | {"check_every": 5}
     both = training.Recipe(optimizer="adamw", keep="last").facts()
     assert both == first | {"optimizer": "adamw", "keep": "last"}
     for images, recipe in training.RECIPES.items():

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import itertools
 import math
 import os
 import sys
@@ -33,6 +34,7 @@ __all__ = [
     "check_name",
     "digest",
     "lenet5",
+    "lenet300",
     "load_weights",
     "local_weights",
     "names",
@@ -51,6 +53,8 @@ _LENETS: dict[str, dict[str, Any]] = {
     "lenet5-batchnorm": {"batch_norm": True},
 }
 
+_MLP = "lenet300-100"
+
 _CLASSES, _MEAN, _STD = 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
@@ -58,7 +62,7 @@ def names() -> list[str]:
     """Names that :func:`build` knows: the LeNets, then torchvision's classifiers."""
     import torchvision
 
-    return [*_LENETS, *torchvision.models.list_models(module=torchvision.models)]
+    return [*_LENETS, _MLP, *torchvision.models.list_models(module=torchvision.models)]
 
 
 def check_name(name: str, *, own: bool = True) -> None:
@@ -80,7 +84,7 @@ def check_name(name: str, *, own: bool = True) -> None:
     InputError
         If the file cannot be run, what it calls so is no function, or one that needs arguments.
     """
-    if name in _LENETS:
+    if name in _LENETS or name == _MLP:
         return
     if ":" in name:
         if not own:
@@ -111,10 +115,11 @@ def build(
     ----------
     name
         ``"lenet5"``; its other forms ``"lenet5-wide"``, ``"lenet5-half"``, ``"lenet5-double"``,
-        ``"lenet5-batchnorm"``; a torchvision classifier (``"vgg19"``, ``"squeezenet1_0"``, …); or a
-        network of one's own, ``"path/to/nets.py:function"`` or ``"package.module:function"``: what
-        the function returns when it is called without arguments. **That file is run**, because you
-        name it, as Python runs a script: it finds the modules and files beside it.
+        ``"lenet5-batchnorm"``; ``"lenet300-100"`` (:func:`lenet300`); a torchvision classifier
+        (``"vgg19"``, ``"squeezenet1_0"``, …); or a network of one's own, ``"path/to/nets.py:function"`` or
+        ``"package.module:function"``: what the function returns when it is called without arguments.
+        **That file is run**, because you name it, as Python runs a script: it finds the modules and files
+        beside it.
     input_shape
         Channels, height, width of one image. The LeNets are sized by it.
     n_classes
@@ -162,9 +167,11 @@ def build(
         torch.manual_seed(seed)
         if name in _LENETS:
             network: nn.Module = lenet5(input_shape, n_classes, **_LENETS[name])
+        elif name == _MLP:
+            network = lenet300(input_shape, n_classes)
         else:
             network = _torchvision(name, n_classes, pretrained=weights == "DEFAULT")
-    if weights is not None and (weights != "DEFAULT" or name in _LENETS):
+    if weights is not None and (weights != "DEFAULT" or name in (*_LENETS, _MLP)):
         load_weights(network, weights)
     _normalise_input(network, mean, std)
     return network.eval()
@@ -281,6 +288,30 @@ def lenet5(
         activate(i + 2, nn.BatchNorm1d, features)
     layers.append(("fc3", nn.Linear(features, n_classes)))
     return nn.Sequential(OrderedDict(layers)).train()
+
+
+def lenet300(input_shape: tuple[int, int, int], n_classes: int = 10) -> nn.Sequential:
+    """LeNet-300-100: two fully connected layers of 300 and 100 ReLUs, as Frankle & Carbin (2019) start it.
+
+    Parameters
+    ----------
+    input_shape
+        Channels, height, width; every pixel is an input.
+
+    Returns
+    -------
+    nn.Sequential
+        With layers ``flatten fc1 relu1 fc2 relu2 fc3``; weights Glorot-normal, biases 0.
+    """
+    sizes = (math.prod(input_shape), 300, 100, n_classes)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for i, (into, out) in enumerate(itertools.pairwise(sizes), start=1):
+        layers[f"fc{i}"] = linear = nn.Linear(into, out)
+        nn.init.xavier_normal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        if i < len(sizes) - 1:
+            layers[f"relu{i}"] = nn.ReLU()
+    return nn.Sequential(layers).train()
 
 
 def _torchvision(name: str, n_classes: int, *, pretrained: bool) -> nn.Module:

@@ -18,8 +18,8 @@ import functools
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from multiprocessing import AuthenticationError, connection
 from pathlib import Path
 from typing import Any, Literal
@@ -33,10 +33,23 @@ from tqdm import tqdm
 
 from rarefire import networks, stimuli, store
 from rarefire._engine import blocks
-from rarefire.errors import InputError, RarefireWarning, unknown
+from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 from rarefire.stimuli import Stimuli
 
-__all__ = ["RECIPES", "Instance", "Recipe", "accuracy", "identity", "one_thread", "recipe_for", "train"]
+__all__ = [
+    "RECIPES",
+    "Fitted",
+    "Instance",
+    "Recipe",
+    "accuracy",
+    "fit",
+    "fitted",
+    "identity",
+    "one_thread",
+    "recipe_for",
+    "train",
+    "validation_images",
+]
 
 _VERSION = 1  # of this step: raise it when the same recipe would give other weights
 
@@ -62,7 +75,12 @@ class Recipe:
     optimizer
         ``"adam"``, ``"adamw"`` (weight decay apart from the gradient) or ``"sgd"`` (momentum .9).
     keep
-        ``"best"``: the weights of the epoch with the best validation accuracy; ``"last"``.
+        ``"best"``: the weights of the epoch with the best validation accuracy; ``"last"``;
+        ``"least-loss"``: those of the check with the least validation loss.
+    milestones
+        Epochs after which the learning rate is divided by ten.
+    check_every
+        Steps between two checks of the validation loss; 0 for none.
     """
 
     learning_rate: float = 1e-3
@@ -73,15 +91,21 @@ class Recipe:
     validation: float = 0.1
     typical: float = 0.0
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    keep: Literal["best", "last"] = "best"
+    keep: Literal["best", "last", "least-loss"] = "best"
+    milestones: tuple[int, ...] = ()
+    check_every: int = 0
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("optimizer", self.optimizer, list(_OPTIMIZERS)),
-            ("way to keep weights", self.keep, ["best", "last"]),
+            ("way to keep weights", self.keep, ["best", "last", "least-loss"]),
         ):
             if value not in known:
                 raise unknown(name, value, known)
+        if self.keep == "least-loss" and self.check_every < 1:
+            raise InputError(
+                "keep='least-loss' needs check_every=, the steps between two checks of the loss."
+            )
 
     def facts(self) -> dict[str, Any]:
         """What determines the weights; JSON-able.
@@ -89,7 +113,7 @@ class Recipe:
         Fields that came after the first recorded runs are named only where they differ from what
         was done then, so that those runs keep their keys.
         """
-        first = {"optimizer": "adam", "keep": "best"}
+        first = {"optimizer": "adam", "keep": "best", "milestones": (), "check_every": 0}
         return {k: v for k, v in asdict(self).items() if k not in first or v != first[k]}
 
 
@@ -223,10 +247,10 @@ def train(
         name = f"{data.name.partition(':')[0]}-{network}-{store.key(**facts)}"
         folder = store.cache_dir() / "checkpoints" / name
     tasks = [_Task(data, network, recipe, int(seed), Path(folder) / f"seed-{seed:04d}.pt") for seed in seeds]
-    waiting = [task for task in tasks if not _finished(task)]
+    waiting = [task for task in tasks if not _finished(task.path)]
     if waiting:
         with store.alone(Path(folder) / "training", wait_for=f"{data.name}, {network}"):
-            waiting = [task for task in waiting if not _finished(task)]  # by another process, meanwhile
+            waiting = [task for task in waiting if not _finished(task.path)]  # by another process, meanwhile
             if waiting:
                 _train(waiting, device=chosen, jobs=jobs or blocks.cores(), progress=progress)
     instances = [_instance(task) for task in tasks]
@@ -247,6 +271,124 @@ def _train(tasks: list[_Task], *, device: str, jobs: int, progress: bool) -> Non
             _train_apart(tasks, jobs=jobs, bar=bar)
         else:
             _train_stacked(tasks, device=device.removeprefix("stacked-"), bar=bar)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What :func:`fit` did.
+
+    Attributes
+    ----------
+    weights
+        State dict of the weights that were kept.
+    masks
+        By parameter, True for what stays; None where nothing was masked.
+    history
+        Per epoch: ``loss``, ``accuracy``, as of an :class:`Instance`; per check: ``validation_loss``.
+    best_epoch
+        Epoch (from 1) with the best validation accuracy.
+    """
+
+    weights: dict[str, Tensor]
+    masks: dict[str, Tensor] | None
+    history: dict[str, list[float]]
+    best_epoch: int
+
+
+def fit(
+    network: nn.Module,
+    images: Stimuli,
+    *,
+    path: str | Path,
+    recipe: Recipe,
+    seed: int,
+    order: int = 0,
+    masks: Mapping[str, Tensor] | None = None,
+    report: Callable[[int, float, bool], None] | None = None,
+) -> Fitted:
+    """Train a network in its place, from the weights that it has, or take up what an earlier run left.
+
+    Every run starts with a fresh optimiser. A run that was killed ends with the same weights, bit for bit
+    on the same machine.
+
+    Parameters
+    ----------
+    network
+        Any module with `images`' classes as outputs. It ends with the weights that the recipe keeps.
+    images
+        To train on; the recipe sets a part aside.
+    path
+        The checkpoint. It belongs to these weights, images, masks and this recipe; a finished one is read.
+    recipe
+        How to train.
+    seed, order
+        Of the order of the images. With `order` 0 it is that of :func:`train`'s instance of this seed.
+    masks
+        By parameter, True for what stays, ``(shape of the parameter)``. What does not is 0 at the start and
+        after every step: a zero gradient would not hold it there, since momentum moves it.
+    report
+        Called after each epoch with its number, the validation accuracy, and whether it was the last.
+
+    Raises
+    ------
+    InputError
+        If a mask is of no parameter, or has another shape.
+    """
+    path, given = Path(path), _check_masks(network, masks)
+    if not _finished(path):
+        state = _resume(path)
+        state.masks = given
+        with one_thread():
+            _fit(
+                network,
+                images,
+                recipe,
+                state,
+                path,
+                seed=int(seed),
+                order=int(order),
+                report=report or (lambda *_: None),
+            )
+    found = fitted(path)
+    networks.load_weights(network, found.weights)
+    network.zero_grad(set_to_none=True)
+    network.eval()
+    return found
+
+
+def fitted(path: str | Path) -> Fitted:
+    """What a finished :func:`fit` left at `path`.
+
+    Raises
+    ------
+    DataError
+        If there is no finished one.
+    """
+    if not _finished(Path(path)):
+        raise DataError(f"there is no finished training at {path}.")
+    state = _State(**_read(Path(path)))
+    history = {"loss": state.losses, "accuracy": state.accuracies, "validation_loss": state.checks}
+    return Fitted(state.best, state.masks, history, state.best_epoch)
+
+
+def validation_images(images: Stimuli, *, recipe: Recipe) -> Stimuli:
+    """The images that a recipe sets aside, the same for every seed."""
+    return images.subset(np.flatnonzero(stimuli.stratified_mask(images.labels, recipe.validation, seed=0)))
+
+
+def _check_masks(network: nn.Module, masks: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
+    if masks is None:
+        return None
+    parameters = dict(network.named_parameters())
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise unknown("parameter", name, list(parameters))
+        if mask.shape != parameters[name].shape:
+            raise InputError(
+                f"the mask of {name} must have its shape {tuple(parameters[name].shape)}; got "
+                f"{tuple(mask.shape)}."
+            )
+    return {name: mask.bool().clone() for name, mask in masks.items()}
 
 
 def accuracy(network: nn.Module, images: Stimuli, *, batch_size: int = 1000) -> float:
@@ -280,9 +422,14 @@ class _Task:
         )
 
     def epoch_order(self, epoch: int, n: int) -> Tensor:
-        """The order of the images: a function of seed and epoch, so that a resumed run repeats it."""
-        state = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
-        return torch.randperm(n, generator=torch.Generator().manual_seed(state))
+        return _epoch_order(n, self.seed, epoch)
+
+
+def _epoch_order(n: int, seed: int, epoch: int, order: int = 0) -> Tensor:
+    """The order of the images: a function of seed and epoch, so that a resumed run repeats it."""
+    entropy = [seed, epoch, order] if order else [seed, epoch]
+    state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    return torch.randperm(n, generator=torch.Generator().manual_seed(state))
 
 
 @dataclass
@@ -297,6 +444,14 @@ class _State:
     losses: list[float]
     accuracies: list[float]
     done: bool
+    checks: list[float] = field(default_factory=list)
+    masks: dict[str, Tensor] | None = None
+
+    def check(self, recipe: Recipe, model: Mapping[str, Tensor], loss: float) -> None:
+        """Enter one check of the validation loss."""
+        self.checks.append(loss)
+        if recipe.keep == "least-loss" and (not self.best or loss < min(self.checks[:-1])):
+            self.best = {k: v.detach().clone().cpu() for k, v in model.items()}
 
     def close_epoch(
         self, recipe: Recipe, model: dict[str, Tensor], optimizer: dict[str, Any], loss: float, acc: float
@@ -308,7 +463,7 @@ class _State:
         rises = acc > max(self.accuracies[:-1], default=-1.0)
         if rises:
             self.best_epoch = self.epoch
-        if rises or recipe.keep == "last":
+        if (rises and recipe.keep == "best") or recipe.keep == "last":
             self.best = {k: v.detach().clone().cpu() for k, v in model.items()}
         stale = self.epoch - self.best_epoch >= recipe.patience
         self.done = stale or self.epoch >= recipe.max_epochs
@@ -320,14 +475,14 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
-def _resume(task: _Task) -> _State:
+def _resume(path: Path) -> _State:
     """The state in the checkpoint, or that of a fresh instance."""
-    if task.path.exists():
+    if path.exists():
         try:
-            return _State(**_read(task.path))
+            return _State(**_read(path))
         except Exception as error:  # torch raises many kinds for a damaged file
             warnings.warn(
-                f"the checkpoint {task.path} is damaged ({type(error).__name__}); this instance is "
+                f"the checkpoint {path} is damaged ({type(error).__name__}); this instance is "
                 "trained again from the start.",
                 RarefireWarning,
                 stacklevel=2,
@@ -339,12 +494,12 @@ def _fresh() -> _State:
     return _State(0, None, None, {}, 0, [], [], False)
 
 
-def _finished(task: _Task) -> bool:
-    return task.path.exists() and _resume(task).done
+def _finished(path: Path) -> bool:
+    return path.exists() and _resume(path).done
 
 
-def _save(task: _Task, state: _State) -> None:
-    with store.atomic_write(task.path) as file:
+def _save(path: Path, state: _State) -> None:
+    with store.atomic_write(path) as file:
         torch.save(vars(state), file)
 
 
@@ -363,10 +518,10 @@ def _instance(task: _Task) -> Instance:
     )
 
 
-def _divide(task: _Task, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _divide(data: Stimuli, recipe: Recipe, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Images and labels to train on, and those to validate on (the same for every seed)."""
-    aside = stimuli.stratified_mask(task.data.labels, task.recipe.validation, seed=0)
-    images, labels = task.data.images, task.data.labels
+    aside = stimuli.stratified_mask(data.labels, recipe.validation, seed=0)
+    images, labels = data.images, data.labels
     parts = (images[~aside], labels[~aside], images[aside], labels[aside])
     fit, fit_labels, check, check_labels = (torch.from_numpy(part).to(device) for part in parts)
     return fit, fit_labels, check, check_labels
@@ -374,43 +529,87 @@ def _divide(task: _Task, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor, T
 
 def _train_one(task: _Task, report: Callable[[int, int, float, bool], None]) -> None:
     """Train one instance on one thread, from its checkpoint on."""
+
+    def told(epoch: int, acc: float, done: bool) -> None:
+        report(task.seed, epoch, acc, done)
+
+    with one_thread():
+        _fit(task.build(), task.data, task.recipe, _resume(task.path), task.path, seed=task.seed, report=told)
+
+
+def _fit(
+    network: nn.Module,
+    data: Stimuli,
+    recipe: Recipe,
+    state: _State,
+    path: Path,
+    *,
+    seed: int,
+    order: int = 0,
+    report: Callable[[int, float, bool], None],
+) -> None:
+    """Train `network` in its place from `state` on; every epoch is written to `path`."""
     from rarefire._engine import pooling  # compiles; where all is trained already, nobody waits for it
 
-    state = _resume(task)
     if state.optimizer is not None and len(state.optimizer["param_groups"][0]["params"]) > 1:
         state = _fresh()  # interrupted before all weights were one vector: the same again from the start
-    images, labels, check_images, check_labels = _divide(task)
-    with one_thread():
-        network = task.build()
-        _check_batches(network, len(images), task.recipe.batch_size)
-        fast = pooling.fused(network)
-        if fast is not network:  # it gets images that are normalised, once and in their place
-            for part in (*images.split(1000), *check_images.split(1000)):
-                part.copy_(networks.normalised(network, part))
-        optimizer = _optimizer([_as_vector(network)], task.recipe)
-        if state.model is not None and state.optimizer is not None:
-            network.load_state_dict(state.model)
-            optimizer.load_state_dict(state.optimizer)
-        while not state.done:
-            fast.train()
-            losses = []
-            for batch in task.epoch_order(state.epoch, len(images)).split(task.recipe.batch_size):
-                optimizer.zero_grad(set_to_none=False)
-                loss = F.cross_entropy(fast(images.index_select(0, batch)), labels[batch])
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.detach())
-            acc = _accuracy(fast, check_images, check_labels)
-            mean_loss = float(torch.stack(losses).mean())
-            state.close_epoch(
-                task.recipe,
-                {name: value.clone() for name, value in network.state_dict().items()},
-                copy.deepcopy(optimizer.state_dict()),
-                mean_loss,
-                acc,
-            )
-            _save(task, state)
-            report(task.seed, state.epoch, acc, state.done)
+    images, labels, check_images, check_labels = _divide(data, recipe)
+    _check_batches(network, len(images), recipe.batch_size)
+    in_epoch = -(-len(images) // recipe.batch_size)
+    if recipe.check_every > in_epoch:
+        raise InputError(
+            f"check_every={recipe.check_every}, but an epoch has {in_epoch} steps: check in each."
+        )
+    fast = pooling.fused(network)
+    if fast is not network:  # it gets images that are normalised, once and in their place
+        for part in (*images.split(1000), *check_images.split(1000)):
+            part.copy_(networks.normalised(network, part))
+    whole = _as_vector(network)
+    optimizer = _optimizer([whole], recipe)
+    if state.model is not None and state.optimizer is not None:
+        network.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+    kept = None if state.masks is None else _mask_vector(network, state.masks)
+    if kept is not None:
+        whole.data.mul_(kept)
+    steps = state.epoch * in_epoch
+    while not state.done:
+        fast.train()
+        passed = sum(state.epoch >= milestone for milestone in recipe.milestones)
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate / 10**passed
+        losses = []
+        for batch in _epoch_order(len(images), seed, state.epoch, order).split(recipe.batch_size):
+            optimizer.zero_grad(set_to_none=False)
+            loss = F.cross_entropy(fast(images.index_select(0, batch)), labels[batch])
+            loss.backward()
+            optimizer.step()
+            if kept is not None:  # momentum moves weights that have no gradient
+                whole.data.mul_(kept)
+            losses.append(loss.detach())
+            steps += 1
+            if recipe.check_every and steps % recipe.check_every == 0:
+                state.check(recipe, network.state_dict(), _loss(fast, check_images, check_labels))
+                fast.train()
+        if kept is not None and torch.count_nonzero(whole.data[kept == 0]):
+            raise AssertionError("weights that are masked came back")
+        state.close_epoch(
+            recipe,
+            {name: value.clone() for name, value in network.state_dict().items()},
+            copy.deepcopy(optimizer.state_dict()),
+            float(torch.stack(losses).mean()),
+            _accuracy(fast, check_images, check_labels),
+        )
+        _save(path, state)
+        report(state.epoch, state.accuracies[-1], state.done)
+
+
+def _mask_vector(network: nn.Module, masks: Mapping[str, Tensor]) -> Tensor:
+    """1 for what stays and 0 for what is masked, of all parameters in their order."""
+    parts = [
+        masks[name].to(p.dtype).flatten() if name in masks else p.new_ones(p.numel())
+        for name, p in network.named_parameters()
+    ]
+    return torch.cat([part.detach() for part in parts])
 
 
 def _as_vector(network: nn.Module) -> nn.Parameter:
@@ -452,6 +651,16 @@ def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch_size: in
             for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True)
         )
     return right / len(images)
+
+
+def _loss(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
+    network.eval()
+    with torch.inference_mode():
+        total = sum(
+            float(F.cross_entropy(network(x), y, reduction="sum"))
+            for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True)
+        )
+    return total / len(images)
 
 
 @contextlib.contextmanager
@@ -519,7 +728,7 @@ def _hear(listener: connection.Listener, bar: _Bar) -> None:
 
 def _train_stacked(tasks: list[_Task], *, device: str, bar: _Bar) -> None:
     """All instances at once: their weights stacked along a first axis (``torch.func``)."""
-    states = [_resume(task) for task in tasks]
+    states = [_resume(task.path) for task in tasks]
     # A killed run can leave instances one epoch apart; those at the same epoch go together.
     for epoch in sorted({state.epoch for state in states if not state.done}):
         group = [i for i, state in enumerate(states) if state.epoch == epoch and not state.done]
@@ -537,10 +746,12 @@ def _train_group(tasks: list[_Task], states: list[_State], *, device: str, bar: 
     parameters = {k: v.detach().to(device).requires_grad_() for k, v in parameters.items()}
     skeleton = models[0].to(device)
     recipe = tasks[0].recipe
+    if recipe.milestones or recipe.check_every:
+        raise InputError("networks are not stacked for recipes with milestones or checks: use device='cpu'.")
     optimizer = _optimizer(parameters.values(), recipe)
     if states[0].optimizer is not None:
         optimizer.load_state_dict(_stack_optimizers([s.optimizer for s in states]))
-    images, labels, check_images, check_labels = _divide(tasks[0], device)
+    images, labels, check_images, check_labels = _divide(tasks[0].data, recipe, device)
 
     def outputs(weights: dict[str, Tensor], x: Tensor) -> Tensor:
         found: Tensor = torch.func.functional_call(skeleton, weights, (x,))
@@ -576,7 +787,7 @@ def _train_group(tasks: list[_Task], states: list[_State], *, device: str, bar: 
             weights = {k: v[i].detach().clone().cpu() for k, v in parameters.items()}
             optimum = _slice_optimizer(optimizer.state_dict(), i)
             state.close_epoch(recipe, weights, optimum, mean_losses[i], accuracies[i])
-            _save(task, state)
+            _save(task.path, state)
             bar.epoch(task.seed, state.epoch, accuracies[i], state.done)
 
 
@@ -624,7 +835,7 @@ class _Bar:
 @contextlib.contextmanager
 def _progress(tasks: list[_Task], *, enabled: bool) -> Iterator[_Bar]:
     recipe = tasks[0].recipe
-    past = sum(_resume(task).epoch for task in tasks)
+    past = sum(_resume(task.path).epoch for task in tasks)
     with tqdm(
         total=recipe.max_epochs * len(tasks),
         initial=past,
