@@ -31,6 +31,7 @@ __all__ = [
     "Spatial",
     "View",
     "extract",
+    "last_weighted",
     "layers",
     "open_embedding",
     "save",
@@ -368,23 +369,36 @@ def _hook(
         caught.append(output.clone())
 
     if layer == PENULTIMATE:
-        last = modules[_last_weighted(network, modules, inputs)]
+        last = modules[last_weighted(network, inputs)]
         handle = last.register_forward_pre_hook(keep_input)
     else:
         handle = modules[layer].register_forward_hook(keep_output)
     stack.callback(handle.remove)
 
 
-def _last_weighted(network: nn.Module, modules: dict[str, nn.Module], inputs: Tensor) -> str:
-    """Name of the linear or convolutional layer that runs last (order of calls, not of definition)."""
+def last_weighted(network: nn.Module, images: Tensor) -> str:
+    """Name of the linear or convolutional layer that runs last (order of calls, not of definition).
+
+    Parameters
+    ----------
+    network
+        As for :func:`extract`.
+    images
+        ``(n, c, h, w)``; the first is put to the network.
+
+    Raises
+    ------
+    InputError
+        If there is no such layer.
+    """
     calls: list[str] = []
     with ExitStack() as stack:
-        for name, module in modules.items():
+        for name, module in network.named_modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 handle = module.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
                 stack.callback(handle.remove)
         with torch.inference_mode():
-            network(inputs[:1])
+            network(images[:1])
     if not calls:
         raise InputError("the network has no linear or convolutional layer: name a layer= instead.")
     return calls[-1]
