@@ -48,6 +48,11 @@ VERSIONS: dict[str, dict[str, int]] = {
     "across-gaps": {"version": 1},
     "capped": {"version": 1},
     "poz-elsewhere": {"version": 1},
+    "pruned": {"version": 1},
+    "pruned-sample": {"version": 1},
+    "units": {"version": 1},
+    "importances": {"version": 1},
+    "people-orders": {"version": 1},
 }
 
 _Key = TypeVar("_Key", bound=Hashable)
