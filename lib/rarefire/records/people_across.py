@@ -44,8 +44,11 @@ __all__ = [
     "Reading",
     "capped",
     "capped_here",
+    "compare",
+    "each_here",
     "gaps",
     "gaps_of_view",
+    "in_order",
     "known",
     "known_capped",
     "known_gaps",
@@ -459,6 +462,26 @@ def measure_here(
     DataError
         Where no network or no set is on this machine.
     """
+    answers: list[store.Answer] = []
+    beside: list[store.Answer] = []
+    for name, layer, network, given in each_here(only=only, sets=sets):
+        options: dict[str, Any] = {"use_shipped": use_shipped, "progress": progress}
+        options |= {"name": name, "layer": layer}
+        answers += measure(given, network, **options).answers
+        beside += gaps(given, network, **options).answers
+    return Across(in_order(answers)), Gaps(in_order(beside))
+
+
+def each_here(
+    *, only: Sequence[str] = tuple(NETWORKS), sets: Sequence[str] = tuple(SETS)
+) -> Iterator[tuple[str, str, nn.Module, Judgments | Triplets]]:
+    """Every network and set that is on this machine: name, layer, the network, and what people said.
+
+    Parameters
+    ----------
+    only, sets
+        As for :func:`measure_here`, which names what is raised.
+    """
     for name in sets:
         if name not in SETS:
             raise unknown("set", name, list(SETS))
@@ -469,17 +492,10 @@ def measure_here(
         raise DataError(
             f"no {what} of {', '.join(asked)} is on this machine: set RAREFIRE_MIRROR to a folder with one."
         )
-    answers: list[store.Answer] = []
-    beside: list[store.Answer] = []
     for name, where in places.items():
         network = networks.build(where.name, weights=networks.local_weights(where.name))
         for one in here:
-            given = _kind(one).load(one, size=where.size)
-            options: dict[str, Any] = {"use_shipped": use_shipped, "progress": progress}
-            options |= {"name": name, "layer": where.layer}
-            answers += measure(given, network, **options).answers
-            beside += gaps(given, network, **options).answers
-    return Across(_in_order(answers)), Gaps(_in_order(beside))
+            yield name, where.layer, network, _kind(one).load(one, size=where.size)
 
 
 def _kind(name: str) -> Any:
@@ -529,12 +545,12 @@ def _facts(
 
 def known() -> Across | None:
     """What is shipped of all networks and sets; needs no data and no network."""
-    answers = _in_order(shipped("across"))
+    answers = in_order(shipped("across"))
     return Across(answers) if answers else None
 
 
-def _in_order(answers: Sequence[store.Answer]) -> tuple[store.Answer, ...]:
-    """Those of :data:`SETS` and :data:`NETWORKS`, in their order."""
+def in_order(answers: Sequence[store.Answer]) -> tuple[store.Answer, ...]:
+    """Answers about :data:`SETS` and :data:`NETWORKS`, in their order; without those about others."""
     order = [(s, n) for s in SETS for n in NETWORKS]
     at = [(a.provenance["facts"]["judgments"], a.provenance["facts"]["network"]) for a in answers]
     ranked = sorted((order.index(place), i) for i, place in enumerate(at) if place in order)
@@ -607,16 +623,8 @@ def gaps_of_view(
     found = np.full((len(_CONTROLS), 4), np.nan)
 
     def test(model: NDArray[np.float64], control: NDArray[np.float64]) -> list[float]:
-        if isinstance(given, Triplets):
-            said, scale = triplets.compare(model, control, given), 1.0
-        else:
-            try:
-                people, scale = _varying(given)[0]
-                said = inference.compare(model, control, people)
-            except InputError:
-                people, scale = _varying(given)[-1]
-                said = inference.compare(model, control, people)
-        return [said.estimate * scale, said.low * scale, said.high * scale, said.p]
+        said = compare(model, control, given)
+        return [said.estimate, said.low, said.high, said.p]
 
     for control, model in others.items():
         found[_CONTROLS.index(control)] = test(removed, model)
@@ -629,9 +637,38 @@ def gaps_of_view(
     return {"gaps": found, "other_half": half}
 
 
+def compare(
+    first: NDArray[np.float64], second: NDArray[np.float64], given: Judgments | Triplets
+) -> inference.Comparison:
+    """Whether one RDM predicts people better than another, whatever people were asked.
+
+    Parameters
+    ----------
+    first, second
+        As for :func:`rarefire.inference.compare`.
+    given
+        Judgments (subjects vary where there are some who judged enough) or triplets.
+
+    Returns
+    -------
+    Comparison
+        In units of r with the mean RDM, or of agreement with majorities.
+    """
+    if isinstance(given, Triplets):
+        return triplets.compare(first, second, given)
+    try:
+        people, scale = _varying(given)[0]
+        said = inference.compare(first, second, people)
+    except InputError:
+        people, scale = _varying(given)[-1]
+        said = inference.compare(first, second, people)
+    scaled = {n: getattr(said, n) * scale for n in ("estimate", "low", "high", "se", "first", "second")}
+    return dataclasses.replace(said, **scaled)
+
+
 def known_gaps() -> Gaps | None:
     """What is shipped of :func:`gaps`; needs no data and no network."""
-    answers = _in_order(shipped("across-gaps"))
+    answers = in_order(shipped("across-gaps"))
     return Gaps(answers) if answers else None
 
 
