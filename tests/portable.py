@@ -27,9 +27,9 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 NUMERIC = (
     *("blocks", "claims", "curves", "ensembles", "error_rates", "explorer", "ghosts", "ghosts_by_class"),
     *("grams", "inference", "judgments", "naive", "networks", "orders", "pairs", "people"),
-    *("people_by_class", "poz", "ratings", "rdm", "recipes", "record", "records", "records_ghosts"),
-    *("reliability", "resampling", "retrieval", "reweighting", "scorecard", "selection", "simulations"),
-    *("training",),
+    *("people_by_class", "poz", "pruned_findings", "ratings", "rdm", "recipes", "record", "records"),
+    *("records_ghosts", "reliability", "resampling", "retrieval", "reweighting", "scorecard", "selection"),
+    *("similarity", "simulations", "training", "units"),
 )
 
 

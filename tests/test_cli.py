@@ -754,6 +754,14 @@ def test_networks_and_sets_are_printed_from_the_record(own_cache, monkeypatch):
     assert "no set 'moon'" in done.stderr
 
 
+def test_orders_ask_for_networks_and_sets_that_are_there(own_cache):
+    done = run("record", "people-orders", "googlenet", "--set", "letters")
+    assert done.exit_code == 1
+    assert "no network of googlenet is on this machine: set RAREFIRE_MIRROR" in done.stderr
+    done = run("record", "people-orders", "--set", "moon")
+    assert "no set 'moon'" in done.stderr
+
+
 def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):
     from PIL import Image
     from sklearn.datasets import load_digits

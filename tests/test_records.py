@@ -15,6 +15,8 @@ from rarefire.records import (
     people,
     people_across,
     people_by_class,
+    people_orders,
+    pruned,
     recipes,
 )
 from rarefire.records.record import VERSIONS, Array, Record, Stack, source
@@ -51,7 +53,16 @@ FOUND = {
     "mur-squeezenet-sample": ("prediction-sample", lambda: [people.known_excerpt("mur")]),
     "people-across": ("across", lambda: [people_across.known()]),
     "people-gaps": ("across-gaps", lambda: [people_across.known_gaps()]),
+    "people-orders": ("people-orders", lambda: [people_orders.known()]),
     "photographs-squeezenet-ghosts": ("reading", ghosts.known),
+    "pruned-cifar10-jpg": ("pruned", lambda: [pruned.known("cifar10-jpg")]),
+    "pruned-cifar10-jpg-sample": ("pruned-sample", lambda: [pruned.sample("cifar10-jpg")]),
+    "pruned-cifar10-jpg-units": ("units", lambda: [pruned.known_units("cifar10-jpg")]),
+    "pruned-halves": ("pruned", lambda: [pruned.known("halves")]),
+    "pruned-mnist": ("pruned", lambda: [pruned.known("mnist")]),
+    "pruned-mnist-sample": ("pruned-sample", lambda: [pruned.sample("mnist")]),
+    "pruned-mnist-units": ("units", lambda: [pruned.known_units("mnist")]),
+    "pruned-tickets": ("pruned", lambda: [pruned.known("tickets")]),
     "relu6": ("capped", lambda: [people_across.known_capped()]),
 }
 

@@ -9,7 +9,11 @@ Your images, your network, their embedding
 How rarely features fire, and what slices of them carry
     :mod:`~rarefire.poz` counts and orders; :mod:`~rarefire.rdm` compares images; :mod:`~rarefire.curves`
     gives exact nested curves, for the network's own geometry or against an RDM of people;
-    :mod:`~rarefire.cluster` the same with Dask.
+    :mod:`~rarefire.cluster` the same with Dask. :mod:`~rarefire.units` counts how often single units fire in
+    windows of images; :mod:`~rarefire.similarity` compares two networks' layers.
+Networks with less in them
+    :mod:`~rarefire.removal` says how important units are and slices them out; :mod:`~rarefire.pruning` masks
+    weights and trains again, with controls.
 What never fires for a category
     :mod:`~rarefire.ghosts` finds ghost features and reads them, :mod:`~rarefire.retrieval` searches by them.
 People
@@ -34,8 +38,9 @@ from rarefire._engine.lazy import submodules
 
 _MODULES = (
     *("cli", "cluster", "curves", "embeddings", "errors", "ghosts", "inference", "judgments", "naive"),
-    *("networks", "page", "poz", "ratings", "rdm", "records", "reliability", "retrieval", "reweighting"),
-    *("rounding", "selection", "simulations", "stimuli", "store", "training", "triplets"),
+    *("networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability", "removal"),
+    *("retrieval", "reweighting", "rounding", "selection", "similarity", "simulations", "stimuli", "store"),
+    *("training", "triplets", "units"),
 )
 
 __version__ = version("rarefire")

@@ -18,6 +18,8 @@ __all__ = [
     "ghosts_by_class",
     "people_across",
     "people_by_class",
+    "people_orders",
+    "pruned",
     "recipes",
 ]
 
@@ -201,6 +203,28 @@ def people_across(
             print(f"written: {caps.ship(ship.with_stem('relu6'))}")
 
 
+@record.command("people-orders")
+@readable
+def people_orders(
+    networks: Annotated[list[str] | None, typer.Argument(help="default: all that are here")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="of judgments; default: all")] = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Predict people from a last layer's most important units, in PoZ's order and in those of pruning."""
+    from rarefire import records
+
+    across, orders = records.people_across, records.people_orders
+    found = None if recompute or networks or sets else orders.known()
+    if found is None:
+        chosen = {"only": networks or list(across.NETWORKS), "sets": sets or list(across.SETS)}
+        found = orders.measure_here(**chosen, use_shipped=not recompute)
+    print(found.headline().to_string(index=False, float_format="%.3f"))
+    print(records.source(found))
+    if ship is not None:
+        print(f"written: {found.ship(ship)}")
+
+
 @record.command("error-rates")
 @readable
 def error_rates(
@@ -215,3 +239,30 @@ def error_rates(
     print(found.summary().to_string(index=False, float_format="%.3f"))
     if ship is not None:
         print(f"written: {found.ship(ship)}")
+
+
+@record.command()
+@readable
+def pruned(
+    setting: Annotated[str, typer.Argument(help="digits, mnist, cifar10-jpg, halves or tickets")],
+    instances: Annotated[
+        int | None, typer.Option(help="seeds 0, 1, … of that many networks; default: what is recorded", min=1)
+    ] = None,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Prune LeNets round after round, with the controls, and compare them with what they were."""
+    from rarefire import records
+
+    seeds = None if instances is None else range(instances)
+    options = {"seeds": seeds, "jobs": jobs, "use_shipped": not recompute}
+    found = records.pruned.measure(setting, **options)
+    print(found.on_equal_terms().to_string(index=False, float_format="%.3f"))
+    print(records.source(found))
+    if found.network == "lenet5":
+        records.pruned.measure_units(setting, **options)
+        records.pruned.sample(setting, use_shipped=not recompute)
+    if ship is not None:
+        for path in records.pruned.ship(setting, ship):
+            print(f"written: {path}")

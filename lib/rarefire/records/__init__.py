@@ -9,8 +9,12 @@ Each module asks one question; its ``measure`` computes what is not there, its `
 ``people``, ``people_across``, ``people_by_class``
     People predicted by slices of a network's features; the same for several networks and sets, with the
     controls; classes that people confuse, beside LeNets.
+``people_orders``
+    Which order of the units predicts people best with few of them: PoZ beside those of pruning.
 ``ghosts``, ``ghosts_by_class``
     Ghost features of photographs, read on a gallery; of every class of an ensemble.
+``pruned``
+    LeNets pruned round after round, with the controls, and their single units.
 ``error_rates``
     How often each test is wrong.
 """
@@ -20,7 +24,7 @@ from rarefire.records.record import Record, Stack, answer_each, source
 
 _MODULES = (
     *("ensembles", "error_rates", "ghosts", "ghosts_by_class"),
-    *("people", "people_across", "people_by_class", "recipes"),
+    *("people", "people_across", "people_by_class", "people_orders", "pruned", "recipes"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)
