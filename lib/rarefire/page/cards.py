@@ -53,7 +53,7 @@ def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mappin
     places
         By claim, the address of the figure that shows it; a claim without one has no link.
     """
-    known = claims.claims()
+    known = claims.everyones()
     parts = []
     for id_, found in card.groupby("id", sort=False):
         claim = known[str(id_)]

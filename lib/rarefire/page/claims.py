@@ -1,8 +1,8 @@
-"""The paper's claims, and the ranges in which a measured value confirms them.
+"""The paper's claims, those of others, and the ranges in which a measured value confirms them.
 
-``data/paper.csv`` has one row per claim and way of reading it; see ``data/README.md`` for its
-columns. ``data/recorded.csv`` holds what this project's own runs found, so that a later run can say
-whether the numbers are still the same.
+``data/paper.csv`` has one row per claim and way of reading it, ``data/claims/`` files of the same form for
+the claims of other papers; see ``data/README.md`` for the columns. ``data/recorded.csv`` holds what this
+project's own runs found, so that a later run can say whether the numbers are still the same.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ __all__ = [
     "Claim",
     "check_recorded",
     "claims",
+    "everyones",
+    "of_others",
     "tolerance",
     "verdict",
     "verdicts_within",
@@ -144,11 +146,24 @@ class Claim:
 
 
 def claims(path: str | Path | None = None) -> dict[str, Claim]:
-    """All claims by id, from ``data/paper.csv`` or another file of that form."""
+    """The paper's claims by id, from ``data/paper.csv`` or another file of that form."""
     return dict(_claims(Path(path) if path else store.data_dir() / "paper.csv"))
 
 
-@lru_cache(maxsize=4)
+def of_others() -> dict[str, Claim]:
+    """Claims of other papers by id, from all files of ``data/claims/``."""
+    found: dict[str, Claim] = {}
+    for path in sorted((store.data_dir() / "claims").glob("*.csv")):
+        found |= _claims(path)
+    return found
+
+
+def everyones() -> dict[str, Claim]:
+    """The paper's claims, then those of others."""
+    return {**claims(), **of_others()}
+
+
+@lru_cache(maxsize=8)
 def _claims(path: Path) -> dict[str, Claim]:
     if not path.is_file():
         raise DataError(f"there is no file of claims at {path}.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 import matplotlib as mpl
+import numpy as np
 
 from rarefire.errors import unknown
 
-__all__ = ["COLOURS", "COLOUR_MAP", "INK", "LABELS", "page_colour", "style", "themed"]
+__all__ = ["COLOURS", "COLOUR_MAP", "INK", "LABELS", "page_colour", "shades", "style", "themed"]
 
 #: One colour per meaning, everywhere; those in one figure differ in lightness too.
 COLOURS = {
@@ -94,6 +95,11 @@ def page_colour(name: str) -> str:
     if name not in COLOURS:
         raise unknown("colour", name, list(COLOURS))
     return _variable(COLOURS[name])
+
+
+def shades() -> bytes:
+    """The 256 colours of :data:`COLOUR_MAP` as RGB, one byte each: what widgets paint RDMs with."""
+    return np.round(255 * mpl.colormaps[COLOUR_MAP](np.arange(256))[:, :3]).astype(np.uint8).tobytes()
 
 
 def themed(svg: str) -> str:

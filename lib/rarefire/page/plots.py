@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from rarefire.records.ghosts import Reading
     from rarefire.records.ghosts_by_class import ClassGhosts
     from rarefire.records.people import Prediction
+    from rarefire.records.pruned import Pruned, Units
 
 __all__ = [
     "ARROWS",
     "CONTROLS",
+    "LEFT",
     "ORDERS",
+    "PRUNED",
+    "RANKED",
     "SHARES",
     "across_panels",
     "control_panels",
@@ -41,6 +45,8 @@ __all__ = [
     "curves",
     "ghost_panels",
     "histogram",
+    "layer_panels",
+    "left_panels",
     "medians",
     "nested_panels",
     "panel",
@@ -48,12 +54,14 @@ __all__ = [
     "percent",
     "picture",
     "prediction_panel",
+    "pruned_panels",
     "rates_panels",
     "rdm_panel",
     "rdm_with_images",
     "save_curve",
     "strips",
     "summary",
+    "unit_panels",
 ]
 
 _DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
@@ -67,6 +75,35 @@ CONTROLS = {
     "cosine": ("cosine", "cosine"),
     "silenced": ("silenced", "mean"),
     "PoZ from other images": ("elsewhere", "high"),
+}
+#: Methods of pruning and orders of units -> their colours.
+PRUNED = {
+    "imp": "peak",
+    "lrr": "high",
+    "one-shot": "sd",
+    "trim": "low",
+    "random": "random",
+    "reinitialised": "entropy",
+    "again": "mean",
+    "on": "bound",
+    "seed": "cosine",
+}
+RANKED = {
+    "poz": "low",
+    "mean": "mean",
+    "sd": "sd",
+    "entropy": "entropy",
+    "norm": "ridge",
+    "taylor": "high",
+    "ablation": "peak",
+    "random": "random",
+}
+#: What is drawn by the units that are left -> its colour.
+LEFT = {
+    "units left out by PoZ, not trained again": "ours",
+    "units left out at random": "random",
+    "trim units by PoZ, trained on": "low",
+    "trained on, nothing pruned": "bound",
 }
 #: Limits of a panel whose axes are both of shares.
 SHARES = {"x": (0.0, 1.0), "y": (0.0, 1.0)}
@@ -518,6 +555,181 @@ def rates_panels(rates: pd.DataFrame, tests: Sequence[str]) -> list[Figure]:
         percent(axes, "x")
         found.append(figure)
     return found
+
+
+def _ends(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Lowest, median and highest of each column; NaN where it has none."""
+    found = np.full((3, values.shape[1]), np.nan)
+    some = np.isfinite(values).any(axis=0)
+    if some.any():
+        found[:, some] = [of(values[:, some], axis=0) for of in (np.nanmin, np.nanmedian, np.nanmax)]
+    return found
+
+
+def pruned_panels(
+    sets: Mapping[str, Pruned],
+    values: Callable[[Pruned], NDArray[Any]],
+    *,
+    ylabel: str,
+    methods: Sequence[str],
+    bands: Sequence[str] = (),
+    ylim: tuple[float, float] | None = None,
+) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel for each image set: something about pruned networks by the share of the weights that is left.
+
+    Parameters
+    ----------
+    sets
+        By image set.
+    values
+        Gives ``(I, N)``.
+    ylabel, ylim
+        Of all panels.
+    methods
+        Drawn as lines: median over instances and the range of all, from the dense network on.
+    bands
+        Methods in which nothing is pruned, drawn across: median and range over instances and rounds.
+    """
+    panels, tables = [], []
+    for name, found in sets.items():
+        title, shown = LABELS.get(name, name), values(found)
+        figure, axes = panel(2.3, 2.2, title=title)
+        least = found.share.min()
+        for method in bands:
+            flat = shown[:, found.method[0] == method].ravel()
+            ink = COLOURS[PRUNED[method]]
+            axes.axhspan(np.nanmin(flat), np.nanmax(flat), color=ink, alpha=0.15, linewidth=0)
+            axes.axhline(np.nanmedian(flat), color=ink, linewidth=1.2, linestyle=(0, (4, 1.5)))
+            rows = {"middle": np.nanmedian(flat), "low": np.nanmin(flat), "high": np.nanmax(flat)}
+            tables.append(pd.DataFrame({"images": title, "method": method, "share": 1.0, **rows}, index=[0]))
+        for method in methods:
+            x, y = found.along(shown, method)
+            ink = COLOURS[PRUNED[method]]
+            low, middle, high = _ends(y)
+            axes.fill_between(x, low, high, color=ink, alpha=0.15, linewidth=0)
+            axes.plot(x, middle, color=ink, marker="o", markersize=2.6)
+            columns = {"share": x, "middle": middle, "low": low, "high": high}
+            tables.append(pd.DataFrame({"images": title, "method": method, **columns}))
+        axes.set(xscale="log", xlabel="weights left", ylabel=ylabel, xlim=(1.06, 0.94 * least))
+        ticks = [t for t in (1, 0.5, 0.25, 0.1, 0.05) if t >= least]
+        axes.set_xticks(ticks, [f"{t:.0%}" for t in ticks])
+        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+        if ylim is not None:
+            axes.set_ylim(*ylim)
+        panels.append(figure)
+    return panels, pd.concat(tables, ignore_index=True)
+
+
+def layer_panels(
+    sets: Mapping[str, Pruned], methods: Sequence[str], *, near: float, measures: Mapping[str, str]
+) -> tuple[list[Figure], pd.DataFrame]:
+    """Similarity of every layer with the first network's: a panel for each image set and measure.
+
+    Parameters
+    ----------
+    sets
+        By image set.
+    methods
+        Of each the round whose share of weights left is nearest to `near`, the first of equals.
+    near
+        Share of the weights.
+    measures
+        Of :data:`rarefire.similarity.MEASURES` -> how they are called.
+    """
+    panels, tables = [], []
+    for name, found in sets.items():
+        for measure, called in measures.items():
+            title = f"{LABELS.get(name, name)}, {called}"
+            figure, axes = panel(2.5, 2.3, title=title)
+            x = np.arange(len(found.layers))
+            for method in methods:
+                number = min(
+                    found.numbers(method), key=lambda n: abs(found.share[0, found.place(method, n)] - near)
+                )  # the first of equals
+                place = found.place(method, number)
+                y = np.stack([found.alike_in(layer, measure)[:, place] for layer in found.layers], axis=1)
+                ink = COLOURS[PRUNED[method]]
+                low, middle, high = _ends(y)
+                axes.fill_between(x, low, high, color=ink, alpha=0.15, linewidth=0)
+                axes.plot(x, middle, color=ink, marker="o", markersize=2.6)
+                columns = {"layer": found.layers, "middle": middle, "low": low, "high": high}
+                tables.append(pd.DataFrame({"images": name, "measure": measure, "method": method, **columns}))
+            if measure == "cca":
+                chance = np.median(found.chance, axis=0)
+                axes.plot(x, chance, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
+                columns = {"layer": found.layers, "middle": chance}
+                tables.append(
+                    pd.DataFrame({"images": name, "measure": measure, "method": "chance", **columns})
+                )
+            axes.set_xticks(x, found.layers, rotation=45)
+            axes.set(ylabel="similarity", ylim=(0, 1.02))
+            panels.append(figure)
+    return panels, pd.concat(tables, ignore_index=True)
+
+
+def left_panels(
+    sets: Mapping[str, Pruned], units: Mapping[str, Units], values: str, *, ylabel: str
+) -> tuple[list[Figure], pd.DataFrame]:
+    """Leaving units out against trimming them in rounds, by the share of penultimate units left.
+
+    Parameters
+    ----------
+    sets, units
+        By image set.
+    values
+        ``"r2"`` of the penultimate geometry with the first network's, or ``"accuracy"``.
+    ylabel
+        Of all panels.
+    """
+    panels, tables = [], []
+    for name in [name for name in sets if name in units]:
+        found, title = sets[name], LABELS.get(name, name)
+        shown = found.alike_in() if values == "r2" else np.asarray(found.accuracy, dtype=float)
+        figure, axes = panel(2.3, 2.2, title=title)
+        every = units[name][values]
+        x = np.arange(1, every.shape[2] + 1) / every.shape[2]
+        lines = [(x, every[:, list(RANKED).index(order)]) for order in ("poz", "random")]
+        left = found.units_left[:, :, -1] / found.units_left[:, :1, -1]
+        trim = [0, *(found.place("trim", n) for n in found.numbers("trim"))]
+        on = [0, *(found.place("on", n) for n in found.numbers("trim"))]
+        lines += [(np.median(left[:, trim], axis=0), shown[:, places]) for places in (trim, on)]
+        for (label, colour), (shares, y) in zip(LEFT.items(), lines, strict=True):
+            ink = COLOURS[colour]
+            low, middle, high = _ends(y)
+            axes.fill_between(shares, low, high, color=ink, alpha=0.15, linewidth=0)
+            mark = {"marker": "o", "markersize": 2.6} if len(shares) < 20 else {}
+            axes.plot(shares, middle, color=ink, **mark)
+            columns = {"units left": shares, "middle": middle, "low": low, "high": high}
+            tables.append(pd.DataFrame({"images": title, "what": label, **columns}))
+        axes.set(xlabel="penultimate units left", ylabel=ylabel, xlim=(1.02, 0), ylim=(0, 1.02))
+        percent(axes, "x")
+        panels.append(figure)
+    return panels, pd.concat(tables, ignore_index=True)
+
+
+def unit_panels(
+    units: Mapping[str, Units], values: str, orders: Sequence[str], *, ylabel: str
+) -> tuple[list[Figure], pd.DataFrame]:
+    """What is left with the most important units alone, by several orders: a panel for each image set.
+
+    Parameters
+    ----------
+    units
+        By image set.
+    values
+        ``"r2"``, ``"r2_cosine"`` or ``"accuracy"``.
+    orders
+        Of :data:`rarefire.removal.ORDERS`.
+    ylabel
+        Of all panels.
+    """
+    names = list(RANKED)
+    sets = {}
+    for name, found in units.items():
+        x = np.arange(1, found[values].shape[2] + 1) / found[values].shape[2]
+        sets[name] = x, {RANKED[o]: found[values][:, names.index(o)] for o in orders}
+    options = {"xlabel": "share of units kept", "ylabel": ylabel}
+    return curve_panels(sets, **options, singles=False, limits=SHARES)
 
 
 def ghost_panels(

@@ -33,6 +33,7 @@ from rarefire.records.ghosts_by_class import ClassGhosts
 from rarefire.records.people import Prediction
 from rarefire.records.people_across import Across
 from rarefire.records.people_by_class import ClassLevel
+from rarefire.records.pruned import Pruned, Units
 from rarefire.retrieval import QUERIES
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "CONVENTIONS",
     "EXAMPLE",
     "LATE",
+    "MEASURED",
     "WAYS",
     "Finding",
     "accuracy",
@@ -54,6 +56,7 @@ __all__ = [
     "of_groups",
     "on_the_paper",
     "people",
+    "pruned",
     "readable",
     "readings",
     "recorded",
@@ -84,6 +87,9 @@ _SUFFIX = {
 WAYS = {way: CONVENTIONS[way].rsplit(", ", 1)[0] for way in ("authors", "class", "strict", "firing")}
 #: What a negative query by ghosts must be better than: query -> its name here.
 CONTROLS = {"mean": "the category’s mean", "active": "its most active features", "random": "random features"}
+
+#: Measures of similarity -> how they are called.
+MEASURED = {"pearson": "RDM, Pearson", "cosine": "RDM, cosine", "cka": "CKA", "cca": "CCA"}
 
 #: The paper's example (introduction): images A, B, C by six features, the last of which never fires.
 EXAMPLE = (
@@ -259,7 +265,7 @@ def _relative(whole: float, d: float) -> float:
 
 def untested(*ids: str) -> Iterator[Finding]:
     """Claims for whose own image sets there is nothing: a finding without a value for each set."""
-    known = claims.claims()
+    known = claims.everyones()
     for name in ids:
         if name not in known:
             raise unknown("claim", name, list(known))
@@ -298,6 +304,80 @@ def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) ->
     yield from untested("ghosts-separate", "ghosts-specific", "ghosts-figure")
 
 
+def pruned(
+    sets: Mapping[str, Pruned],
+    units: Mapping[str, Units],
+    *,
+    halves: Pruned | None = None,
+    tickets: Pruned | None = None,
+) -> Iterator[Finding]:
+    """Findings on what others say about pruning, and on the contrast with PoZ.
+
+    Parameters
+    ----------
+    sets, units
+        By image set (:func:`rarefire.records.pruned.measure`, ``measure_units``).
+    halves, tickets
+        The settings of these names, where they are known.
+    """
+    for name, found in sets.items():
+        yield from _of_pruned(name, found)
+        if name in units:
+            yield from _of_units(name, found, units[name])
+    if halves is not None:
+        for claim, number in (("halves-half", 1), ("halves-quarter", 2)):
+            each = [halves.alike_in(layer, "cca")[:, halves.place("lrr", number)] for layer in halves.layers]
+            yield Finding(claim, "mnist", np.min(each, axis=0))
+    if tickets is not None:
+        stop, right = tickets.stop.astype(float), 100 * tickets.accuracy
+        at = {n: tickets.place("imp", n) for n in (7, 9, 15)}
+        new = tickets.place("reinitialised", 7)
+        yield Finding("tickets-sooner", "mnist", 1 - stop[:, at[7]] / stop[:, 0])
+        yield Finding("tickets-better", "mnist", right[:, at[9]] - right[:, 0])
+        yield Finding("tickets-match", "mnist", right[:, at[15]] - right[:, 0])
+        yield Finding("tickets-new", "mnist", stop[:, new] / stop[:, at[7]])
+    yield from untested("few-destroy", "few-keep")
+
+
+def _of_pruned(name: str, found: Pruned) -> Iterator[Finding]:
+    near_half = min(found.numbers("lrr"), key=lambda n: abs(found.share[0, found.place("lrr", n)] - 0.5))
+    for measure, title in MEASURED.items():
+        of = {la: found.alike_in(la, measure)[:, found.place("lrr", near_half)] for la in found.layers}
+        first, between = (np.mean([of[f"{kind}{i}"] for kind in ("relu", "pool")], axis=0) for i in (1, 2))
+        last = np.mean([of[layer] for layer in found.layers[4:]], axis=0)
+        yield Finding("layers-between", name, np.minimum(first, last) - between, title)
+    for method, title in (("imp", "lottery ticket"), ("lrr", "no reset")):
+        for measure in ("pearson", "cca"):
+            excess = found.excess(method, 1, measure=measure)
+            yield Finding("small-rates", name, excess, f"{title}, {MEASURED[measure]}")
+    same = found.last_within("imp", 0.005)
+    for measure in ("pearson", "cca"):
+        values = found.alike_in(measure=measure)
+        gap = found.control("imp", 1, values) - found.each_at("imp", same, values)
+        yield Finding("like-accuracy", name, np.where(same > 0, gap, np.nan), MEASURED[measure])
+    last_round = found.numbers("random")[-1]
+    whole = found.accuracy[:, found.place("imp", last_round)]
+    for method, title in (("random", "against a random mask"), ("reinitialised", "against new weights")):
+        other = found.accuracy[:, found.place(method, last_round)]
+        yield Finding("structure", name, whole - other, title)
+    trimmed = found.each_at("trim", found.last_within("trim", 0.002), found.share)
+    yield Finding("trim-saves", name, 1 / trimmed)
+
+
+def _of_units(name: str, found: Pruned, units: Units) -> Iterator[Finding]:
+    whole, without, only, _ = np.moveaxis(units.classes, 1, 0)
+    above = whole - 0.5
+    yield Finding("few-destroy", name, ((whole - without) / above).mean(axis=1), "LeNet-5")
+    yield Finding("few-keep", name, ((only - 0.5) / above).mean(axis=1), "LeNet-5")
+    for measure, curve in (("pearson", "r2"), ("cosine", "r2_cosine")):
+        values = found.alike_in(measure=measure)
+        for firing in (False, True):
+            kept = units.at("poz", 0.8, values=curve, firing=firing)
+            title = MEASURED[measure] + firing * ", of units that fire"
+            yield Finding("contrast", name, kept - values[:, found.place("imp", 1)], title)
+            yield Finding("contrast-again", name, kept - found.control("imp", 1, values), title)
+
+
 def _largest(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Largest value of each row; NaN where the row has none."""
     return np.where(np.isfinite(values).any(axis=1), np.nanmax(np.nan_to_num(values, nan=-1), axis=1), np.nan)
@@ -328,7 +408,7 @@ def verdicts(findings: Iterable[Finding]) -> pd.DataFrame:
         ``value``, what decides, empty where there is neither; ``late``, whether it hangs on a range or
         a way of reading (:data:`LATE`) that was added after results had been seen.
     """
-    known = claims.claims()
+    known = claims.everyones()
     rows: list[dict[str, Any]] = []
     for finding in findings:
         if finding.claim not in known:
@@ -469,7 +549,7 @@ def of_groups(card: pd.DataFrame, *groups: str) -> pd.DataFrame:
     DataFrame
         The same columns: image sets as by :func:`labelled`, conventions as in :data:`WAYS`.
     """
-    known = claims.claims()
+    known = claims.everyones()
     absent = set(groups) - {claim.group for claim in known.values()}
     if absent:
         raise unknown("group", min(absent), sorted({claim.group for claim in known.values()}))

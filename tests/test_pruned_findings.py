@@ -1,0 +1,391 @@
+"""What is read from pruned networks: controls, equal terms, survival, findings; from made arrays."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rarefire import pruning, records
+from rarefire.errors import UnknownNameError
+from rarefire.page import claims, plots, pruned_tables, scorecard
+from rarefire.records.pruned import LAYERS, ORDERS, WIDTHS, Pruned, Units
+from rarefire.similarity import MEASURES
+
+ROOT = Path(__file__).resolve().parents[1]
+N, F, C = 6, 84, 10
+ROUNDS = {
+    **dict.fromkeys(("imp", "lrr", "trim", "on"), (1, 2, 3)),
+    **dict.fromkeys(("one-shot", "random", "reinitialised", "again", "seed"), (1, 3)),
+}
+NAMES = [("dense", 0), *((method, n) for method, numbers in ROUNDS.items() for n in numbers)]
+
+
+@pytest.fixture
+def found(rng):
+    n = len(NAMES)
+    alike = rng.uniform(0.3, 1, (N, n, 7, 4))
+    alike[:, 0] = 1
+    left = np.array(
+        [
+            [600 * (0.5**k if pruning.METHODS.get(m) and pruning.METHODS[m].masks != "none" else 1)] * 5
+            for m, k in NAMES
+        ]
+    )
+    return Pruned.of(
+        {
+            "method": [[m for m, _ in NAMES]] * N,
+            "number": [[k for _, k in NAMES]] * N,
+            "accuracy": np.r_["1", np.full((N, 1), 0.9), rng.choice([0.88, 0.897, 0.91], (N, n - 1))],
+            "stop": rng.integers(1, 9, (N, n)),
+            "left": [left] * N,
+            "units_left": rng.integers(1, 6, (N, n, 4)),
+            "alike": alike,
+            "chance": rng.uniform(0, 0.3, (N, 7)),
+            "apoz": rng.uniform(0, 1, (N, n, 226)),
+            "incoming": rng.uniform(0, 1, (N, n, 226)),
+            "outgoing": rng.uniform(0, 1, (N, n, 226)),
+        },
+        stimuli="mnist",
+        network="lenet5",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def units(rng):
+    classes = rng.uniform(0.6, 0.9, (N, 4, C))
+    classes[:, 0] = 0.95
+    return Units.of(
+        {
+            "importance": rng.uniform(0, 1, (N, len(ORDERS) - 1, F)),
+            "r2": rng.uniform(0.2, 1, (N, len(ORDERS), F)),
+            "r2_cosine": rng.uniform(0.2, 1, (N, len(ORDERS), F)),
+            "accuracy": rng.uniform(0.2, 1, (N, len(ORDERS), F)),
+            "poz": rng.uniform(0, 1, (N, F)),
+            "lost": rng.uniform(-0.01, 0.1, (N, F, C)),
+            "classes": classes,
+            "selectivity": rng.uniform(0, 1, (N, F)),
+            "fano": rng.uniform(0, 2, (N, 2, F)),
+        },
+        stimuli="mnist",
+        network="lenet5",
+    )
+
+
+def test_places_and_numbers(found):
+    assert found.methods == list(ROUNDS)
+    for i, (method, number) in enumerate(NAMES):
+        assert found.place(method, number) == i
+    assert found.place("imp", 0) == 0  # round 0 of every method
+    assert found.numbers("random") == [1, 3]
+    assert found.layers == LAYERS["lenet5"]
+    np.testing.assert_allclose(found.share[:, found.place("imp", 2)], 0.25)
+    np.testing.assert_array_equal(found.share[:, found.place("again", 3)], 1)
+
+
+def test_along_a_method_begins_with_the_dense_network(found):
+    x, y = found.along(found.accuracy, "lrr")
+    np.testing.assert_allclose(x, [1, 0.5, 0.25, 0.125])
+    np.testing.assert_array_equal(y, found.accuracy[:, [0, *(NAMES.index(("lrr", n)) for n in (1, 2, 3))]])
+
+
+def test_the_control_of_a_reset_method_is_training_again_and_of_others_training_on(found):
+    values = found.alike_in("relu4", "cka")
+    again = [NAMES.index(("again", n)) for n in (1, 3)]
+    for method in ("imp", "random", "reinitialised"):
+        np.testing.assert_allclose(found.control(method, 3, values), values[:, again].mean(axis=1))
+    for method, number, on in (("lrr", 2, 2), ("trim", 3, 3), ("one-shot", 3, 1)):  # at once: trained on once
+        expected = values[:, NAMES.index(("on", on))]
+        np.testing.assert_array_equal(found.control(method, number, values), expected)
+    gap = found.excess("imp", 3, layer="relu4", measure="cka")
+    np.testing.assert_allclose(gap, values[:, again].mean(axis=1) - values[:, NAMES.index(("imp", 3))])
+
+
+def test_penultimate_is_the_layer_before_the_outputs(found):
+    np.testing.assert_array_equal(found.alike_in(measure="cca"), found.alike[:, :, 5, 3].astype(float))
+    assert MEASURES[3] == "cca"
+
+
+def test_last_round_within_a_loss_is_a_loop(found):
+    for method, loss in (("imp", 0.005), ("random", 0.0), ("trim", 0.03)):
+        expected = []
+        for i in range(N):
+            good = [
+                n for n in ROUNDS[method] if found.accuracy[i, NAMES.index((method, n))] >= 0.9 - loss - 1e-9
+            ]
+            expected.append(max(good, default=0))
+        assert found.last_within(method, loss).tolist() == expected
+
+
+def test_on_equal_terms_is_a_loop(found):
+    table = found.on_equal_terms(share=0.25, loss=0.005).set_index(["at", "method"])
+    assert set(table.index.get_level_values("method")) == {
+        m for m in ROUNDS if pruning.METHODS[m].masks != "none"
+    }
+    values = found.alike_in()
+    row = table.loc["weights", "imp"]
+    place = NAMES.index(("imp", 2))
+    gap = values[:, [NAMES.index(("again", n)) for n in (1, 3)]].mean(axis=1) - values[:, place]
+    assert row["n"] == N
+    assert row["weights left"] == pytest.approx(0.25)
+    assert row["accuracy"] == pytest.approx(found.accuracy[:, place].mean())
+    assert row["excess"] == pytest.approx(gap.mean())
+    t = stats.ttest_1samp(gap, 0)
+    low, high = t.confidence_interval(0.95)
+    assert (row["low"], row["high"], row["p"]) == pytest.approx((low, high, t.pvalue))
+    last = found.last_within("imp", 0.005)
+    has = np.flatnonzero(last)
+    row = table.loc["accuracy", "imp"]
+    assert row["n"] == len(has)
+    assert row["alike"] == pytest.approx(
+        np.mean([values[i, NAMES.index(("imp", int(last[i])))] for i in has])
+    )
+
+
+def test_methods_without_a_round_within_the_loss_have_no_row_of_numbers(found):
+    arrays = dict(found.arrays)
+    arrays["accuracy"] = np.where(np.arange(len(NAMES)) == 0, 0.9, 0.1)[None].repeat(N, axis=0)
+    table = Pruned.of(arrays, stimuli="mnist", network="lenet5").on_equal_terms()
+    none = table[table["at"] == "accuracy"]
+    assert (none["n"] == 0).all()
+    assert none["alike"].isna().all()
+
+
+def test_survival_is_spearman_of_each_network(found):
+    for layer, start in (("conv1", 0), ("conv2", 6), ("fc1", 22), ("fc2", 142)):
+        width = WIDTHS["lenet5"][layer]
+        got = found.survival(layer, of="outgoing")
+        for i, n in ((0, 1), (3, 7)):
+            rows = found.apoz[i, 0, start : start + width], found.outgoing[i, n, start : start + width]
+            assert got[i, n] == pytest.approx(stats.spearmanr(*rows).statistic)
+
+
+def test_survival_is_undefined_where_all_have_as_many_left(found):
+    arrays = {**found.arrays, "incoming": np.ones_like(found.incoming)}
+    assert np.isnan(Pruned.of(arrays, stimuli="mnist", network="lenet5").survival("fc2")).all()
+
+
+def test_names_that_do_not_exist(found, units):
+    for call, known in (
+        (lambda: found.numbers("halving"), "imp"),
+        (lambda: found.place("random", 2), "1, 3"),
+        (lambda: found.alike_in("relu9"), "relu4"),
+        (lambda: found.alike_in(measure="rsa"), "pearson"),
+        (lambda: found.survival("fc9"), "fc2"),
+        (lambda: units.at("best", 0.5), "taylor"),
+    ):
+        with pytest.raises(UnknownNameError, match=known):
+            call()
+
+
+def test_a_share_of_the_units_is_the_nearest_number_of_them(units):
+    place = ORDERS.index("taylor")
+    np.testing.assert_allclose(units.at("taylor", 0.5), units.r2[:, place, 41])
+    np.testing.assert_allclose(units.at("taylor", 0.001, values="accuracy"), units.accuracy[:, place, 0])
+
+
+def test_the_units_that_are_needed_are_a_loop(units):
+    place = ORDERS.index("mean")
+    got = units.needed("mean", values="accuracy", short=0.3)
+    for i in range(N):
+        curve = units.accuracy[i, place]
+        k = F
+        while k > 1 and curve[k - 2] >= curve[-1] - 0.3:
+            k -= 1
+        assert got[i] == pytest.approx(k / F)
+    with pytest.raises(UnknownNameError, match="taylor"):
+        units.needed("best", values="r2", short=0.1)
+
+
+def test_a_share_of_the_units_that_fire(units):
+    arrays = dict(units.arrays)
+    arrays["poz"][:, :24] = 1  # 60 fire
+    some = Units.of(arrays, stimuli="mnist", network="lenet5")
+    np.testing.assert_allclose(some.at("poz", 0.8, firing=True), units.r2[:, ORDERS.index("poz"), 47])
+
+
+# --- findings ------------------------------------------------------------------------------------
+
+
+def by_key(findings):
+    listed = list(findings)
+    keys = [(f.claim, f.images, f.convention) for f in listed]
+    assert len(set(keys)) == len(keys)
+    return dict(zip(keys, listed, strict=True))
+
+
+def test_findings_equal_loops(found, units):
+    said = by_key(scorecard.pruned({"mnist": found}, {"mnist": units}, halves=found, tickets=None))
+    cca, rsa = (found.alike[:, :, :, MEASURES.index(m)] for m in ("cca", "pearson"))
+    lrr, imp = NAMES.index(("lrr", 1)), NAMES.index(("imp", 1))  # half of the weights are left
+    ends = np.minimum(cca[:, lrr, [0, 1]].mean(1), cca[:, lrr, [4, 5, 6]].mean(1))
+    middle = cca[:, lrr, [2, 3]].mean(1)
+    np.testing.assert_allclose(said["layers-between", "mnist", "CCA"].values, ends - middle)
+    gap = said["small-rates", "mnist", "lottery ticket, RDM, Pearson"].values
+    np.testing.assert_allclose(gap, found.excess("imp", 1))
+    gap = said["small-rates", "mnist", "no reset, CCA"].values
+    np.testing.assert_allclose(gap, cca[:, NAMES.index(("on", 1)), 5] - cca[:, lrr, 5])
+    last = [NAMES.index((m, 3)) for m in ("imp", "random", "reinitialised")]
+    against = said["structure", "mnist", "against a random mask"].values
+    np.testing.assert_allclose(against, found.accuracy[:, last[0]] - found.accuracy[:, last[1]])
+    trimmed = said["trim-saves", "mnist", ""].values
+    np.testing.assert_allclose(trimmed, [2.0**n for n in found.last_within("trim", 0.002)])
+    whole, without, only, _ = np.moveaxis(units.classes, 1, 0)
+    lost = said["few-destroy", "mnist", "LeNet-5"].values
+    np.testing.assert_allclose(lost, ((whole - without) / (whole - 0.5)).mean(1))
+    kept = said["few-keep", "mnist", "LeNet-5"].values
+    np.testing.assert_allclose(kept, ((only - 0.5) / (whole - 0.5)).mean(1))
+    stays = units.r2[:, ORDERS.index("poz"), 66]  # 67 of 84
+    contrast = said["contrast", "mnist", "RDM, Pearson"].values
+    np.testing.assert_allclose(contrast, stays - rsa[:, imp, 5])
+    smallest = said["halves-quarter", "mnist", ""].values
+    np.testing.assert_allclose(smallest, cca[:, NAMES.index(("lrr", 2))].min(axis=1))
+
+
+def test_like_accuracy_leaves_out_networks_that_lose_more(found, units):
+    said = by_key(scorecard.pruned({"mnist": found}, {}))
+    values, last = said["like-accuracy", "mnist", "RDM, Pearson"].values, found.last_within("imp", 0.005)
+    np.testing.assert_array_equal(np.isnan(values), last == 0)
+
+
+def test_tickets_are_compared_with_the_whole_network(rng):
+    names = [("dense", 0), *(("imp", n) for n in (7, 9, 15)), *(("reinitialised", n) for n in (7, 9, 15))]
+    stop, accuracy = rng.integers(20, 80, (5, 7)), rng.uniform(0.97, 0.99, (5, 7))
+    tickets = Pruned.of(
+        {
+            "method": [[m for m, _ in names]] * 5,
+            "number": [[n for _, n in names]] * 5,
+            "stop": stop,
+            "accuracy": accuracy,
+        },
+        stimuli="mnist",
+        network="lenet300-100",
+    )
+    said = by_key(scorecard.pruned({}, {}, tickets=tickets))
+    np.testing.assert_allclose(said["tickets-sooner", "mnist", ""].values, 1 - stop[:, 1] / stop[:, 0])
+    gain = 100 * (accuracy[:, 2] - accuracy[:, 0])
+    np.testing.assert_allclose(said["tickets-better", "mnist", ""].values, gain)
+    np.testing.assert_allclose(said["tickets-new", "mnist", ""].values, stop[:, 4] / stop[:, 1])
+
+
+def test_every_claim_of_others_gets_a_finding_and_a_verdict(found, units):
+    names = [("dense", 0), *(("imp", n) for n in (7, 9, 15)), ("reinitialised", 7)]
+    arrays = {"method": [[m for m, _ in names]] * N, "number": [[n for _, n in names]] * N}
+    arrays |= {"stop": np.ones((N, 5)), "accuracy": np.ones((N, 5))}
+    tickets = Pruned.of(arrays, stimuli="mnist", network="lenet300-100")
+    card = scorecard.verdicts(
+        scorecard.pruned({"mnist": found}, {"mnist": units}, halves=found, tickets=tickets)
+    )
+    assert set(card["id"]) == set(claims.of_others())
+    assert set(card["verdict"]) <= set(claims.VERDICTS)
+    shown = scorecard.of_groups(card, "pruning")
+    assert list(dict.fromkeys(shown["id"])) == list(claims.of_others())  # in the order of the file
+
+
+def test_the_readme_says_what_was_recorded():
+    names = ("mnist", "cifar10-jpg")
+    sets = {n: each for n in names if (each := records.pruned.known(n)) is not None}
+    units = {n: records.pruned.known_units(n) for n in sets}
+    early = {m: pruned_tables.middle(sets, Pruned.alike_in, m, 1) for m in ("imp", "again")}
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    leaves = {n: pruned_tables.leaves(each, "imp") for n, each in sets.items()}
+    whole = {n: np.median(each.at("poz", 0.8)) for n, each in units.items()}
+    rho = pruned_tables.middle(sets, lambda each: each.survival("fc2"), "imp")
+    for said in (
+        f"(R² {pruned_tables.told(early['imp'])}) as the same network trained again",
+        f"with all of its weights ({pruned_tables.told(early['again'])})",
+        f"from {pruned_tables.told(leaves, '{:.0%}'.format)} of the weights on",
+        f"leaves {pruned_tables.told(whole, '{:.3f}'.format)}.",
+        f"what is left of them: {pruned_tables.told(rho)}).",
+    ):
+        assert said in text, said
+    assert all(value < -0.2 for value in rho.values())
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def test_claims_of_others_are_complete():
+    known = claims.of_others()
+    assert not set(known) & set(claims.claims())
+    assert list(claims.everyones()) == [*claims.claims(), *known]
+    for name, claim in known.items():
+        assert re.fullmatch("[a-z0-9-]+", name)
+        assert claim.group == "pruning"
+        assert claim.declared == "before"
+        for text in (claim.title, claim.claim, claim.where, claim.value, claim.reading):
+            assert text == text.strip() != "", name
+        assert bool(claim.missing) == (claim.scope == ("places",))
+
+
+def test_claims_of_others_are_where_they_say():
+    for claim in claims.of_others().values():
+        page, name = re.fullmatch(
+            r"notebooks/(\w+)\.html#(?:figure|table)-([a-z0-9-]+)", claim.figure
+        ).groups()
+        source = json.loads((ROOT / "notebooks" / f"{page}.ipynb").read_text("utf-8"))["cells"]
+        assert f'name="{name}"' in "".join("".join(c["source"]) for c in source), claim.id
+
+
+# --- panels --------------------------------------------------------------------------------------
+
+
+def test_panels_draw_medians_and_ranges(found):
+    panels, numbers = plots.pruned_panels(
+        {"mnist": found}, lambda e: e.accuracy, ylabel="accuracy", methods=("imp",), bands=("seed",)
+    )
+    (axes,) = panels[0].axes
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]  # fewer to the right
+    line = axes.lines[-1]
+    _, y = found.along(found.accuracy, "imp")
+    np.testing.assert_allclose(line.get_ydata(), np.median(y, axis=0))
+    own = numbers[numbers["method"] == "imp"]
+    np.testing.assert_allclose(own["low"], y.min(axis=0))
+    flat = found.accuracy[:, [NAMES.index(("seed", n)) for n in (1, 3)]]
+    band = numbers[numbers["method"] == "seed"].iloc[0]
+    assert (band["middle"], band["low"], band["high"]) == pytest.approx(
+        (np.median(flat), flat.min(), flat.max())
+    )
+
+
+def test_layer_panels_take_the_nearest_round(found):
+    panels, numbers = plots.layer_panels(
+        {"mnist": found}, ("imp", "again"), near=0.27, measures={"cca": "CCA", "pearson": "RDM"}
+    )
+    assert len(panels) == 2
+    own = numbers.query("method == 'imp' and measure == 'cca'")
+    np.testing.assert_allclose(
+        own["middle"], np.median(found.alike[:, NAMES.index(("imp", 2)), :, 3], axis=0)
+    )
+    first = numbers.query("method == 'again' and measure == 'pearson'")
+    np.testing.assert_allclose(
+        first["middle"], np.median(found.alike[:, NAMES.index(("again", 1)), :, 0], axis=0)
+    )
+    chance = numbers.query("method == 'chance'")
+    np.testing.assert_allclose(chance["middle"], np.median(found.chance, axis=0))
+
+
+def test_left_panels_put_trimming_beside_leaving_out(found, units):
+    panels, numbers = plots.left_panels({"mnist": found}, {"mnist": units}, "r2", ylabel="R²")
+    assert len(panels) == 1
+    by = dict(tuple(numbers.groupby("what")))
+    poz, drawn, trimmed, on = (by[name] for name in plots.LEFT)
+    np.testing.assert_allclose(poz["middle"], np.median(units.r2[:, ORDERS.index("poz")], axis=0))
+    np.testing.assert_allclose(drawn["units left"], np.arange(1, F + 1) / F)
+    places = [0, *(NAMES.index(("trim", n)) for n in (1, 2, 3))]
+    left = found.units_left[:, places, -1] / found.units_left[:, :1, -1]
+    np.testing.assert_allclose(trimmed["units left"], np.median(left, axis=0))
+    np.testing.assert_allclose(trimmed["middle"], np.median(found.alike[:, places, 5, 0], axis=0))
+    places = [0, *(NAMES.index(("on", n)) for n in (1, 2, 3))]
+    np.testing.assert_allclose(on["low"], found.alike[:, places, 5, 0].min(axis=0))
+    np.testing.assert_allclose(on["units left"], trimmed["units left"])  # the same round
+
+
+def test_unit_panels_take_the_order_that_is_asked_for(units):
+    panels, _ = plots.unit_panels({"mnist": units}, "r2", ["norm"], ylabel="R²")
+    line = panels[0].axes[0].lines[-1]
+    np.testing.assert_allclose(line.get_ydata(), np.median(units.r2[:, ORDERS.index("norm")], axis=0))
+    assert list(plots.RANKED) == list(ORDERS)
+    assert set(plots.PRUNED) == set(pruning.METHODS)
