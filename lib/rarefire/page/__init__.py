@@ -4,8 +4,8 @@
     Colours and names; arrays as panels.
 ``frame``, ``cards``
     Panels, pictures and tables as figures of the page; the paper's claims as cards.
-``widgets``, ``explorer``, ``reader``
-    What moves in a page without a kernel: the pruning explorer, the ghost reader.
+``widgets``, ``explorer``, ``reader``, ``prunings``
+    What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared.
 ``claims``, ``scorecard``
     What the paper says, and what was found.
 ``build``, ``static_page``
@@ -15,8 +15,8 @@
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("build", "cards", "claims", "explorer", "frame", "palette", "plots", "reader", "scorecard"),
-    *("static_page", "widgets"),
+    *("build", "cards", "claims", "explorer", "frame", "palette", "plots", "prunings", "reader"),
+    *("scorecard", "static_page", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import traitlets
@@ -211,14 +210,13 @@ class Explorer(PageWidget):
                 if sprite not in sprites:  # several networks, the same images
                     sprites.append(sprite)
                 scene["sprite"] = sprites.index(sprite)
-        lut = np.round(255 * mpl.colormaps[palette.COLOUR_MAP](np.arange(256))[:, :3]).astype(np.uint8)
         super().__init__(
             name=name,
             caption=caption,
             fallback=_still(self._scenes[0], name, caption),
             scenes=packed,
             sprites=sprites,
-            colours=lut.tobytes(),
+            colours=palette.shades(),
             **state,
         )
 

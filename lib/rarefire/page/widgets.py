@@ -100,9 +100,9 @@ def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> 
     names = [widget.name for widget in shown]
     if len(set(names)) < len(names):
         raise InputError(f"widgets on one page need names of their own (name=); got {', '.join(names)}.")
-    state = json.dumps({"state": dependency_state(shown, drop_defaults=False)}, allow_nan=False).replace(
-        "<", "\\u003c"
-    )
+    # Sorted, as a notebook keeps it: what is in order must not hang on the order of keys.
+    kept = {"state": dependency_state(shown, drop_defaults=False)}
+    state = json.dumps(kept, allow_nan=False, sort_keys=True).replace("<", "\\u003c")
     figures = "".join(widget._repr_mimebundle_()[0]["text/html"] for widget in shown)
     style = _joined("static/palette.css", "static/rarefire.css", "js/page.css")
     heading = html.escape(title)

@@ -72,6 +72,27 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+const svgText = (x, y, content, anchor) => element("svg:text", { x, y, "text-anchor": anchor }, content);
+
+// Dissimilarities (n, n) between `low` and `high` as the pixels of a canvas, in 256 RGB colours; NaN is left empty.
+function paintMatrix(pen, dissimilarity, [low, high], colours) {
+  const n = Math.sqrt(dissimilarity.length), pixels = pen.createImageData(n, n), out = pixels.data, to = 255 / (high - low);
+  for (let c = 0; c < dissimilarity.length; c++) {
+    const v = dissimilarity[c];
+    if (v !== v) continue;
+    const colour = 3 * Math.min(255, Math.max(0, Math.round((v - low) * to)));
+    out[4 * c] = colours[colour]; out[4 * c + 1] = colours[colour + 1]; out[4 * c + 2] = colours[colour + 2];
+    out[4 * c + 3] = 255;
+  }
+  pen.putImageData(pixels, 0, 0);
+}
+
+// CSS: the same colours from left to right.
+function gradient(colours) {
+  const stops = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(i => `rgb(${colours.slice(3 * Math.round((255 * i) / 8), 3 * Math.round((255 * i) / 8) + 3)})`);
+  return `background:linear-gradient(90deg,${stops})`;
+}
+
 // JupyterLab takes arrow keys for itself unless the element that has the focus says otherwise.
 const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
 

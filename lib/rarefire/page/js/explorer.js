@@ -108,7 +108,7 @@ class Panel {
 class HeatMap extends Panel {
   constructor(look, colours) {
     super("matrix", look);
-    Object.assign(this, { colours, n: 0, pixels: null });
+    Object.assign(this, { colours, n: 0 });
   }
 
   within(v) {
@@ -130,24 +130,15 @@ class HeatMap extends Panel {
   }
 
   // Dissimilarities (n, n) between `low` and `high`; NaN is left empty.
-  paint(dissimilarity, [low, high], name, description) {
+  paint(dissimilarity, limits, name, description) {
     const { canvas, pen, colours } = this;
     if (this.n ** 2 !== dissimilarity.length) {
       this.n = canvas.width = canvas.height = Math.sqrt(dissimilarity.length);
       this.at = [0, 0];
-      this.pixels = pen.createImageData(this.n, this.n);
     }
     this.title.textContent = name;
     canvas.setAttribute("aria-label", description);
-    const to = 255 / (high - low), out = this.pixels.data;
-    for (let c = 0; c < dissimilarity.length; c++) {
-      const v = dissimilarity[c];
-      if (v !== v) { out[4 * c + 3] = 0; continue; }
-      const colour = 3 * Math.min(255, Math.max(0, Math.round((v - low) * to)));
-      out[4 * c] = colours[colour]; out[4 * c + 1] = colours[colour + 1]; out[4 * c + 2] = colours[colour + 2];
-      out[4 * c + 3] = 255;
-    }
-    pen.putImageData(this.pixels, 0, 0);
+    paintMatrix(pen, dissimilarity, limits, colours);
   }
 
   mark(cell, kept) {
@@ -472,8 +463,6 @@ class CurvePlot {
   }
 }
 
-const svgText = (x, y, content, anchor) => element("svg:text", { x, y, "text-anchor": anchor }, content);
-
 // R² with people may be small: the axis ends above all that is drawn.
 function axisEnd(lines, ceiling) {
   const tops = lines.map(([, r2]) => Math.max(...r2.map(v => (v === v ? v : 0))));
@@ -556,10 +545,9 @@ function detail() {
 
 // What the colours of matrices mean.
 function key(colours) {
-  const stops = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(i => `rgb(${colours.slice(3 * Math.round((255 * i) / 8), 3 * Math.round((255 * i) / 8) + 3)})`);
   const [least, most, lacks] = [element("span"), element("span"), element("span")];
   const none = element("span", { class: "rf-key-none" }, element("i", { class: "rf-undefined" }), lacks);
-  const box = element("div", { class: "rf-bar" }, none, least, element("i", { style: `background:linear-gradient(90deg,${stops})` }), most);
+  const box = element("div", { class: "rf-bar" }, none, least, element("i", { style: gradient(colours) }), most);
   return {
     box,
     settle({ s, metric, against, view }) {
