@@ -402,6 +402,7 @@ ALIVE = {
     "notebooks/03_rsa_curves": 2,
     "notebooks/04_human_judgments": 1,
     "notebooks/05_ghost_features": 1,
+    "notebooks/06_pruning_compared": 1,
 }
 
 
