@@ -103,6 +103,16 @@ def test_the_control_of_a_reset_method_is_training_again_and_of_others_training_
     np.testing.assert_allclose(gap, values[:, again].mean(axis=1) - values[:, NAMES.index(("imp", 3))])
 
 
+def test_without_a_control_there_is_no_excess(found):
+    keep = [i for i, (method, _) in enumerate(NAMES) if method in ("dense", "imp", "lrr")]
+    some = {n: a if n == "chance" else a[:, keep] for n, a in found.arrays.items()}
+    bare = Pruned.of(some, stimuli="mnist", network="lenet5")
+    table = bare.on_equal_terms()
+    assert table["method"].unique().tolist() == ["imp", "lrr"]
+    assert table[["control", "excess", "low", "p"]].isna().all().all()
+    assert table["alike"].notna().any()
+
+
 def test_penultimate_is_the_layer_before_the_outputs(found):
     np.testing.assert_array_equal(found.alike_in(measure="cca"), found.alike[:, :, 5, 3].astype(float))
     assert MEASURES[3] == "cca"

@@ -266,7 +266,8 @@ class Pruned(Stack):
         """What training again without pruning does, ``(I,)``: the control of a round of a method.
 
         For methods that begin with trained weights, the network that was trained on as often; for others the
-        mean over those that were trained again from the first weights, in other orders of the images.
+        mean over those that were trained again from the first weights, in other orders of the images. NaN
+        where the setting has no such network.
 
         Parameters
         ----------
@@ -275,7 +276,10 @@ class Pruned(Stack):
         values
             ``(I, N)``, of which the control's are wanted.
         """
-        if pruning.METHODS[method].start == "trained":
+        on = pruning.METHODS[method].start == "trained"
+        if ("on" if on else "again") not in self.methods:
+            return np.full(len(self), np.nan)
+        if on:
             return np.asarray(values[:, self.place("on", number if pruning.METHODS[method].every else 1)])
         return np.asarray(values[:, self.method[0] == "again"].mean(axis=1))
 
