@@ -94,8 +94,10 @@ def test_along_a_method_begins_with_the_dense_network(found):
 def test_the_control_of_a_reset_method_is_training_again_and_of_others_training_on(found):
     values = found.alike_in("relu4", "cka")
     again = [NAMES.index(("again", n)) for n in (1, 3)]
-    for method in ("imp", "random", "reinitialised"):
+    for method in ("imp", "random"):
         np.testing.assert_allclose(found.control(method, 3, values), values[:, again].mean(axis=1))
+    seeds = [NAMES.index(("seed", n)) for n in (1, 3)]  # what begins with new weights is another seed
+    np.testing.assert_allclose(found.control("reinitialised", 3, values), values[:, seeds].mean(axis=1))
     for method, number, on in (("lrr", 2, 2), ("trim", 3, 3), ("one-shot", 3, 1)):  # at once: trained on once
         expected = values[:, NAMES.index(("on", on))]
         np.testing.assert_array_equal(found.control(method, number, values), expected)
@@ -118,15 +120,37 @@ def test_penultimate_is_the_layer_before_the_outputs(found):
     assert MEASURES[3] == "cca"
 
 
+def first_that_fails(numbers, holds):
+    """The last number before it."""
+    last = 0
+    for number in numbers:
+        if not holds(number):
+            return last
+        last = number
+    return last
+
+
 def test_last_round_within_a_loss_is_a_loop(found):
+    right = found.accuracy
     for method, loss in (("imp", 0.005), ("random", 0.0), ("trim", 0.03)):
-        expected = []
-        for i in range(N):
-            good = [
-                n for n in ROUNDS[method] if found.accuracy[i, NAMES.index((method, n))] >= 0.9 - loss - 1e-9
-            ]
-            expected.append(max(good, default=0))
+        expected = [
+            first_that_fails(
+                ROUNDS[method],
+                lambda n, i=i: right[i, NAMES.index((method, n))] >= 0.9 - loss - 1e-9,  # noqa: B023
+            )
+            for i in range(N)
+        ]
         assert found.last_within(method, loss).tolist() == expected
+    of_control = [
+        first_that_fails(
+            (1, 2, 3),
+            lambda n, i=i: (
+                right[i, NAMES.index(("trim", n))] >= right[i, NAMES.index(("on", n))] - 0.01 - 1e-9
+            ),
+        )
+        for i in range(N)
+    ]
+    assert found.last_within("trim", 0.01, of_control=True).tolist() == of_control
 
 
 def test_on_equal_terms_is_a_loop(found):
@@ -170,6 +194,27 @@ def test_survival_is_spearman_of_each_network(found):
         for i, n in ((0, 1), (3, 7)):
             rows = found.apoz[i, 0, start : start + width], found.outgoing[i, n, start : start + width]
             assert got[i, n] == pytest.approx(stats.spearmanr(*rows).statistic)
+
+
+def test_survival_among_units_that_fire(found):
+    arrays = dict(found.arrays)
+    arrays["apoz"] = arrays["apoz"].copy()
+    arrays["apoz"][:, 0, 142:162] = 1  # twenty of the penultimate units never fired
+    some = Pruned.of(arrays, stimuli="mnist", network="lenet5")
+    rows = some.apoz[2, 0, 162:226], some.incoming[2, 5, 162:226]
+    got = some.survival("fc2", firing=True)[2, 5]
+    assert got == pytest.approx(stats.spearmanr(*rows).statistic)
+
+
+def test_units_that_lost_all_their_weights(found):
+    arrays = dict(found.arrays)
+    arrays["apoz"], arrays["incoming"] = arrays["apoz"].copy(), arrays["incoming"].copy()
+    place = NAMES.index(("imp", 2))
+    arrays["incoming"][:2, place, 142:145] = 0
+    arrays["apoz"][0, 0, 142:144] = 1
+    some = Pruned.of(arrays, stimuli="mnist", network="lenet5")
+    assert some.lost("fc2", "imp", 2) == (6, 2)
+    assert some.lost("fc1", "imp", 2) == (0, 0)
 
 
 def test_survival_is_undefined_where_all_have_as_many_left(found):
@@ -216,6 +261,48 @@ def test_a_share_of_the_units_that_fire(units):
     np.testing.assert_allclose(some.at("poz", 0.8, firing=True), units.r2[:, ORDERS.index("poz"), 47])
 
 
+def test_sides_of_zero_are_those_of_the_t_interval():
+    assert pruned_tables.side(np.array([1.0, 1.1, 0.9])) == "above"
+    assert pruned_tables.side(np.array([-1.0, -1.1, -0.9])) == "below"
+    assert pruned_tables.side(np.array([-1.0, 1.1, 0.1])) == "around"
+
+
+def test_numbers_in_words():
+    values = {"mnist": 0.5, "digits": np.nan}
+    assert pruned_tables.told(values, "{:.0%}".format) == "50% (MNIST)"
+    assert pruned_tables.told(values, "{:.0%}".format, nan="never") == "50% (MNIST), never (digits)"
+
+
+def test_a_method_leaves_its_control_where_all_later_rounds_do(found):
+    arrays = dict(found.arrays)
+    arrays["alike"] = np.array(arrays["alike"])
+    again = [NAMES.index(("again", n)) for n in (1, 3)]
+    arrays["alike"][:, again, 5, 0] = 0.9
+    for n, value in ((1, 0.7), (2, 0.95), (3, 0.6)):
+        arrays["alike"][:, NAMES.index(("imp", n)), 5, 0] = value + 0.001 * np.arange(N)
+    some = Pruned.of(arrays, stimuli="mnist", network="lenet5")
+    assert pruned_tables.leaves(some, "imp") == pytest.approx(0.125)
+    arrays["alike"][:, NAMES.index(("imp", 3)), 5, 0] = 0.95
+    assert np.isnan(pruned_tables.leaves(Pruned.of(arrays, stimuli="mnist", network="lenet5"), "imp"))
+
+
+def test_orders_that_need_fewer_units(units):
+    arrays = dict(units.arrays)
+    arrays["accuracy"] = np.zeros_like(arrays["accuracy"])
+    for place, order in enumerate(ORDERS):
+        arrays["accuracy"][:, place, 20 if order == "sd" else 60 :] = 1
+    some = Units.of(arrays, stimuli="mnist", network="lenet5")
+    assert pruned_tables.fewer({"mnist": some}, "accuracy", 0.01) == "SD 48% (MNIST)"
+    assert pruned_tables.fewer({"mnist": some}, "accuracy", 1.0) == "none (MNIST)"
+    for i in range(N):
+        arrays["accuracy"][i, ORDERS.index("sd"), 20 : 20 + i % 2] = 0
+    some = Units.of(arrays, stimuli="mnist", network="lenet5")
+    assert pruned_tables.fewer({"mnist": some}, "accuracy", 0.01) == "SD 47% (MNIST)"
+    table = pruned_tables.needed({"mnist": some}).set_index("order")
+    assert table.loc["PoZ", "share for accuracy"] == pytest.approx(61 / F)
+    assert pruned_tables.once(table.reset_index())["images"].tolist() == ["MNIST", *[""] * 7]
+
+
 # --- findings ------------------------------------------------------------------------------------
 
 
@@ -232,16 +319,23 @@ def test_findings_equal_loops(found, units):
     lrr, imp = NAMES.index(("lrr", 1)), NAMES.index(("imp", 1))  # half of the weights are left
     ends = np.minimum(cca[:, lrr, [0, 1]].mean(1), cca[:, lrr, [4, 5, 6]].mean(1))
     middle = cca[:, lrr, [2, 3]].mean(1)
-    np.testing.assert_allclose(said["layers-between", "mnist", "CCA"].values, ends - middle)
+    np.testing.assert_allclose(said["layers-between", "mnist, LeNet-5", "CCA"].values, ends - middle)
     gap = said["small-rates", "mnist", "lottery ticket, RDM, Pearson"].values
     np.testing.assert_allclose(gap, found.excess("imp", 1))
     gap = said["small-rates", "mnist", "no reset, CCA"].values
     np.testing.assert_allclose(gap, cca[:, NAMES.index(("on", 1)), 5] - cca[:, lrr, 5])
     last = [NAMES.index((m, 3)) for m in ("imp", "random", "reinitialised")]
-    against = said["structure", "mnist", "against a random mask"].values
+    against = said["structure", "mnist", "with its own weights"].values
     np.testing.assert_allclose(against, found.accuracy[:, last[0]] - found.accuracy[:, last[1]])
-    trimmed = said["trim-saves", "mnist", ""].values
+    alone = said["structure", "mnist", "with new weights"].values
+    np.testing.assert_allclose(alone, found.accuracy[:, last[2]] - found.accuracy[:, last[1]])
+    trimmed = said["trim-saves", "mnist", "than the first network"].values
     np.testing.assert_allclose(trimmed, [2.0**n for n in found.last_within("trim", 0.002)])
+    trimmed = said["trim-saves", "mnist", "than training on"].values
+    last_of = found.last_within("trim", 0.002, of_control=True)
+    np.testing.assert_allclose(trimmed, [2.0**n for n in last_of])
+    like = said["contrast-again", "mnist", "trimmed and trained on, against trained on"].values
+    np.testing.assert_allclose(like, rsa[:, NAMES.index(("trim", 1)), 5] - rsa[:, NAMES.index(("on", 1)), 5])
     whole, without, only, _ = np.moveaxis(units.classes, 1, 0)
     lost = said["few-destroy", "mnist", "LeNet-5"].values
     np.testing.assert_allclose(lost, ((whole - without) / (whole - 0.5)).mean(1))
@@ -250,13 +344,13 @@ def test_findings_equal_loops(found, units):
     stays = units.r2[:, ORDERS.index("poz"), 66]  # 67 of 84
     contrast = said["contrast", "mnist", "RDM, Pearson"].values
     np.testing.assert_allclose(contrast, stays - rsa[:, imp, 5])
-    smallest = said["halves-quarter", "mnist", ""].values
-    np.testing.assert_allclose(smallest, cca[:, NAMES.index(("lrr", 2))].min(axis=1))
+    moved = said["halves-2", "mnist", ""].values  # relative to theirs
+    np.testing.assert_allclose(moved, (1 - cca[:, NAMES.index(("lrr", 2))].min(axis=1)) / (1 - 0.930))
 
 
 def test_like_accuracy_leaves_out_networks_that_lose_more(found, units):
     said = by_key(scorecard.pruned({"mnist": found}, {}))
-    values, last = said["like-accuracy", "mnist", "RDM, Pearson"].values, found.last_within("imp", 0.005)
+    values, last = said["like-accuracy", "mnist", "RDM, Pearson"].values, found.last_within("imp")
     np.testing.assert_array_equal(np.isnan(values), last == 0)
 
 
@@ -324,7 +418,7 @@ def test_claims_of_others_are_complete():
     for name, claim in known.items():
         assert re.fullmatch("[a-z0-9-]+", name)
         assert claim.group == "pruning"
-        assert claim.declared == "before"
+        assert claim.declared in claims.DECLARED
         for text in (claim.title, claim.claim, claim.where, claim.value, claim.reading):
             assert text == text.strip() != "", name
         assert bool(claim.missing) == (claim.scope == ("places",))

@@ -13,20 +13,21 @@ from scipy import stats
 from rarefire import inference, poz, records, units
 from rarefire.page.frame import interval, number, signed
 from rarefire.page.palette import LABELS
+from rarefire.page.scorecard import THEIRS
 from rarefire.pruning import METHODS
 from rarefire.records.pruned import Pruned, Units
 
 __all__ = [
     "ORDERS",
-    "THEIRS",
     "classes",
     "counts",
-    "fewest",
+    "fewer",
     "halves",
     "leaves",
     "middle",
     "needed",
     "once",
+    "side",
     "terms",
     "tickets",
     "told",
@@ -42,11 +43,6 @@ ORDERS = {
     "taylor": "Taylor",
     "ablation": "ablation",
     "random": "random",
-}
-#: Mean canonical correlations in the demonstration of Ansuini and Zullich's library, by weights left.
-THEIRS = {
-    0.5: (0.9997, 0.9998, 0.9985, 0.9990, 0.989, 0.986, 0.999),
-    0.25: (0.998, 0.9985, 0.989, 0.991, 0.933, 0.930, 0.994),
 }
 
 
@@ -75,9 +71,28 @@ def middle(
     }
 
 
-def told(values: Mapping[str, float], form: Callable[[float], str] = number) -> str:
-    """A number for each image set, in words: ``0.97 (MNIST), 0.98 (digits)``; those that are NaN not."""
-    return ", ".join(f"{form(v)} ({LABELS.get(n, n)})" for n, v in values.items() if not np.isnan(v))
+def told(values: Mapping[str, float], form: Callable[[float], str] = number, *, nan: str = "") -> str:
+    """A number for each image set, in words: ``0.97 (MNIST), 0.98 (digits)``.
+
+    Parameters
+    ----------
+    values
+        By image set.
+    form
+        Writes a number.
+    nan
+        Stands where there is none; by default the image set is left out.
+    """
+    texts = {n: nan if np.isnan(v) else form(v) for n, v in values.items()}
+    return ", ".join(f"{text} ({LABELS.get(n, n)})" for n, text in texts.items() if text)
+
+
+def side(values: NDArray[np.floating]) -> str:
+    """Where the 95 % interval of a mean over networks (t) lies to 0: ``above``, ``below``, ``around``."""
+    found = inference.seed_interval(np.asarray(values, dtype=np.float64)[:, None])
+    if found.low[0] > 0:
+        return "above"
+    return "below" if found.high[0] < 0 else "around"
 
 
 def leaves(found: Pruned, method: str) -> float:
@@ -109,7 +124,10 @@ def terms(sets: Mapping[str, Pruned]) -> pd.DataFrame:
 
 
 def halves(found: Pruned) -> pd.DataFrame:
-    """Canonical correlations of seven layers: theirs (:data:`THEIRS`), ours, and where nothing is pruned."""
+    """Canonical correlations of seven layers: theirs, ours, and those of the controls.
+
+    Theirs are :data:`rarefire.page.scorecard.THEIRS`; controls were trained on without pruning.
+    """
     columns: dict[str, Any] = {"layer": list(found.layers)}
     for n, (share, values) in enumerate(THEIRS.items(), start=1):
         columns[f"theirs, {share:.0%}"] = values
@@ -132,21 +150,38 @@ def needed(found: Mapping[str, Units]) -> pd.DataFrame:
                 {
                     "images": LABELS.get(name, name),
                     "order": title,
-                    "units for accuracy": np.median(right),
-                    "units for geometry": np.median(whole),
+                    "share for accuracy": np.median(right),
+                    "share for geometry": np.median(whole),
                     "R² there": np.median(there),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def fewest(table: pd.DataFrame, column: str) -> str:
-    """Which orders need fewest units in a column of :func:`needed`, ties joined: ``SD or norm (MNIST)``."""
+def fewer(found: Mapping[str, Units], values: str, short: float) -> str:
+    """Orders that need fewer units than PoZ's, by how much, where the 95 % interval (t) excludes 0.
+
+    Parameters
+    ----------
+    found
+        By image set.
+    values, short
+        As for :meth:`rarefire.records.pruned.Units.needed`.
+    """
     said = []
-    for name, rows in table.groupby("images", sort=False):
-        best = rows.loc[rows[column] <= rows[column].min() + 1e-9, "order"]
-        said.append(f"{' or '.join(best)} ({name})")
-    return ", ".join(said)
+    for name, each in found.items():
+        reference = each.needed("poz", values=values, short=short)
+        better = []
+        for order, title in ORDERS.items():
+            if order == "poz":
+                continue
+            saved = inference.seed_interval(
+                (reference - each.needed(order, values=values, short=short))[:, None]
+            )
+            if saved.low[0] > 0:
+                better.append(f"{title} {saved.estimate[0]:.0%}")
+        said.append(f"{', '.join(better) or 'none'} ({LABELS.get(name, name)})")
+    return "; ".join(said)
 
 
 def classes(found: Mapping[str, Units]) -> pd.DataFrame:
@@ -154,8 +189,10 @@ def classes(found: Mapping[str, Units]) -> pd.DataFrame:
     rows = []
     for name, each in found.items():
         whole, without, only, drawn = np.median(each.classes.mean(axis=2), axis=0)
-        largest, rare = each.lost.max(axis=2), each.poz > poz.RARE
-        rho = [stats.spearmanr(p, v).statistic for p, v in zip(each.poz, largest, strict=True)]
+        largest, fires = each.lost.max(axis=2), each.poz < 1
+        rare = fires & (each.poz > poz.RARE)
+        triples = zip(each.poz, largest, fires, strict=True)
+        rho = [stats.spearmanr(p[f], v[f]).statistic for p, v, f in triples]
         rows.append(
             {
                 "images": LABELS.get(name, name),
@@ -163,8 +200,9 @@ def classes(found: Mapping[str, Units]) -> pd.DataFrame:
                 "without its 3": without,
                 "without any 3": drawn,
                 "with its 3 only": only,
-                "largest loss, rare units": np.median(largest[rare]),
-                "other units": np.median(largest[~rare]),
+                "rare": int(rare.sum()),
+                "largest loss": np.median(largest[rare]) if rare.any() else np.nan,
+                "of others": np.median(largest[fires & ~rare]),
                 "ρ with PoZ": np.median(rho),
             }
         )
@@ -198,9 +236,12 @@ def tickets(found: Pruned, rounds: tuple[int, ...] = (7, 9, 15)) -> pd.DataFrame
     """Lottery tickets and the same masks with new weights: when they stop, and how good they are."""
     rows = []
     for n in (0, *rounds):
-        places = {"": found.place("imp", n), ", new weights": found.place("reinitialised", n)}
+        places = {"": found.place("imp", n)} | (
+            {", new weights": found.place("reinitialised", n)} if n else {}
+        )
         row: dict[str, Any] = {"weights left": f"{np.median(found.share[:, places['']]):.1%}"}
         row |= {f"steps{k}": np.median(found.stop[:, i]) * 100 for k, i in places.items()}
         row |= {f"accuracy, %{k}": 100 * found.accuracy[:, i].mean() for k, i in places.items()}
         rows.append(row)
-    return pd.DataFrame(rows)
+    columns = ["weights left", "steps", "steps, new weights", "accuracy, %", "accuracy, %, new weights"]
+    return pd.DataFrame(rows)[columns]

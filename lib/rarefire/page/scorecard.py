@@ -42,6 +42,7 @@ __all__ = [
     "EXAMPLE",
     "LATE",
     "MEASURED",
+    "THEIRS",
     "WAYS",
     "Finding",
     "accuracy",
@@ -87,6 +88,12 @@ _SUFFIX = {
 WAYS = {way: CONVENTIONS[way].rsplit(", ", 1)[0] for way in ("authors", "class", "strict", "firing")}
 #: What a negative query by ghosts must be better than: query -> its name here.
 CONTROLS = {"mean": "the category’s mean", "active": "its most active features", "random": "random features"}
+
+#: Mean canonical correlations in the demonstration of Ansuini and Zullich's library, by weights left.
+THEIRS = {
+    0.5: (0.9997, 0.9998, 0.9985, 0.9990, 0.989, 0.986, 0.999),
+    0.25: (0.998, 0.9985, 0.989, 0.991, 0.933, 0.930, 0.994),
+}
 
 #: Measures of similarity -> how they are called.
 MEASURED = {"pearson": "RDM, Pearson", "cosine": "RDM, cosine", "cka": "CKA", "cca": "CCA"}
@@ -325,9 +332,10 @@ def pruned(
         if name in units:
             yield from _of_units(name, found, units[name])
     if halves is not None:
-        for claim, number in (("halves-half", 1), ("halves-quarter", 2)):
+        for number, share in enumerate(THEIRS, start=1):
             each = [halves.alike_in(layer, "cca")[:, halves.place("lrr", number)] for layer in halves.layers]
-            yield Finding(claim, "mnist", np.min(each, axis=0))
+            moved = 1 - np.min(each, axis=0)
+            yield Finding(f"halves-{number}", "mnist", moved / (1 - min(THEIRS[share])))
     if tickets is not None:
         stop, right = tickets.stop.astype(float), 100 * tickets.accuracy
         at = {n: tickets.place("imp", n) for n in (7, 9, 15)}
@@ -345,23 +353,23 @@ def _of_pruned(name: str, found: Pruned) -> Iterator[Finding]:
         of = {la: found.alike_in(la, measure)[:, found.place("lrr", near_half)] for la in found.layers}
         first, between = (np.mean([of[f"{kind}{i}"] for kind in ("relu", "pool")], axis=0) for i in (1, 2))
         last = np.mean([of[layer] for layer in found.layers[4:]], axis=0)
-        yield Finding("layers-between", name, np.minimum(first, last) - between, title)
+        yield Finding("layers-between", f"{name}, LeNet-5", np.minimum(first, last) - between, title)
     for method, title in (("imp", "lottery ticket"), ("lrr", "no reset")):
         for measure in ("pearson", "cca"):
             excess = found.excess(method, 1, measure=measure)
             yield Finding("small-rates", name, excess, f"{title}, {MEASURED[measure]}")
-    same = found.last_within("imp", 0.005)
+    same = found.last_within("imp")
     for measure in ("pearson", "cca"):
         values = found.alike_in(measure=measure)
         gap = found.control("imp", 1, values) - found.each_at("imp", same, values)
         yield Finding("like-accuracy", name, np.where(same > 0, gap, np.nan), MEASURED[measure])
     last_round = found.numbers("random")[-1]
-    whole = found.accuracy[:, found.place("imp", last_round)]
-    for method, title in (("random", "against a random mask"), ("reinitialised", "against new weights")):
-        other = found.accuracy[:, found.place(method, last_round)]
-        yield Finding("structure", name, whole - other, title)
-    trimmed = found.each_at("trim", found.last_within("trim", 0.002), found.share)
-    yield Finding("trim-saves", name, 1 / trimmed)
+    right = {m: found.accuracy[:, found.place(m, last_round)] for m in ("imp", "random", "reinitialised")}
+    yield Finding("structure", name, right["reinitialised"] - right["random"], "with new weights")
+    yield Finding("structure", name, right["imp"] - right["random"], "with its own weights")
+    for of_control, title in ((False, "than the first network"), (True, "than training on")):
+        last = found.last_within("trim", 0.002, of_control=of_control)
+        yield Finding("trim-saves", name, 1 / found.each_at("trim", last, found.share), title)
 
 
 def _of_units(name: str, found: Pruned, units: Units) -> Iterator[Finding]:
@@ -376,6 +384,8 @@ def _of_units(name: str, found: Pruned, units: Units) -> Iterator[Finding]:
             title = MEASURED[measure] + firing * ", of units that fire"
             yield Finding("contrast", name, kept - values[:, found.place("imp", 1)], title)
             yield Finding("contrast-again", name, kept - found.control("imp", 1, values), title)
+    trimmed, on = (found.alike_in()[:, found.place(m, 1)] for m in ("trim", "on"))
+    yield Finding("contrast-again", name, trimmed - on, "trimmed and trained on, against trained on")
 
 
 def _largest(values: NDArray[np.float64]) -> NDArray[np.float64]:

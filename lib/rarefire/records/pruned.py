@@ -179,9 +179,11 @@ SETTINGS = {
         methods=("imp", "reinitialised"),
         n_rounds=15,
         at=(7, 9, 15),
-        seeds=5,
     ),
 }
+
+
+_CONTROL = {"trained": "on", "first": "again", "new": "seed"}  # by what a round begins with
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -265,9 +267,10 @@ class Pruned(Stack):
     def control(self, method: str, number: int, values: NDArray[Any]) -> NDArray[np.float64]:
         """What training again without pruning does, ``(I,)``: the control of a round of a method.
 
-        For methods that begin with trained weights, the network that was trained on as often; for others the
-        mean over those that were trained again from the first weights, in other orders of the images. NaN
-        where the setting has no such network.
+        For methods that begin with trained weights, the network that was trained on as often; for those that
+        begin with the first weights, the mean over networks that were trained again from these, in other
+        orders of the images; for those that begin with new weights, the mean over other seeds. NaN where the
+        setting has no such network.
 
         Parameters
         ----------
@@ -276,12 +279,12 @@ class Pruned(Stack):
         values
             ``(I, N)``, of which the control's are wanted.
         """
-        on = pruning.METHODS[method].start == "trained"
-        if ("on" if on else "again") not in self.methods:
+        control = _CONTROL[pruning.METHODS[method].start]
+        if control not in self.methods:
             return np.full(len(self), np.nan)
-        if on:
+        if control == "on":
             return np.asarray(values[:, self.place("on", number if pruning.METHODS[method].every else 1)])
-        return np.asarray(values[:, self.method[0] == "again"].mean(axis=1))
+        return np.asarray(values[:, self.method[0] == control].mean(axis=1))
 
     def excess(
         self, method: str, number: int, *, layer: str = PENULTIMATE, measure: str = "pearson"
@@ -290,15 +293,30 @@ class Pruned(Stack):
         values = self.alike_in(layer, measure)
         return self.control(method, number, values) - values[:, self.place(method, number)]
 
-    def last_within(self, method: str, loss: float) -> NDArray[np.intp]:
-        """Last round in which an instance loses no more accuracy than `loss`; 0 for none, ``(I,)``."""
+    def last_within(self, method: str, loss: float = 0.0, *, of_control: bool = False) -> NDArray[np.intp]:
+        """Last round before an instance loses more accuracy than `loss`; 0 where it does at once, ``(I,)``.
+
+        Parameters
+        ----------
+        method
+            Its name.
+        loss
+            In [0, 1], of the first network's accuracy.
+        of_control
+            Of the control's in the same round instead (:meth:`control`).
+        """
         numbers = np.array(self.numbers(method))
-        accuracy = np.stack([self.accuracy[:, self.place(method, n)] for n in numbers], axis=1)
-        holds = accuracy >= self.accuracy[:, :1] - loss - 1e-9
+        right = np.asarray(self.accuracy, dtype=np.float64)
+        own = np.stack([right[:, self.place(method, n)] for n in numbers], axis=1)
+        if of_control:
+            least = np.stack([self.control(method, n, right) for n in numbers], axis=1)
+        else:
+            least = right[:, :1]
+        holds = np.logical_and.accumulate(own >= least - loss - 1e-9, axis=1)
         return np.asarray(np.where(holds, numbers, 0).max(axis=1))
 
     def on_equal_terms(
-        self, *, share: float = 0.25, loss: float = 0.005, layer: str = PENULTIMATE, measure: str = "pearson"
+        self, *, share: float = 0.25, loss: float = 0.0, layer: str = PENULTIMATE, measure: str = "pearson"
     ) -> pd.DataFrame:
         """Every method of pruning with its control, at equal weights left and at equal accuracy.
 
@@ -307,7 +325,7 @@ class Pruned(Stack):
         share
             Of the weights; of each method the round that comes nearest.
         loss
-            Of accuracy that counts as none; of each method and instance the last round within it.
+            Of accuracy that counts as none; of each method and instance the last round before it loses more.
         layer, measure
             As for :meth:`alike_in`.
 
@@ -344,7 +362,7 @@ class Pruned(Stack):
                 rows.append(row)
         return pd.DataFrame(rows)
 
-    def survival(self, layer: str, *, of: str = "incoming") -> NDArray[np.float64]:
+    def survival(self, layer: str, *, of: str = "incoming", firing: bool = False) -> NDArray[np.float64]:
         """Rank correlation of units' PoZ before pruning with what is left of them, ``(I, N)``.
 
         Parameters
@@ -353,6 +371,8 @@ class Pruned(Stack):
             A layer with weights whose units can go, such as ``"fc2"``.
         of
             ``"incoming"``, its own weights; ``"outgoing"``, those that read it.
+        firing
+            Over the units that fire for any test image before pruning.
 
         Returns
         -------
@@ -363,9 +383,24 @@ class Pruned(Stack):
         before, kept = self.apoz[:, 0, units], self[of][:, :, units]
         found = np.full(kept.shape[:2], np.nan)
         for i, n in np.ndindex(found.shape):
-            if np.ptp(kept[i, n]) > 0:
-                found[i, n] = stats.spearmanr(before[i], kept[i, n]).statistic
+            some = before[i] < 1 if firing else np.ones(len(before[i]), dtype=bool)
+            if np.ptp(kept[i, n][some]) > 0:
+                found[i, n] = stats.spearmanr(before[i][some], kept[i, n][some]).statistic
         return found
+
+    def lost(self, layer: str, method: str, number: int) -> tuple[int, int]:
+        """Units of a layer, of all instances, that have none of their weights left; and how many never fired.
+
+        Parameters
+        ----------
+        layer
+            As for :meth:`survival`.
+        method, number
+            The round.
+        """
+        units, place = self.units_of(layer), self.place(method, number)
+        gone = self.incoming[:, place, units] == 0
+        return int(gone.sum()), int((gone & (self.apoz[:, 0, units] == 1)).sum())
 
     def units_of(self, layer: str) -> slice:
         """Where a layer's units stand on the axis of all units."""
