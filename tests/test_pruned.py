@@ -179,10 +179,10 @@ def test_what_a_page_travels_with(tiny, chain):
     assert found["method"].tolist() == [each.method for each in chain]
     n_images = len(found["rows"])
     assert n_images == pruned.SHOWN
-    assert np.bincount(found["labels"]).tolist() == [4] * 10
-    assert found["rdm"].shape == (6, 7, n_images * (n_images - 1) // 2)
+    assert np.bincount(found["labels"]).tolist() == [3] * 10
+    assert found["rdm"].shape == (6, 5, n_images * (n_images - 1) // 2)
     shown = stimuli.load("digits", "test").subset(found["rows"])
-    embedding = embeddings.extract(chain[1].network(), shown, layer="relu2")
+    embedding = embeddings.extract(chain[1].network(), shown, layer="relu3")
     distances = 1 - np.corrcoef(embedding)[np.triu_indices(n_images, 1)]
     np.testing.assert_allclose(found["rdm"][1, 2] / 127, distances, atol=0.51 / 127)
 

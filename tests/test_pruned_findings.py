@@ -397,10 +397,11 @@ def test_the_readme_says_what_was_recorded():
     leaves = {n: pruned_tables.leaves(each, "imp") for n, each in sets.items()}
     whole = {n: np.median(each.at("poz", 0.8)) for n, each in units.items()}
     rho = pruned_tables.middle(sets, lambda each: each.survival("fc2"), "imp")
+    form = "from {:.0%} of the weights on".format
     for said in (
-        f"(R² {pruned_tables.told(early['imp'])}) as the same network trained again",
+        f"(R² {pruned_tables.told(early['imp'])}) than the same network trained again",
         f"with all of its weights ({pruned_tables.told(early['again'])})",
-        f"from {pruned_tables.told(leaves, '{:.0%}'.format)} of the weights on",
+        f"moved further than that {pruned_tables.told(leaves, form, nan='in no round')}.",
         f"leaves {pruned_tables.told(whole, '{:.3f}'.format)}.",
         f"what is left of them: {pruned_tables.told(rho)}).",
     ):

@@ -697,8 +697,7 @@ def left_panels(
             ink = COLOURS[colour]
             low, middle, high = _ends(y)
             axes.fill_between(shares, low, high, color=ink, alpha=0.15, linewidth=0)
-            mark = {"marker": "o", "markersize": 2.6} if len(shares) < 20 else {}
-            axes.plot(shares, middle, color=ink, **mark)
+            axes.plot(shares, middle, color=ink, marker="o" if len(shares) < 20 else "", markersize=2.6)
             columns = {"units left": shares, "middle": middle, "low": low, "high": high}
             tables.append(pd.DataFrame({"images": title, "what": label, **columns}))
         axes.set(xlabel="penultimate units left", ylabel=ylabel, xlim=(1.02, 0), ylim=(0, 1.02))

@@ -51,6 +51,7 @@ __all__ = [
     "ORDERS",
     "SETTINGS",
     "SHOWN",
+    "SHOWN_LAYERS",
     "WIDTHS",
     "WINDOW",
     "Pruned",
@@ -83,7 +84,8 @@ COMPARED = 1000  # test images on which layers are compared
 WINDOW = 25  # images in which a unit's firing is counted
 FEW = 20 / 512  # share of the units that are "the most important" ones (Bau et al. 2020)
 N_RANDOM = 5  # random orders of units
-SHOWN = 40  # test images whose RDM a page travels with
+SHOWN = 30  # test images whose RDM a page travels with …
+SHOWN_LAYERS = ("pool1", "pool2", "relu3", "relu4", "fc3")  # … in these layers
 ORDERS = removal.ORDERS
 
 
@@ -420,7 +422,7 @@ class Pruned(Stack):
 class Units(Stack):
     """Units of the penultimate layer of dense networks. The first axis is the instance."""
 
-    importance = Array("I, O, F", "by each of :data:`ORDERS` but the last, on training images")
+    importance = Array("I, P, F", "by each of :data:`ORDERS` but the last, on training images")
     r2 = Array("I, O, F", "R² of the k most important units with all, k = 1 … F; random: the mean")
     r2_cosine = Array("I, O, F", "the same without centring")
     accuracy = Array("I, O, F", "on test images, the others silenced")
@@ -762,15 +764,13 @@ def sample(name: str, *, use_shipped: bool = True) -> Record | None:
         shown, distances = test.subset(rows), []
         for step in chain:
             network = step.network()
-            assert isinstance(network, nn.Sequential)
-            layers = layers_of(network)
-            flat = [embeddings.extract(network, shown, layer=layer) for layer in layers]
+            flat = [embeddings.extract(network, shown, layer=layer) for layer in SHOWN_LAYERS]
             distances.append([_quantised(embedding) for embedding in flat])
         return {
             "method": np.array([step.method for step in chain]),
             "number": np.array([step.number for step in chain]),
             "rdm": np.array(distances),
-            "layers": np.array(layers),
+            "layers": np.array(SHOWN_LAYERS),
             "rows": rows,
             "labels": test.labels[rows],
         }

@@ -49,7 +49,7 @@ VERSIONS: dict[str, dict[str, int]] = {
     "capped": {"version": 1},
     "poz-elsewhere": {"version": 1},
     "pruned": {"version": 1},
-    "pruned-sample": {"version": 1},
+    "pruned-sample": {"version": 2},
     "units": {"version": 1},
     "importances": {"version": 1},
     "people-orders": {"version": 1},
