@@ -667,6 +667,12 @@ def layer_panels(
     return panels, pd.concat(tables, ignore_index=True)
 
 
+def _third(n_units: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Shares of the units at every third number of them, the last among them, and where these stand."""
+    some = np.arange(n_units - 1, -1, -3)[::-1]
+    return (some + 1) / n_units, some
+
+
 def left_panels(
     sets: Mapping[str, Pruned], units: Mapping[str, Units], values: str, *, ylabel: str
 ) -> tuple[list[Figure], pd.DataFrame]:
@@ -687,8 +693,8 @@ def left_panels(
         shown = found.alike_in() if values == "r2" else np.asarray(found.accuracy, dtype=float)
         figure, axes = panel(2.3, 2.2, title=title)
         every = units[name][values]
-        x = np.arange(1, every.shape[2] + 1) / every.shape[2]
-        lines = [(x, every[:, list(RANKED).index(order)]) for order in ("poz", "random")]
+        x, some = _third(every.shape[2])
+        lines = [(x, every[:, list(RANKED).index(order)][:, some]) for order in ("poz", "random")]
         left = found.units_left[:, :, -1] / found.units_left[:, :1, -1]
         trim = [0, *(found.place("trim", n) for n in found.numbers("trim"))]
         on = [0, *(found.place("on", n) for n in found.numbers("trim"))]
@@ -725,8 +731,8 @@ def unit_panels(
     names = list(RANKED)
     sets = {}
     for name, found in units.items():
-        x = np.arange(1, found[values].shape[2] + 1) / found[values].shape[2]
-        sets[name] = x, {RANKED[o]: found[values][:, names.index(o)] for o in orders}
+        x, some = _third(found[values].shape[2])
+        sets[name] = x, {RANKED[o]: found[values][:, names.index(o)][:, some] for o in orders}
     options = {"xlabel": "share of units kept", "ylabel": ylabel}
     return curve_panels(sets, **options, singles=False, limits=SHARES)
 
