@@ -430,13 +430,15 @@ def test_widgets_are_alive_offline(browser, html, served, page, width, scheme):
         tab.locator("figure[data-ready]").nth(i).wait_for()
     handle = tab.locator("figure[data-ready] input[type=range]").first
     handle.scroll_into_view_if_needed()
-    result = tab.locator(".rf-r2").first
+    shown = ".rf-r2, .rf-prunings > .rf-result"  # what each says of its state
+    result = tab.locator(shown).first
     box = handle.bounding_box()
     middle = box["y"] + box["height"] / 2
     said = [result.inner_text()]
 
     def moved():
-        tab.wait_for_function("old => document.querySelector('.rf-r2').innerText !== old", arg=said[-1])
+        changed = "([shown, old]) => document.querySelector(shown).innerText !== old"
+        tab.wait_for_function(changed, arg=[shown, said[-1]])
         said.append(result.inner_text())
 
     tab.mouse.move(box["x"] + 0.8 * box["width"], middle)
