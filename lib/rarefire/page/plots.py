@@ -100,7 +100,7 @@ RANKED = {
 }
 #: What is drawn by the units that are left -> its colour.
 LEFT = {
-    "units left out by PoZ, not trained again": "ours",
+    "units left out by PoZ, not trained again": "high",
     "units left out at random": "random",
     "trim units by PoZ, trained on": "low",
     "trained on, nothing pruned": "bound",

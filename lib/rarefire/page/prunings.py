@@ -24,6 +24,7 @@ from torch import nn
 from rarefire import networks, rdm, records, removal
 from rarefire.errors import InputError
 from rarefire.page import frame, palette, plots
+from rarefire.page.scorecard import MEASURED
 from rarefire.page.widgets import PageWidget, script
 from rarefire.pruning import DENSE, METHODS
 from rarefire.records.pruned import Pruned
@@ -37,7 +38,6 @@ BANDS = {"again": "trained again", "seed": "another seed"}
 
 _EACH = 3  # images of each class in an RDM
 _BINS = 20  # of APoZ
-_NAMES = {"pearson": "RDM, Pearson", "cosine": "RDM, cosine", "cka": "CKA", "cca": "CCA"}
 _SHORT = {"pearson": "R²", "cosine": "R² (cosine)", "cka": "CKA", "cca": "CCA"}
 _SAYS = {  # after "fc2’s"
     "pearson": "RDM agrees with the dense network’s at R²",
@@ -145,7 +145,7 @@ class PruningMap(PageWidget):
                 "bands": BANDS,
                 "beside": _BESIDE,
                 "colours": {key: palette.page_colour(colour) for key, colour in plots.PRUNED.items()},
-                "measures": _NAMES,
+                "measures": MEASURED,
                 "short": _SHORT,
                 "says": _SAYS,
             },

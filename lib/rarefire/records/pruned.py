@@ -357,7 +357,7 @@ class Pruned(Stack):
                 row |= {
                     name: float(column[has].mean()) if has.any() else np.nan for name, column in own.items()
                 }
-                if has.sum() > 1:
+                if has.sum() > 2:  # of two an interval says nothing
                     found = inference.seed_interval((own["control"] - own["alike"])[has, None])
                     row["excess"] = float(found.estimate[0])
                     row |= {name: float(getattr(found, name)[0]) for name in ("low", "high", "p")}
