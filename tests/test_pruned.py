@@ -174,6 +174,21 @@ def test_the_most_important_units_of_each_class(of_units, chain, unseen):
             assert of_units.classes[0, row, c] == pytest.approx(found, abs=0.01)
 
 
+def test_units_by_images_are_computed_on_digits_and_known_elsewhere(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        pruned, "measure_units", lambda images, **options: asked.append((images, options)) or images
+    )
+    found = pruned.units_by_images(instances=2)
+    assert list(found) == ["digits", "mnist", "cifar10-jpg"]
+    assert (found["mnist"].about, found["cifar10-jpg"].about) == ("mnist", "cifar10-jpg")  # shipped
+    assert asked == [("digits", {"seeds": range(2)})]
+    assert list(pruned.units_by_images("full").values()) == ["digits", "mnist", "cifar10-jpg"]
+    assert asked[-1] == ("cifar10-jpg", {"use_shipped": False})
+    with pytest.raises(UnknownNameError, match="no profile 'half'"):
+        pruned.units_by_images("half")
+
+
 def test_what_a_page_travels_with(tiny, chain):
     found = pruned.sample("tiny")
     assert found["method"].tolist() == [each.method for each in chain]

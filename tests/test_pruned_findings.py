@@ -196,6 +196,30 @@ def test_survival_is_spearman_of_each_network(found):
             assert got[i, n] == pytest.approx(stats.spearmanr(*rows).statistic)
 
 
+def test_values_in_a_round_of_its_own_of_each_instance(found):
+    numbers = np.array([1, 2, 3] * N)[:N]
+    places = [NAMES.index(("imp", int(n))) for n in numbers]
+    want = [found.accuracy[i, place] for i, place in enumerate(places)]
+    np.testing.assert_array_equal(found.each_at("imp", numbers, found.accuracy), want)
+    with pytest.raises(UnknownNameError, match="no round of imp '9'"):
+        found.each_at("imp", numbers + 8, found.accuracy)
+
+
+def test_units_of_a_layer_stand_after_those_of_the_layers_before(found):
+    assert [found.units_of(layer) for layer in WIDTHS["lenet5"]] == [
+        *(slice(0, 6), slice(6, 22), slice(22, 142), slice(142, 226))
+    ]
+    with pytest.raises(UnknownNameError, match="There are: fc2, fc1"):
+        found.units_of("fc3")
+
+
+def test_survival_by_the_poz_of_a_control_is_the_mean_over_its_rounds(found):
+    got = found.survival("fc2", rates="again")
+    kept = found.incoming[1, 4, 142:226]
+    each = [stats.spearmanr(found.apoz[1, NAMES.index(("again", n)), 142:226], kept) for n in (1, 3)]
+    assert got[1, 4] == pytest.approx(np.mean([one.statistic for one in each]))
+
+
 def test_survival_among_units_that_fire(found):
     arrays = dict(found.arrays)
     arrays["apoz"] = arrays["apoz"].copy()
@@ -229,6 +253,7 @@ def test_names_that_do_not_exist(found, units):
         (lambda: found.alike_in("relu9"), "relu4"),
         (lambda: found.alike_in(measure="rsa"), "pearson"),
         (lambda: found.survival("fc9"), "fc2"),
+        (lambda: found.survival("fc2", rates="other"), "again"),
         (lambda: units.at("best", 0.5), "taylor"),
     ):
         with pytest.raises(UnknownNameError, match=known):
@@ -439,7 +464,12 @@ def test_claims_of_others_are_where_they_say():
 
 def test_panels_draw_medians_and_ranges(found):
     panels, numbers = plots.pruned_panels(
-        {"mnist": found}, lambda e: e.accuracy, ylabel="accuracy", methods=("imp",), bands=("seed",)
+        {"mnist": found},
+        lambda e: e.accuracy,
+        ylabel="accuracy",
+        methods=("imp",),
+        bands=("seed",),
+        beside={"again": lambda e: 2 * e.accuracy},
     )
     (axes,) = panels[0].axes
     assert axes.get_xlim()[0] > axes.get_xlim()[1]  # fewer to the right
@@ -448,6 +478,8 @@ def test_panels_draw_medians_and_ranges(found):
     np.testing.assert_allclose(line.get_ydata(), np.median(y, axis=0))
     own = numbers[numbers["method"] == "imp"]
     np.testing.assert_allclose(own["low"], y.min(axis=0))
+    twice = numbers[numbers["method"] == "imp, again"]
+    np.testing.assert_allclose(twice["middle"], 2 * np.median(y, axis=0))
     flat = found.accuracy[:, [NAMES.index(("seed", n)) for n in (1, 3)]]
     band = numbers[numbers["method"] == "seed"].iloc[0]
     assert (band["middle"], band["low"], band["high"]) == pytest.approx(
@@ -473,10 +505,15 @@ def test_layer_panels_take_the_nearest_round(found):
 
 
 def test_left_panels_put_trimming_beside_leaving_out(found, units):
-    panels, numbers = plots.left_panels({"mnist": found}, {"mnist": units}, "r2", ylabel="R²")
+    look = {"ylabel": "R²", "bands": ("again",)}
+    panels, numbers = plots.left_panels({"mnist": found}, {"mnist": units}, "r2", **look)
     assert len(panels) == 1
     by = dict(tuple(numbers.groupby("what")))
     poz, drawn, trimmed, on = (by[name] for name in plots.LEFT)
+    flat = found.alike[:, [NAMES.index(("again", n)) for n in (1, 3)], 5, 0]
+    assert by["again"][["middle", "low", "high"]].to_numpy() == pytest.approx(
+        np.array([[np.median(flat), flat.min(), flat.max()]])
+    )
     third = units.r2[:, ORDERS.index("poz"), 2::3]  # at every third number of units
     np.testing.assert_allclose(poz["middle"], np.median(third, axis=0))
     np.testing.assert_allclose(drawn["units left"], np.arange(3, F + 1, 3) / F)
@@ -489,9 +526,14 @@ def test_left_panels_put_trimming_beside_leaving_out(found, units):
     np.testing.assert_allclose(on["units left"], trimmed["units left"])  # the same round
 
 
-def test_unit_panels_take_the_order_that_is_asked_for(units):
-    panels, _ = plots.unit_panels({"mnist": units}, "r2", ["norm"], ylabel="R²")
-    line = panels[0].axes[0].lines[-1]
-    np.testing.assert_allclose(line.get_ydata(), np.median(units.r2[:, ORDERS.index("norm"), 2::3], axis=0))
+def test_unit_panels_take_the_order_that_is_asked_for(found, units):
+    sets = {"mnist": found}, {"mnist": units}
+    panels, numbers = plots.unit_panels(*sets, "accuracy", ["norm"], ylabel="R²", bands=("seed",))
+    (line, across) = panels[0].axes[0].lines[-2:]
+    of_norm = units.accuracy[:, ORDERS.index("norm"), 2::3]
+    np.testing.assert_allclose(line.get_ydata(), np.median(of_norm, axis=0))
+    flat = found.accuracy[:, [NAMES.index(("seed", n)) for n in (1, 3)]]
+    assert set(across.get_ydata()) == {np.median(flat)}
+    assert numbers.iloc[-1]["high"] == flat.max()
     assert list(plots.RANKED) == list(ORDERS)
     assert set(plots.PRUNED) == set(pruning.METHODS)

@@ -100,7 +100,13 @@ CONTROLS = ("again", "on", "seed", "random", "reinitialised")
 
 
 def full_masks(network: nn.Module) -> Masks:
-    """A mask of ones for the weights of every linear and convolutional layer, in the order of definition."""
+    """A mask of ones for the weights of every linear and convolutional layer, in the order of definition.
+
+    Raises
+    ------
+    InputError
+        If the network has none.
+    """
     masks = {
         f"{name}.weight".lstrip("."): torch.ones_like(module.weight, dtype=torch.bool)
         for name, module in network.named_modules()
@@ -198,7 +204,15 @@ def _without_smallest(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]
 
 
 def random_masks(masks: Mapping[str, Tensor], *, rng: np.random.Generator) -> Masks:
-    """Masks that leave as many weights of each layer, drawn at random."""
+    """Masks that leave as many weights of each layer, drawn at random.
+
+    Parameters
+    ----------
+    masks
+        By parameter, as from :func:`magnitude_masks`.
+    rng
+        Source of randomness.
+    """
     found = {}
     for name, mask in masks.items():
         drawn = torch.zeros(mask.numel(), dtype=torch.bool)
@@ -347,6 +361,14 @@ def rounds(
     -----
     The images of round k come in an order of their own, which is that of ``"again"`` in its round k too: the
     two differ in the masks alone.
+
+    Raises
+    ------
+    UnknownNameError
+        For a method or a scope that does not exist.
+    InputError
+        For seeds that are not distinct, rounds below 1 or rates outside [0, 1); if a layer would lose all its
+        weights (:func:`magnitude_masks`).
     """
     for method in methods:
         if method not in METHODS:

@@ -258,6 +258,13 @@ def removed(network: nn.Module, units: Mapping[str, ArrayLike]) -> nn.Module:
     -------
     nn.Module
         A copy. Its outputs are those of :func:`silenced`, to rounding; its layers have the same names.
+
+    Raises
+    ------
+    UnknownNameError
+        For a layer that is not one of :func:`sites`.
+    InputError
+        For places that are none of its units, or all of them.
     """
     smaller = copy.deepcopy(network)
     for where, gone in _checked(network, units):
@@ -286,6 +293,13 @@ def resized(network: nn.Module, widths: Mapping[str, int]) -> nn.Module:
         Of the original size.
     widths
         By layer, how many units it has, in [1, n_units].
+
+    Raises
+    ------
+    UnknownNameError
+        For a layer that is not one of :func:`sites`.
+    InputError
+        For a width outside its range.
     """
     there = {each.layer: each for each in sites(network)}
     units = {}
@@ -371,6 +385,11 @@ def cost(network: nn.Module, images: NDArray[np.floating] | Tensor, *, repeats: 
         The batch, ``(n, c, h, w)`` in [0, 1], or whatever else the network takes.
     repeats
         How often it is timed; 0 for not at all.
+
+    Raises
+    ------
+    InputError
+        For images that are no batch, or an empty one.
     """
     batch = torch.as_tensor(images).to(_device(network), dtype=torch.float32)
     if batch.ndim < 2 or not len(batch):
@@ -406,6 +425,11 @@ def apoz(
     -------
     dict
         By layer, ``(n_units,)`` in [0, 1]: the share of zeros over images and positions.
+
+    Raises
+    ------
+    InputError
+        For activations below 0, NaN or infinite.
     """
     found = {}
     for each in where:
@@ -449,11 +473,20 @@ def importance(
         Its output's channels or features are the units.
     rng
         For ``"random"``.
+    batch_size
+        Images at a time.
 
     Returns
     -------
     ndarray
         ``(n_units,)``, larger is more important.
+
+    Raises
+    ------
+    UnknownNameError
+        For another measure, or a layer that the network does not have.
+    InputError
+        For labels that are not outputs, a layer without units, or a random order without `rng`.
     """
     if by not in ORDERS:
         raise unknown("order of units", by, list(ORDERS))
@@ -484,7 +517,7 @@ def ablation(
 
     Parameters
     ----------
-    network, images, layer
+    network, images, layer, batch_size
         As for :func:`importance`.
 
     Returns
@@ -492,6 +525,11 @@ def ablation(
     ndarray
         ``(n_units, n_classes)``, in [−1, 1]; negative where the class does better without the unit. NaN for
         a class without images.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        As for :func:`importance`.
     """
     with _cut(network, images, layer, batch_size) as (n_units, scores):
         whole = _balanced(scores(None), images)
@@ -511,7 +549,7 @@ def balanced_accuracy(
 
     Parameters
     ----------
-    network, images, layer
+    network, images, layer, batch_size
         As for :func:`importance`.
     kept
         ``(n_units,)`` or ``(n_sets, n_units)``, which units of the layer are not set to 0; default: all.
@@ -521,6 +559,13 @@ def balanced_accuracy(
     ndarray
         ``(n_classes,)``, or ``(n_sets, n_classes)``, in [0, 1]; .5 for a class that is never named; NaN for
         one without images, or without others.
+
+    Raises
+    ------
+    UnknownNameError
+        For a layer that the network does not have.
+    InputError
+        For labels that are not outputs, or `kept` of another shape.
     """
     with _cut(network, images, layer, batch_size) as (n_units, scores):
         if kept is None:

@@ -155,6 +155,11 @@ def chance(
     After centring, both span random subspaces of n − 1 dimensions. One of them may be fixed, and of the
     other only the parts within and across it count, whose sums of squares are Wishart matrices. These
     are drawn as triangles (Bartlett's decomposition): the time needed does not depend on `n`.
+
+    Raises
+    ------
+    InputError
+        For numbers below those above.
     """
     if n < 4 or min(first, second) < 1 or n_draws < 2:
         raise InputError(
@@ -242,6 +247,11 @@ class Pair:
         ----------
         first, second
             ``(n, p)`` and ``(n, q)``, of any n; or with positions, ``(n, c, h, w)``, each of which is a row.
+
+        Raises
+        ------
+        InputError
+            For shapes that do not fit, each other or the batches so far, and NaN or infinite features.
         """
         x, y = _by_position(*_checked(first, second, least=1))
         widths = p, q = x.shape[1], y.shape[1]

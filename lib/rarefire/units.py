@@ -127,6 +127,11 @@ def expected_fano(poz: ArrayLike, selectivity: ArrayLike, *, window: int) -> NDA
     -------
     ndarray
         ``(n_features,)``; NaN where ρ is, but for a unit that always fires 0.
+
+    Raises
+    ------
+    InputError
+        For numbers out of range or of different shapes, and a window below 2.
     """
     rates, rho = np.asarray(poz, dtype=np.float64), np.asarray(selectivity, dtype=np.float64)
     if rates.shape != rho.shape or not ((rates >= 0) & (rates <= 1)).all() or (rho > 1).any():

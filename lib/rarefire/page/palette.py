@@ -27,6 +27,7 @@ COLOURS = {
     "ghosts": "#9b2226",
     "bound": "#5b5f97",
     "random mean": "#6b7000",
+    "again": "#6b7000",
     "digits": "#009e73",
     "mnist": "#b8860b",
     "cifar10": "#cc79a7",

@@ -64,7 +64,8 @@ __all__ = [
     "unit_panels",
 ]
 
-_DASHES = {"mean": (0, (4, 1.5)), "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
+_DASHED = (0, (4, 1.5))
+_DASHES = {"mean": _DASHED, "sd": (0, (6, 1.5, 1, 1.5)), "entropy": (0, (1.5, 1))}  # beside colour
 
 #: What comes first -> the order of PoZ, and the legend of both orders.
 ARROWS = {"low": "low→high", "high": "high→low"}
@@ -84,7 +85,7 @@ PRUNED = {
     "trim": "low",
     "random": "random",
     "reinitialised": "entropy",
-    "again": "mean",
+    "again": "again",
     "on": "bound",
     "seed": "cosine",
 }
@@ -93,7 +94,7 @@ RANKED = {
     "mean": "mean",
     "sd": "sd",
     "entropy": "entropy",
-    "norm": "ridge",
+    "norm": "ours",
     "taylor": "high",
     "ablation": "peak",
     "random": "random",
@@ -573,7 +574,7 @@ def pruned_panels(
     ylabel: str,
     methods: Sequence[str],
     bands: Sequence[str] = (),
-    ylim: tuple[float, float] | None = None,
+    beside: Mapping[str, Callable[[Pruned], NDArray[Any]]] | None = None,
 ) -> tuple[list[Figure], pd.DataFrame]:
     """A panel for each image set: something about pruned networks by the share of the weights that is left.
 
@@ -583,25 +584,27 @@ def pruned_panels(
         By image set.
     values
         Gives ``(I, N)``.
-    ylabel, ylim
+    ylabel
         Of all panels.
     methods
         Drawn as lines: median over instances and the range of all, from the dense network on.
     bands
         Methods in which nothing is pruned, drawn across: median and range over instances and rounds.
+    beside
+        By control, the same about the first of `methods` as it is by that control: dashed, the median.
     """
     panels, tables = [], []
     for name, found in sets.items():
         title, shown = LABELS.get(name, name), values(found)
         figure, axes = panel(2.3, 2.2, title=title)
         least = found.share.min()
-        for method in bands:
-            flat = shown[:, found.method[0] == method].ravel()
-            ink = COLOURS[PRUNED[method]]
-            axes.axhspan(np.nanmin(flat), np.nanmax(flat), color=ink, alpha=0.15, linewidth=0)
-            axes.axhline(np.nanmedian(flat), color=ink, linewidth=1.2, linestyle=(0, (4, 1.5)))
-            rows = {"middle": np.nanmedian(flat), "low": np.nanmin(flat), "high": np.nanmax(flat)}
-            tables.append(pd.DataFrame({"images": title, "method": method, "share": 1.0, **rows}, index=[0]))
+        tables += _bands(axes, title, found, shown, bands)
+        for method, of in (beside or {}).items():
+            x, y = found.along(of(found), methods[0])
+            middle = _ends(y)[1]
+            axes.plot(x, middle, color=COLOURS[PRUNED[method]], linewidth=1.2, linestyle=_DASHED)
+            columns = {"share": x, "middle": middle}
+            tables.append(pd.DataFrame({"images": title, "method": f"{methods[0]}, {method}", **columns}))
         for method in methods:
             x, y = found.along(shown, method)
             ink = COLOURS[PRUNED[method]]
@@ -614,10 +617,24 @@ def pruned_panels(
         ticks = [t for t in (1, 0.5, 0.25, 0.1, 0.05) if t >= least]
         axes.set_xticks(ticks, [f"{t:.0%}" for t in ticks])
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-        if ylim is not None:
-            axes.set_ylim(*ylim)
         panels.append(figure)
     return panels, pd.concat(tables, ignore_index=True)
+
+
+def _bands(
+    axes: Axes, title: str, found: Pruned, shown: NDArray[Any], methods: Sequence[str]
+) -> list[pd.DataFrame]:
+    """Draw across where networks are in which nothing is pruned: median and range, instances and rounds."""
+    tables = []
+    for method in methods:
+        flat = shown[:, found.method[0] == method].ravel()
+        low, middle, high = np.nanmin(flat), np.nanmedian(flat), np.nanmax(flat)
+        ink = COLOURS[PRUNED[method]]
+        axes.axhspan(low, high, color=ink, alpha=0.15, linewidth=0)
+        axes.axhline(middle, color=ink, linewidth=1.2, linestyle=_DASHED)
+        row = {"images": title, "method": method, "share": 1.0}
+        tables.append(pd.DataFrame([row | {"middle": middle, "low": low, "high": high}]))
+    return tables
 
 
 def layer_panels(
@@ -674,7 +691,12 @@ def _third(n_units: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
 
 
 def left_panels(
-    sets: Mapping[str, Pruned], units: Mapping[str, Units], values: str, *, ylabel: str
+    sets: Mapping[str, Pruned],
+    units: Mapping[str, Units],
+    values: str,
+    *,
+    ylabel: str,
+    bands: Sequence[str] = (),
 ) -> tuple[list[Figure], pd.DataFrame]:
     """Leaving units out against trimming them in rounds, by the share of penultimate units left.
 
@@ -684,14 +706,15 @@ def left_panels(
         By image set.
     values
         ``"r2"`` of the penultimate geometry with the first network's, or ``"accuracy"``.
-    ylabel
-        Of all panels.
+    ylabel, bands
+        As for :func:`pruned_panels`.
     """
     panels, tables = [], []
     for name in [name for name in sets if name in units]:
         found, title = sets[name], LABELS.get(name, name)
-        shown = found.alike_in() if values == "r2" else np.asarray(found.accuracy, dtype=float)
+        shown = _of_networks(found, values)
         figure, axes = panel(2.3, 2.2, title=title)
+        tables += [t.rename(columns={"method": "what"}) for t in _bands(axes, title, found, shown, bands)]
         every = units[name][values]
         x, some = _third(every.shape[2])
         lines = [(x, every[:, list(RANKED).index(order)][:, some]) for order in ("poz", "random")]
@@ -712,29 +735,43 @@ def left_panels(
     return panels, pd.concat(tables, ignore_index=True)
 
 
+def _of_networks(found: Pruned, values: str) -> NDArray[np.float64]:
+    return found.alike_in() if values == "r2" else np.asarray(found.accuracy, dtype=np.float64)
+
+
 def unit_panels(
-    units: Mapping[str, Units], values: str, orders: Sequence[str], *, ylabel: str
+    sets: Mapping[str, Pruned],
+    units: Mapping[str, Units],
+    values: str,
+    orders: Sequence[str],
+    *,
+    ylabel: str,
+    bands: Sequence[str] = (),
 ) -> tuple[list[Figure], pd.DataFrame]:
     """What is left with the most important units alone, by several orders: a panel for each image set.
 
     Parameters
     ----------
-    units
+    sets, units
         By image set.
     values
-        ``"r2"``, ``"r2_cosine"`` or ``"accuracy"``.
+        ``"r2"`` or ``"accuracy"``.
     orders
         Of :data:`rarefire.removal.ORDERS`.
-    ylabel
-        Of all panels.
+    ylabel, bands
+        As for :func:`pruned_panels`.
     """
-    names = list(RANKED)
-    sets = {}
+    names, lines = list(RANKED), {}
     for name, found in units.items():
         x, some = _third(found[values].shape[2])
-        sets[name] = x, {RANKED[o]: found[values][:, names.index(o)][:, some] for o in orders}
+        lines[name] = x, {RANKED[o]: found[values][:, names.index(o)][:, some] for o in orders}
     options = {"xlabel": "share of units kept", "ylabel": ylabel}
-    return curve_panels(sets, **options, singles=False, limits=SHARES)
+    panels, numbers = curve_panels(lines, **options, singles=False, limits=SHARES)
+    tables = [numbers]
+    for name, figure in zip(units, panels, strict=True):
+        (axes,), shown = figure.axes, _of_networks(sets[name], values)
+        tables += _bands(axes, LABELS.get(name, name), sets[name], shown, bands)
+    return panels, pd.concat(tables)
 
 
 def ghost_panels(

@@ -99,6 +99,13 @@ def leaves(found: Pruned, method: str) -> float:
     """Share of the weights from which on a method moves the geometry more than its control; NaN: never.
 
     The first round whose 95 % interval of the excess (t, over networks) is above 0, as are those after it.
+
+    Parameters
+    ----------
+    found
+        Networks of one image set.
+    method
+        Of :data:`rarefire.pruning.METHODS`.
     """
     first = np.nan
     for n in reversed(found.numbers(method)):
@@ -127,6 +134,17 @@ def halves(found: Pruned) -> pd.DataFrame:
     """Canonical correlations of seven layers: theirs, ours, and those of the controls.
 
     Theirs are :data:`rarefire.page.scorecard.THEIRS`; controls were trained on without pruning.
+
+    Parameters
+    ----------
+    found
+        Of the setting ``"halves"``.
+
+    Returns
+    -------
+    DataFrame
+        A row for each layer: ``layer``; for each round ``theirs``, ``ours`` with the share of weights left,
+        and ``control``; ``chance``. Ours are medians over networks.
     """
     columns: dict[str, Any] = {"layer": list(found.layers)}
     for n, (share, values) in enumerate(THEIRS.items(), start=1):
@@ -138,7 +156,14 @@ def halves(found: Pruned) -> pd.DataFrame:
 
 
 def needed(found: Mapping[str, Units]) -> pd.DataFrame:
-    """How few units keep accuracy (within one point) and geometry (R² within .05), by order."""
+    """How few units keep accuracy (within one point) and geometry (R² within .05), by order.
+
+    Returns
+    -------
+    DataFrame
+        A row for each image set and order: ``images, order``; medians over networks of ``share for
+        accuracy``, ``share for geometry``, and ``R² there``, at the first share for accuracy.
+    """
     rows = []
     for name, each in found.items():
         for order, title in ORDERS.items():
@@ -185,7 +210,16 @@ def fewer(found: Mapping[str, Units], values: str, short: float) -> str:
 
 
 def classes(found: Mapping[str, Units]) -> pd.DataFrame:
-    """What a class loses without its most important units, and what units that fire rarely carry."""
+    """What a class loses without its most important units, and what units that fire rarely carry.
+
+    Returns
+    -------
+    DataFrame
+        A row for each image set. Balanced accuracy, mean over classes: ``whole``, ``without its 3``,
+        ``without any 3``, ``with its 3 only``. ``rare``, how many units of all networks fire for few images;
+        medians of the ``largest loss`` of any class without one of them, and without one ``of others``;
+        ``ρ with PoZ``, Spearman's over units that fire.
+    """
     rows = []
     for name, each in found.items():
         whole, without, only, drawn = np.median(each.classes.mean(axis=2), axis=0)
@@ -210,7 +244,14 @@ def classes(found: Mapping[str, Units]) -> pd.DataFrame:
 
 
 def counts(found: Mapping[str, Units]) -> pd.DataFrame:
-    """Fano factors relative to PoZ, of images shuffled and class by class; medians over units that fire."""
+    """Fano factors relative to PoZ, of images shuffled and class by class; medians over units that fire.
+
+    Returns
+    -------
+    DataFrame
+        A row for each image set: ``images``; Fano factor ÷ PoZ ``shuffled``, ``class by class`` and
+        ``expected`` from selectivity; ``selectivity``, and its ``ρ with PoZ``, Spearman's.
+    """
     rows = []
     for name, each in found.items():
         fires = each.poz < 1
@@ -233,7 +274,21 @@ def once(table: pd.DataFrame, column: str = "images") -> pd.DataFrame:
 
 
 def tickets(found: Pruned, rounds: tuple[int, ...] = (7, 9, 15)) -> pd.DataFrame:
-    """Lottery tickets and the same masks with new weights: when they stop, and how good they are."""
+    """Lottery tickets and the same masks with new weights: when they stop, and how good they are.
+
+    Parameters
+    ----------
+    found
+        Of the setting ``"tickets"``.
+    rounds
+        Of both.
+
+    Returns
+    -------
+    DataFrame
+        A row for the dense network and each round: ``weights left``; medians of ``steps`` to the least loss
+        and means of ``accuracy, %``, both of new weights too.
+    """
     rows = []
     for n in (0, *rounds):
         places = {"": found.place("imp", n)} | (

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,14 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
-from torch import nn
 
-from rarefire import networks, rdm, records, removal
+from rarefire import rdm
 from rarefire.errors import InputError
 from rarefire.page import frame, palette, plots
 from rarefire.page.scorecard import MEASURED
 from rarefire.page.widgets import PageWidget, script
 from rarefire.pruning import DENSE, METHODS
-from rarefire.records.pruned import Pruned
+from rarefire.records.pruned import WIDTHS, Pruned
 from rarefire.records.record import Record
 from rarefire.similarity import MEASURES
 
@@ -352,21 +350,20 @@ class _Layer:
 
 def _layers(found: Pruned, name: str) -> list[_Layer]:
     """A ReLU goes under the name of its layer with weights, and is left out where it is pooled."""
-    network = networks.build(found.network, input_shape=(3, 32, 32), n_classes=10)  # neither matters
-    assert isinstance(network, nn.Sequential)
-    names, sites = records.pruned.layers_of(network), removal.sites(network)
-    ends = np.cumsum([0, *(site.n_units for site in sites)]).tolist()
+    names, widths = found.layers, WIDTHS[found.network]
     if found.alike.shape[2:] != (len(names), len(MEASURES)):
         raise InputError(
             f"similarities of {name!r} must be of {len(names)} layers by {len(MEASURES)} measures; got "
             f"{found.alike.shape[2:]}."
         )
-    if found.apoz.shape[2] != ends[-1] or found.incoming.shape != found.apoz.shape:
+    n_units = sum(widths.values())
+    if found.apoz.shape[2] != n_units or found.incoming.shape != found.apoz.shape:
         raise InputError(
-            f"apoz and incoming of {name!r} must be of {ends[-1]} units; got {found.apoz.shape[2]} and "
+            f"apoz and incoming of {name!r} must be of {n_units} units; got {found.apoz.shape[2]} and "
             f"{found.incoming.shape[2]}."
         )
-    there = {s.activation: (s.layer, slice(*e)) for s, e in zip(sites, pairwise(ends), strict=True)}
+    relus = [activation for activation in names if activation.startswith("relu")]
+    there = {relu: (layer, found.units_of(layer)) for relu, layer in zip(relus, widths, strict=True)}
     shown, units = [], slice(0, 0)
     for place, (activation, after) in enumerate(zip(names, [*names[1:], ""], strict=True)):
         title, units = there.get(activation, (activation, units))

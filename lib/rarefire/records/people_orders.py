@@ -420,6 +420,11 @@ def measure_view(
         Of random orders.
     progress
         Show a progress bar.
+
+    Raises
+    ------
+    InputError
+        For a view of other images than the judgments', or importances that are not one for each unit.
     """
     features = check_embedding(view.embedding)
     n, n_units = features.shape

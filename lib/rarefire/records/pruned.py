@@ -157,12 +157,12 @@ SETTINGS = {
         "MNIST, halves",
         "mnist",
         Recipe(learning_rate=0.1, max_epochs=15, patience=15, keep="last", milestones=(10, 12), **_SGD),
-        retrain=Recipe(learning_rate=1e-3, max_epochs=5, patience=5, keep="last", **_SGD),
+        retrain=Recipe(learning_rate=1e-3, max_epochs=15, patience=15, keep="last", **_SGD),
         methods=("lrr", "on", "again", "seed"),
         n_rounds=2,
         at=(1,),
         rate=0.5,
-        last_rate=0.5,
+        last_rate=0.0,
         scope="global",
     ),
     "tickets": Setting(
@@ -221,14 +221,26 @@ class Pruned(Stack):
         return [m for m in dict.fromkeys(self.method[0].tolist()) if m != pruning.DENSE]
 
     def numbers(self, method: str) -> list[int]:
-        """Rounds that there are of a method."""
+        """Rounds that there are of a method.
+
+        Raises
+        ------
+        UnknownNameError
+            For a method that was not measured; the message lists those that were.
+        """
         found: list[int] = self.number[0][self.method[0] == method].tolist()
         if not found:
             raise unknown("method of pruning", method, self.methods)
         return found
 
     def place(self, method: str, number: int) -> int:
-        """Where a network stands on the second axis; round 0 of every method is the dense one."""
+        """Where a network stands on the second axis; round 0 of every method is the dense one.
+
+        Raises
+        ------
+        UnknownNameError
+            For a method or a round that was not measured.
+        """
         if number == 0:
             return 0
         there = self.numbers(method)
@@ -245,6 +257,11 @@ class Pruned(Stack):
             Of :attr:`layers`; ``"penultimate"``: the one before the outputs.
         measure
             Of :data:`rarefire.similarity.MEASURES`.
+
+        Raises
+        ------
+        UnknownNameError
+            For another layer or measure.
         """
         name = self.layers[-2] if layer == PENULTIMATE else layer
         for what, value, names in (("layer", name, self.layers), ("measure", measure, similarity.MEASURES)):
@@ -364,7 +381,9 @@ class Pruned(Stack):
                 rows.append(row)
         return pd.DataFrame(rows)
 
-    def survival(self, layer: str, *, of: str = "incoming", firing: bool = False) -> NDArray[np.float64]:
+    def survival(
+        self, layer: str, *, of: str = "incoming", firing: bool = False, rates: str = pruning.DENSE
+    ) -> NDArray[np.float64]:
         """Rank correlation of units' PoZ before pruning with what is left of them, ``(I, N)``.
 
         Parameters
@@ -375,20 +394,32 @@ class Pruned(Stack):
             ``"incoming"``, its own weights; ``"outgoing"``, those that read it.
         firing
             Over the units that fire for any test image before pruning.
+        rates
+            The method whose PoZ is taken. That of ``"again"``, which began with the same weights, shows how
+            much of the correlation is in these; of ``"seed"``, whose units are others, chance.
 
         Returns
         -------
         ndarray
-            Spearman's; below 0, units that fire rarely lose more. NaN where all units have as many left.
+            Spearman's; below 0, units that fire rarely lose more. Mean over rounds of `rates`. NaN where all
+            units have as many left, or fire as often.
+
+        Raises
+        ------
+        UnknownNameError
+            For a layer without units that can go, or a method that was not measured.
         """
         units = self.units_of(layer)
-        before, kept = self.apoz[:, 0, units], self[of][:, :, units]
-        found = np.full(kept.shape[:2], np.nan)
-        for i, n in np.ndindex(found.shape):
-            some = before[i] < 1 if firing else np.ones(len(before[i]), dtype=bool)
-            if np.ptp(kept[i, n][some]) > 0:
-                found[i, n] = stats.spearmanr(before[i][some], kept[i, n][some]).statistic
-        return found
+        places = [0] if rates == pruning.DENSE else [self.place(rates, n) for n in self.numbers(rates)]
+        kept = self[of][:, :, units]
+        found = np.full((len(places), *kept.shape[:2]), np.nan)
+        for p, i, n in np.ndindex(found.shape):
+            before = self.apoz[i, places[p], units]
+            some = before < 1 if firing else np.ones(len(before), dtype=bool)
+            pair = before[some], kept[i, n][some]
+            if min(map(np.ptp, pair)) > 0:
+                found[p, i, n] = stats.spearmanr(*pair).statistic
+        return np.asarray(found.mean(axis=0))
 
     def lost(self, layer: str, method: str, number: int) -> tuple[int, int]:
         """Units of a layer, of all instances, that have none of their weights left; and how many never fired.
@@ -405,7 +436,13 @@ class Pruned(Stack):
         return int(gone.sum()), int((gone & (self.apoz[:, 0, units] == 1)).sum())
 
     def units_of(self, layer: str) -> slice:
-        """Where a layer's units stand on the axis of all units."""
+        """Where a layer's units stand on the axis of all units.
+
+        Raises
+        ------
+        UnknownNameError
+            For a layer that has none that can go.
+        """
         if layer not in WIDTHS[self.network]:
             raise unknown("layer whose units can be removed", layer, list(WIDTHS[self.network]))
         widths = list(WIDTHS[self.network].values())
@@ -413,7 +450,17 @@ class Pruned(Stack):
         return slice(sum(widths[:place]), sum(widths[: place + 1]))
 
     def each_at(self, method: str, numbers: NDArray[np.intp], values: NDArray[Any]) -> NDArray[np.float64]:
-        """Values ``(I, N)`` in a round of its own of every instance, ``(I,)``."""
+        """Values ``(I, N)`` in a round of its own of every instance, ``(I,)``.
+
+        Parameters
+        ----------
+        method
+            Its name.
+        numbers
+            ``(I,)``, of each instance.
+        values
+            Of all networks.
+        """
         places = [self.place(method, int(n)) for n in numbers]
         return np.asarray(values[np.arange(len(self)), places], dtype=np.float64)
 
@@ -448,6 +495,11 @@ class Units(Stack):
             ``"r2"``, ``"r2_cosine"`` or ``"accuracy"``.
         firing
             Count the share among the units that fire for any test image. In PoZ's order the others come last.
+
+        Raises
+        ------
+        UnknownNameError
+            For an order that does not exist.
         """
         if order not in ORDERS:
             raise unknown("order of units", order, list(ORDERS))
@@ -467,6 +519,11 @@ class Units(Stack):
             ``"r2"``, ``"r2_cosine"`` or ``"accuracy"``.
         short
             Of the value with all units.
+
+        Raises
+        ------
+        UnknownNameError
+            For an order that does not exist.
         """
         if order not in ORDERS:
             raise unknown("order of units", order, list(ORDERS))
@@ -537,6 +594,13 @@ def by_images(profile: str = "default", *, instances: int | None = None) -> dict
         ``"full"``: all are computed from the images.
     instances
         Of digits; default: as many as in :data:`SETTINGS`.
+
+    Raises
+    ------
+    UnknownNameError
+        For a profile that does not exist.
+    DataError
+        Where images that are to be computed from are not on this machine.
     """
     if profile not in PROFILES:
         raise unknown("profile", profile, list(PROFILES))
@@ -784,6 +848,13 @@ def ship(name: str, path: str | Path) -> list[Path]:
 
     Beside it, where they are known: the units into ``<name>-units.npz``, the sample into
     ``<name>-sample.npz``.
+
+    Raises
+    ------
+    UnknownNameError
+        For a setting that does not exist.
+    DataError
+        If nothing is known of it.
     """
     path, facts = Path(path), _setting(name).facts()
     written = []
