@@ -144,16 +144,6 @@ class Across(Stack):
     saturated = Array("I,", "share of activations that are exactly 6, where ReLU6 stops")
     ceiling = Array("I, 2", "noise ceiling of r with the mean RDM, or of agreement")
 
-    @property
-    def network(self) -> str:
-        """The networks, for captions: the name of one, or how many."""
-        return _one_or_many([a.provenance["facts"]["network"] for a in self.answers], "networks")
-
-    @property
-    def about(self) -> str:
-        """The sets, for captions: the name of one, or how many."""
-        return _one_or_many([a.provenance["facts"]["judgments"] for a in self.answers], "sets of judgments")
-
     def table(self) -> pd.DataFrame:
         """The tests at the shares that were decided on.
 
@@ -304,11 +294,6 @@ class Capped(Stack):
                 "without": self.people[:, 1].astype(float),
             }
         )
-
-
-def _one_or_many(names: Sequence[str], what: str) -> str:
-    different = list(dict.fromkeys(names))
-    return different[0] if len(different) == 1 else f"{len(different)} {what}"
 
 
 # --- networks ------------------------------------------------------------------------------------

@@ -97,20 +97,6 @@ class Orders(Stack):
     n_units = Array("I,", "units of the layer, F")
     ceiling = Array("I, 2", "noise ceiling of r with the mean RDM, or of agreement")
 
-    @property
-    def network(self) -> str:
-        """The networks, for captions: the name of one, or how many."""
-        return self._one_or_many("network", "networks")
-
-    @property
-    def about(self) -> str:
-        """The sets, for captions: the name of one, or how many."""
-        return self._one_or_many("judgments", "sets of judgments")
-
-    def _one_or_many(self, fact: str, what: str) -> str:
-        names = {answer.provenance["facts"][fact] for answer in self.answers}
-        return str(*names) if len(names) == 1 else f"{len(names)} {what}"
-
     def table(self) -> pd.DataFrame:
         """Where each order is at :data:`SHARES`.
 

@@ -194,6 +194,22 @@ class Stack(Record):
         return len(self.answers)
 
     @property
+    def network(self) -> str:
+        """Name of the network; of several, how many they are."""
+        return self._one_or_many("network", "networks")
+
+    @property
+    def about(self) -> str:
+        """Name of the images, or of the judgments; of several, how many they are."""
+        if "stimuli" in self.facts:
+            return self._one_or_many("stimuli", "image sets")
+        return self._one_or_many("judgments", "sets of judgments")
+
+    def _one_or_many(self, fact: str, what: str) -> str:
+        names = {str(answer.provenance["facts"][fact]) for answer in self.answers}
+        return names.pop() if len(names) == 1 else f"{len(names)} {what}"
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """One for each instance."""
         return tuple(int(answer.provenance["facts"]["seed"]) for answer in self.answers)
