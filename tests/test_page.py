@@ -119,6 +119,8 @@ def test_rdm_panel_histogram_picture_and_table(rng):
     text = frame.table(pd.DataFrame({"x": [0.12345], "y": [np.nan]}), name="t", caption="c").data
     assert "<td>0.12</td>" in text
     assert "<td>–</td>" in text
+    text = frame.table(pd.DataFrame({"n": pd.array([3, None], dtype="Int64")}), name="t", caption="c").data
+    assert re.findall("<td>(.*?)</td>", text) == ["3", "–"]
 
 
 def test_curve_panels_and_percent(rng):

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -468,7 +469,8 @@ def test_a_damaged_entry_is_no_answer(own_cache, damage):
 def test_packed_answers_are_found_one_by_one(own_cache, tmp_path, monkeypatch):
     answers = [store.keep("question", {"seed": s}, {"x": np.full(3, s / 3)}) for s in range(4)]
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
-    store.pack(tmp_path / "data" / "results" / "q.npz", answers)
+    packed = store.pack(tmp_path / "data" / "results" / "q.npz", answers)
+    assert {part.compress_type for part in zipfile.ZipFile(packed).infolist()} == {zipfile.ZIP_LZMA}
     monkeypatch.setenv("RAREFIRE_CACHE", str(tmp_path / "empty"))
     found = store.recall("question", {"seed": 2})
     assert found.source == "shipped"

@@ -536,7 +536,7 @@ def pack(path: str | Path, answers: Iterable[Answer]) -> Path:
 
     Every answer keeps its key, so :func:`recall` finds it there one by one. Double precision becomes
     single. The rows' facts may differ; versions, command and date are those
-    of the first answer.
+    of the first answer. It is compressed with LZMA: a quarter smaller than what is cached, slower to write.
     """
     answers = list(answers)
     first = answers[0].provenance
@@ -546,16 +546,25 @@ def pack(path: str | Path, answers: Iterable[Answer]) -> Path:
     for name in answers[0].arrays:
         column = np.stack([np.asarray(a.arrays[name]) for a in answers])
         stacked[name] = column.astype(np.float32) if column.dtype == np.float64 else column
-    _write(Path(path), stacked, stamp)
+    _write(Path(path), stacked, stamp, compression=zipfile.ZIP_LZMA)
     _shipped_index.cache_clear()
     _read_shipped.cache_clear()
     return Path(path)
 
 
-def _write(path: Path, arrays: Mapping[str, NDArray[Any]], stamp: Mapping[str, Any]) -> None:
+def _write(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    stamp: Mapping[str, Any],
+    *,
+    compression: int = zipfile.ZIP_DEFLATED,
+) -> None:
+    """As :func:`numpy.savez_compressed` does, which leaves no choice of the compression."""
     text = np.frombuffer(json.dumps(stamp, sort_keys=True).encode(), dtype=np.uint8)
-    with atomic_write(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **{**arrays, "provenance": text})
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", compression) as archive:
+        for name, array in {**arrays, "provenance": text}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, np.asanyarray(array), allow_pickle=False)
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

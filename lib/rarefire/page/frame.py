@@ -248,7 +248,9 @@ def table(
     frame: pd.DataFrame, *, name: str, caption: str, digits: int = 2, numbers: pd.DataFrame | None = None
 ) -> HTML:
     """A data frame as a table of the page, with a caption and numbers (its own by default) for download."""
-    body = frame.to_html(
+    whole = frame.select_dtypes("Int64")  # whose gaps pandas writes in its own way
+    shown = frame.assign(**whole.astype(object).where(whole.notna(), "–"))
+    body = shown.to_html(
         index=False,
         border=0,
         classes="rf-table",

@@ -597,7 +597,7 @@ def pruned_panels(
     for name, found in sets.items():
         title, shown = LABELS.get(name, name), values(found)
         figure, axes = panel(2.3, 2.2, title=title)
-        least = found.share.min()
+        least = min(found.along(shown, method)[0].min() for method in methods)
         tables += _bands(axes, title, found, shown, bands)
         for method, of in (beside or {}).items():
             x, y = found.along(of(found), methods[0])
