@@ -537,6 +537,7 @@ def test_people_and_the_network_in_the_built_page(html):
 def test_the_landing_page_has_a_line_for_each_finding(html):
     page = (html / "index.html").read_text()
     assert len(re.findall(r"<li><p><strong>[^<]+\?\s*</strong>", page)) == 6
+    assert page.count("<ol") == 1  # the chapters; a line that begins with a number and a full stop makes one
 
 
 @pytest.mark.browser

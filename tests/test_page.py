@@ -47,9 +47,17 @@ def test_cumulative_share_by_hand():
 
 
 def test_a_path_says_the_same_in_fewer_bytes():
-    assert frame._short_path("M 0.04 1.26 \nL 2.5 3.149 \nL 4 5.0 \nz") == "M 0 1.3 2.5 3.1 4 5z"
-    # Only a line that follows a line, or its start, needs no name.
-    assert frame._short_path("M 0 0 C 1 1 2 2 3 3 L 4 4 L 5 5") == "M 0 0C 1 1 2 2 3 3L 4 4 5 5"
+    assert frame._short_path("M 0.04 1.26 \nL 2.5 3.149 \nL 4 5.0 \nz") == "M0 1.3l2.5 1.8 1.5 1.9z"
+    # Only a line that follows a line needs no name; a minus parts two numbers.
+    assert frame._short_path("M 9 9 C 1 1 2 2 3 3 L 4 4 L 3.5 2") == "M9 9C1 1 2 2 3 3l1 1-.5-2"
+    assert frame._short_path("M 0 0 L 1 1 z M 5 5 L 5 4.8 L 6 4.8") == "M0 0l1 1zM5 5l0-.2 1 0"
+
+
+def test_the_steps_of_a_long_path_do_not_drift(rng):
+    points = rng.uniform(0, 300, size=(500, 2))
+    short = frame._short_path("M " + "\nL ".join(f"{x:.6f} {y:.6f}" for x, y in points))
+    numbers = np.array(re.findall(r"-?(?:\d+\.?\d*|\.\d+)", short), dtype=float).reshape(-1, 2)
+    np.testing.assert_allclose(np.cumsum(numbers, axis=0), points, atol=0.051)
 
 
 def test_a_small_image_is_the_same_image(rng):

@@ -12,7 +12,6 @@ import html
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -272,6 +271,7 @@ def _svg(figure: Figure, *, prefix: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"\n +", "\n", text)
     text = re.sub(r' d="([^"]*)"', lambda path: f' d="{_short_path(path[1])}"', text)
     text = re.sub(r"data:image/png;base64,([^\"]+)", lambda image: _short_image(image[1]), text)
     text = re.sub(r'\bid="', f'id="{prefix}', text)
@@ -287,14 +287,30 @@ def _svg(figure: Figure, *, prefix: str) -> str:
 
 
 def _short_path(path: str) -> str:
-    """The same path in tenths of a point, without what goes without saying."""
-    path = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path)
-    parts = re.findall(r"[A-Za-z][^A-Za-z]*", " ".join(path.split()))
-    lines = [after == "L" and before in "ML" for before, after in pairwise(part[0] for part in parts)]
-    # A line goes on after M and after L without being named.
-    return "".join(
-        (part[1:] if goes_on else part).rstrip() for part, goes_on in zip(parts, [False, *lines], strict=True)
-    ).strip()
+    """The same path in tenths of a point: its lines by their steps, which are shorter than their ends."""
+    steps: list[str] = []
+    at = np.zeros(2, dtype=int)
+    before = ""
+    for command, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", path):
+        points = np.rint(10 * np.array(numbers.split(), dtype=float)).astype(int).reshape(-1, 2)
+        if command == "L":
+            ends = np.concatenate([at[None], points])
+            text = _tenths(np.diff(ends, axis=0))
+            # A line after a line needs no name.
+            joint = "" if text.startswith("-") else " "
+            steps.append(joint + text if before == "L" else f"l{text}")
+        else:
+            steps.append(command + _tenths(points))
+        if len(points):
+            at = points[-1]
+        before = command
+    return "".join(steps)
+
+
+def _tenths(numbers: NDArray[np.int_]) -> str:
+    """``[-3, 40, 5]`` -> ``-.3 4 .5``."""
+    texts = (f"{n / 10:g}" for n in numbers.ravel())
+    return re.sub(r" -", "-", re.sub(r"(^|[ -])0\.", r"\1.", " ".join(texts)))
 
 
 def _short_image(data: str) -> str:

@@ -149,7 +149,7 @@ _SGD: dict[str, Any] = {"optimizer": "sgd", "weight_decay": 1e-4}
 #: Carbin (2019), in fewer steps.
 SETTINGS = {
     "digits": Setting(
-        "digits", "digits", _short(15, 12, batch_size=64), n_rounds=3, at=(1, 3), rate=0.5, seeds=3
+        "digits", "digits", _short(10, 8, batch_size=64), n_rounds=3, at=(1, 3), rate=0.5, seeds=3
     ),
     "mnist": Setting("MNIST", "mnist", _short(4, 3)),
     "cifar10-jpg": Setting("CIFAR-10", "cifar10-jpg", _short(5, 4)),
