@@ -11,7 +11,7 @@ every pixel in it counts the same. It is part of the image only: padding is not 
                           whole image) of pixels whose stripes or edges lie within 22.5° of
                           horizontal, rising, vertical and falling; together, all of the slope's
 ``spectral_slope``        of log power on log radial frequency: of noise with amplitude 1/f^a it is
-                          −2a, of natural images around −2; at least 8 × 8 pixels, Hann's taper
+                          −2a, of large natural scenes around −2; from 8 × 8 pixels on, Hann's taper
 ``red_green``             mean of R − G, in [−1, 1]; no such thing for images of one channel
 ``blue_yellow``           mean of B − (R + G)/2, in [−1, 1]; likewise
 ========================  ==========================================================================
