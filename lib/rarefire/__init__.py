@@ -10,7 +10,8 @@ How rarely features fire, and what slices of them carry
     :mod:`~rarefire.poz` counts and orders; :mod:`~rarefire.rdm` compares images; :mod:`~rarefire.curves`
     gives exact nested curves, for the network's own geometry or against an RDM of people;
     :mod:`~rarefire.cluster` the same with Dask. :mod:`~rarefire.units` counts how often single units fire in
-    windows of images; :mod:`~rarefire.similarity` compares two networks' layers.
+    windows of images, and what they know of classes or of what :mod:`~rarefire.lowlevel` measures in images;
+    :mod:`~rarefire.similarity` compares two networks' layers.
 Networks with less in them
     :mod:`~rarefire.removal` says how important units are and slices them out; :mod:`~rarefire.pruning` masks
     weights and trains again, with controls.
@@ -37,8 +38,8 @@ from importlib.metadata import version
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("cli", "cluster", "curves", "embeddings", "errors", "ghosts", "inference", "judgments", "naive"),
-    *("networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability", "removal"),
+    *("cli", "cluster", "curves", "embeddings", "errors", "ghosts", "inference", "judgments", "lowlevel"),
+    *("naive", "networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability", "removal"),
     *("retrieval", "reweighting", "rounding", "selection", "similarity", "simulations", "stimuli", "store"),
     *("training", "triplets", "units"),
 )
