@@ -10,7 +10,8 @@ How rarely features fire, and what slices of them carry
     :mod:`~rarefire.poz` counts and orders; :mod:`~rarefire.rdm` compares images; :mod:`~rarefire.curves`
     gives exact nested curves, for the network's own geometry or against an RDM of people;
     :mod:`~rarefire.cluster` the same with Dask. :mod:`~rarefire.units` counts how often single units fire in
-    windows of images; :mod:`~rarefire.similarity` compares two networks' layers.
+    windows of images; :mod:`~rarefire.dimension` says how many dimensions images span in a layer;
+    :mod:`~rarefire.similarity` compares two networks' layers.
 Networks with less in them
     :mod:`~rarefire.removal` says how important units are and slices them out; :mod:`~rarefire.pruning` masks
     weights and trains again, with controls.
@@ -37,10 +38,10 @@ from importlib.metadata import version
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("cli", "cluster", "curves", "embeddings", "errors", "ghosts", "inference", "judgments", "naive"),
-    *("networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability", "removal"),
-    *("retrieval", "reweighting", "rounding", "selection", "similarity", "simulations", "stimuli", "store"),
-    *("training", "triplets", "units"),
+    *("cli", "cluster", "curves", "dimension", "embeddings", "errors", "ghosts", "inference", "judgments"),
+    *("naive", "networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability"),
+    *("removal", "retrieval", "reweighting", "rounding", "selection", "similarity", "simulations"),
+    *("stimuli", "store", "training", "triplets", "units"),
 )
 
 __version__ = version("rarefire")
