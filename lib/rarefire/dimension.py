@@ -78,9 +78,7 @@ class Estimate:
     @property
     def low(self) -> float:
         """Lower end of the 95 % interval, ``dimension − 1.96·se``, not below 0."""
-        return (
-            self.dimension if np.isnan(self.dimension) else float(np.fmax(self.dimension - 1.96 * self.se, 0))
-        )
+        return float(np.maximum(self.dimension - 1.96 * self.se, 0))
 
     @property
     def high(self) -> float:
@@ -215,7 +213,7 @@ def decimation(
     check_rng(rng)
     if smallest < LEAST:
         raise InputError(f"smallest is at least {LEAST} points; got {smallest}.")
-    source = _checked(points)
+    source = blocks.loaded(_checked(points))
     n, order = source.shape[0], rng.permutation(source.shape[0])
     found: list[Estimate] = []
     spread, freedom = 0.0, 0
@@ -242,7 +240,7 @@ def halves_error(
     points: ArrayLike,
     *,
     rng: np.random.Generator,
-    estimator: Callable[[NDArray[Any]], Estimate] = two_nn,
+    estimator: Callable[[Any], Estimate] = two_nn,
     n_splits: int = 10,
 ) -> float:
     """Standard error of an estimate from all points, by how much it differs between halves of them.
@@ -254,7 +252,8 @@ def halves_error(
     rng, n_splits
         Divides the points, so often.
     estimator
-        Of a half. Both halves have N/2 points, so that what N does to an estimate cancels.
+        Of a half, which is handed over as :class:`rarefire.embeddings.Rows`. Both halves have N/2 points, so
+        that what N does to an estimate cancels.
 
     Returns
     -------
@@ -271,13 +270,12 @@ def halves_error(
     check_rng(rng)
     if n_splits < 1:
         raise InputError(f"n_splits is at least 1; got {n_splits}.")
-    source = _checked(points, least=2 * LEAST, what="halves of 20")
+    source = blocks.loaded(_checked(points, least=2 * LEAST, what="halves of 20"))
     squares = []
     for _ in range(n_splits):
         order = rng.permutation(source.shape[0])
         first, second = (
-            estimator(np.asarray(blocks.Rows(source, np.sort(half))[:])).dimension
-            for half in np.array_split(order, 2)
+            estimator(blocks.Rows(source, np.sort(half))).dimension for half in np.array_split(order, 2)
         )
         squares.append((first - second) ** 2 / 4)
     return float(np.sqrt(np.mean(squares)))

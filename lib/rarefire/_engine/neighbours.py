@@ -85,7 +85,10 @@ class _Points:
     """Points less their mean and scaled to a largest entry of about 1, by a power of two."""
 
     def __init__(self, source: Any) -> None:
-        self.source = source = blocks.loaded(source)
+        # Some rows of an array are not copied: it may be large.
+        self.rows = source.rows if isinstance(source, blocks.Rows) else None
+        self.source = blocks.loaded(source if self.rows is None else source.source)
+        self.shape = source.shape
         total, low, high = 0.0, np.inf, -np.inf
         with np.errstate(over="ignore"):
             for rows in blocks.spans(source, elements=2**22):
@@ -93,20 +96,24 @@ class _Points:
                 total = total + block.sum(axis=0, dtype=np.float64)
                 low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
             width = float(np.subtract(high, low, dtype=np.float64).max())
-            centre = np.clip(np.asarray(total) / len(source), low, high)
+            centre = np.clip(np.asarray(total) / len(self), low, high)
         if not np.isfinite(width):
             raise InputError("the points are too far apart for double precision. Scale them down.")
         # In single precision the mean of features in single precision is taken off in one rounding.
-        narrow = source.dtype in (np.float16, np.float32)
+        narrow = self.source.dtype in (np.float16, np.float32)
         self.centre = centre.astype(np.float32) if narrow else centre.astype(np.float64)
         self.scale = 2.0 ** -np.clip(np.frexp(width)[1], -1000, 1000) if width else 1.0
 
     def __len__(self) -> int:
-        return len(self.source)
+        return int(self.shape[0])
+
+    def some(self, rows: slice | _Indices, features: slice = slice(None)) -> NDArray[Any]:
+        """Some features of some points, as they are; or of points in an order of more axes."""
+        return self.source[rows if self.rows is None else self.rows[rows], features]
 
     def slab(self, rows: slice | _Indices, features: slice, dtype: type[np.floating[Any]]) -> NDArray[Any]:
         """``(n, s)``: some features of some points."""
-        given = self.source[rows, features]
+        given = self.some(rows, features)
         single = dtype is np.float32 and self.centre.dtype == np.float32
         exact = np.float32 if single else np.float64
         less = np.subtract(given, self.centre[features], dtype=exact)
@@ -117,7 +124,7 @@ class _Points:
         self, rows: slice | _Indices, columns: slice | _Indices, dtype: type[np.floating[Any]]
     ) -> tuple[NDArray[Any], _Floats, _Floats]:
         """``(n, m)`` products of some points with others, and the squared norms of both."""
-        width = self.source.shape[1]
+        width = self.shape[1]
         found: Any = 0
         left: Any = 0
         right: Any = 0
@@ -135,7 +142,7 @@ class _Points:
     def slack(self, dtype: type[np.floating[Any]]) -> tuple[float, float]:
         """Share of ‖x‖² + ‖y‖², and amount, by which a lower bound is less than what products say."""
         of, wide = np.finfo(dtype), np.finfo(np.float64)
-        width = self.source.shape[1]
+        width = self.shape[1]
         slab, slabs = min(width, _SLAB), -(-width // _SLAB)
         share = (slab + 20) * float(of.eps) / 2 + (slab + 4 * slabs) * float(wide.eps) / 2
         return 1.01 * share, 8 * width * float(of.tiny)
@@ -143,11 +150,11 @@ class _Points:
     def squares(self, rows: _Indices, others: _Indices) -> _Floats:
         """``(n, m)``: squared distances of each of n points to m others, from differences."""
         found = np.empty(others.shape)
-        size = max(1, 2**16 // (others.shape[1] * self.source.shape[1]))
+        size = max(1, 2**16 // (others.shape[1] * self.shape[1]))
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            own = self.source[rows[part]].astype(np.float64)
-            away = np.subtract(self.source[others[part]], own[:, None], dtype=np.float64)
+            own = self.some(rows[part]).astype(np.float64)
+            away = np.subtract(self.some(others[part]), own[:, None], dtype=np.float64)
             away *= self.scale
             np.einsum("ijk,ijk->ij", away, away, out=found[part])
         return found
