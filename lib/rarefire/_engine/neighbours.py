@@ -36,6 +36,7 @@ __all__ = ["distances"]
 _ROWS = 1024  # points of a block of pairs
 _SLAB = 2048  # features of a product: fewer make sharper bounds
 _SPARE = 4  # points more than are asked for that are looked at closely
+_COPIED = 2**28  # numbers of a copy in single precision, at most
 _FLOATS = 2**22  # numbers in memory for points that are gone through again
 
 _Floats = NDArray[np.float64]
@@ -73,9 +74,11 @@ def distances(source: Any, k: int, *, progress: bool = False) -> _Floats:
     size = max(1, _FLOATS // n)
     parts = [unsure[i : i + size] for i in range(0, len(unsure), size)]
 
+    norms = points.norms(np.float64) if len(unsure) else None
+
     def again(some: Iterable[_Indices]) -> None:
         for rows in some:
-            squares[rows] = _until_certain(points, rows, squares[rows])
+            squares[rows] = _until_certain(points, rows, squares[rows], norms)
 
     blocks.spread(again, parts, progress=progress, title="neighbours, again")
     return np.asarray(np.sqrt(squares) / points.scale)
@@ -103,47 +106,64 @@ class _Points:
         narrow = self.source.dtype in (np.float16, np.float32)
         self.centre = centre.astype(np.float32) if narrow else centre.astype(np.float64)
         self.scale = 2.0 ** -np.clip(np.frexp(width)[1], -1000, 1000) if width else 1.0
+        self._single: NDArray[np.float32] | None = None
+        if len(self) * self.shape[1] <= _COPIED:
+            single = np.empty(self.shape, dtype=np.float32)
+            for rows in blocks.spans(source, elements=2**22):
+                single[rows] = self.slab(rows, slice(None), np.float32)
+            self._single = single
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def some(self, rows: slice | _Indices, features: slice = slice(None)) -> NDArray[Any]:
         """Some features of some points, as they are; or of points in an order of more axes."""
-        return self.source[rows if self.rows is None else self.rows[rows], features]
+        return np.asarray(self.source[rows if self.rows is None else self.rows[rows], features])
 
     def slab(self, rows: slice | _Indices, features: slice, dtype: type[np.floating[Any]]) -> NDArray[Any]:
         """``(n, s)``: some features of some points."""
+        if dtype is np.float32 and self._single is not None:
+            return self._single[rows, features]
         given = self.some(rows, features)
         single = dtype is np.float32 and self.centre.dtype == np.float32
         exact = np.float32 if single else np.float64
         less = np.subtract(given, self.centre[features], dtype=exact)
         less *= exact(self.scale)
-        return np.asarray(less, dtype=dtype)
+        found: NDArray[Any] = less.astype(dtype, copy=False)
+        return found
+
+    def norms(self, dtype: type[np.floating[Any]]) -> _Floats:
+        """``(n_points,)``: squared."""
+        found = np.empty(len(self))
+        for start in range(0, len(self), _ROWS):
+            rows = slice(start, min(start + _ROWS, len(self)))
+            slabs = (self.slab(rows, part, dtype).astype(np.float64, copy=False) for part in self._slabs())
+            found[rows] = sum(np.einsum("ij,ij->i", slab, slab) for slab in slabs)
+        return found
 
     def products(
         self, rows: slice | _Indices, columns: slice | _Indices, dtype: type[np.floating[Any]]
-    ) -> tuple[NDArray[Any], _Floats, _Floats]:
-        """``(n, m)`` products of some points with others, and the squared norms of both."""
+    ) -> NDArray[Any]:
+        """``(n, m)``: of some points with others."""
+        slabs = self._slabs()
+        each = (self.slab(rows, part, dtype) @ self.slab(columns, part, dtype).T for part in slabs)
+        first = next(each)
+        if len(slabs) == 1:
+            return np.asarray(first)
+        found = first.astype(np.float64)
+        for product in each:
+            found += product
+        return found
+
+    def _slabs(self) -> list[slice]:
         width = self.shape[1]
-        found: Any = 0
-        left: Any = 0
-        right: Any = 0
-        for start in range(0, width, _SLAB):
-            features = slice(start, min(start + _SLAB, width))
-            x = self.slab(rows, features, dtype)
-            y = x if columns is rows else self.slab(columns, features, dtype)
-            product = x @ y.T
-            found = product if width <= _SLAB else found + product.astype(np.float64)
-            left, right = (
-                size + np.einsum("ij,ij->i", z, z, dtype=np.float64) for size, z in ((left, x), (right, y))
-            )
-        return found, left, right
+        return [slice(i, min(i + _SLAB, width)) for i in range(0, width, _SLAB)]
 
     def slack(self, dtype: type[np.floating[Any]]) -> tuple[float, float]:
         """Share of ‖x‖² + ‖y‖², and amount, by which a lower bound is less than what products say."""
         of, wide = np.finfo(dtype), np.finfo(np.float64)
         width = self.shape[1]
-        slab, slabs = min(width, _SLAB), -(-width // _SLAB)
+        slab, slabs = min(width, _SLAB), len(self._slabs())
         share = (slab + 20) * float(of.eps) / 2 + (slab + 4 * slabs) * float(wide.eps) / 2
         return 1.01 * share, 8 * width * float(of.tiny)
 
@@ -167,11 +187,13 @@ def _from_products(points: _Points, k: int, progress: bool) -> tuple[_Floats, _F
     spans = [slice(i, min(i + _ROWS, n)) for i in range(0, n, _ROWS)]
     pairs = [(a, b) for i, a in enumerate(spans) for b in spans[i:]]
     share, amount = points.slack(np.float32)
+    norms = (1 - share) * points.norms(np.float32)
 
     def some(blocks_of_pairs: Iterable[tuple[slice, slice]]) -> tuple[_Floats, _Indices]:
         bounds, nearest = np.full((n, kept), np.inf), np.zeros((n, kept), dtype=np.intp)
         for a, b in blocks_of_pairs:
-            _gather(*points.products(a, b, np.float32), share, amount, a.start, b.start, bounds, nearest)
+            products = points.products(a, b, np.float32)
+            _gather(products, norms, amount, a.start, b.start, bounds, nearest)
         return bounds, nearest
 
     found = blocks.spread(some, pairs, progress=progress, title="neighbours")
@@ -191,12 +213,12 @@ def _from_products(points: _Points, k: int, progress: bool) -> tuple[_Floats, _F
 
 
 @numba.njit(nogil=True, cache=True)
-def _gather(products, left, right, share, amount, first, second, bounds, nearest):  # type: ignore[no-untyped-def]
+def _gather(products, norms, amount, first, second, bounds, nearest):  # type: ignore[no-untyped-def]
     """Keep the smallest lower bounds of every point, in rising order, of pairs of two blocks of points."""
     last = bounds.shape[1] - 1
     for i in range(products.shape[0]):
         for j in range(i + 1 if first == second else 0, products.shape[1]):
-            bound = (1 - share) * (left[i] + right[j]) - 2 * products[i, j] - amount
+            bound = norms[first + i] + norms[second + j] - 2 * products[i, j] - amount
             for one, other in ((first + i, second + j), (second + j, first + i)):
                 if bound < bounds[one, last]:
                     at = last
@@ -206,15 +228,15 @@ def _gather(products, left, right, share, amount, first, second, bounds, nearest
                     bounds[one, at], nearest[one, at] = bound, other
 
 
-def _until_certain(points: _Points, rows: _Indices, squares: _Floats) -> _Floats:
+def _until_certain(points: _Points, rows: _Indices, squares: _Floats, norms: Any) -> _Floats:
     """Squared distances of some points to their nearest, which no point left aside can be nearer than."""
     n, k = len(points), squares.shape[1]
     share, amount = points.slack(np.float64)
     bounds = np.empty((len(rows), n))
     for start in range(0, n, _ROWS):
         columns = slice(start, min(start + _ROWS, n))
-        products, left, right = points.products(rows, columns, np.float64)
-        bounds[:, columns] = (1 - share) * (left[:, None] + right) - 2 * products - amount
+        products = points.products(rows, columns, np.float64)
+        bounds[:, columns] = (1 - share) * (norms[rows, None] + norms[columns]) - 2 * products - amount
     bounds[np.arange(len(rows)), rows] = np.inf
     found = np.empty_like(squares)
     for i in range(len(rows)):
