@@ -148,9 +148,7 @@ class _Points:
         slabs = self._slabs()
         each = (self.slab(rows, part, dtype) @ self.slab(columns, part, dtype).T for part in slabs)
         first = next(each)
-        if len(slabs) == 1:
-            return np.asarray(first)
-        found = first.astype(np.float64)
+        found: NDArray[Any] = first if len(slabs) == 1 else first.astype(np.float64)
         for product in each:
             found += product
         return found
@@ -216,16 +214,29 @@ def _from_products(points: _Points, k: int, progress: bool) -> tuple[_Floats, _F
 def _gather(products, norms, amount, first, second, bounds, nearest):  # type: ignore[no-untyped-def]
     """Keep the smallest lower bounds of every point, in rising order, of pairs of two blocks of points."""
     last = bounds.shape[1] - 1
+    rest = norms[second : second + products.shape[1]] - amount
+    largest = bounds[second : second + products.shape[1], last].copy()
     for i in range(products.shape[0]):
+        norm, limit = norms[first + i], bounds[first + i, last]
         for j in range(i + 1 if first == second else 0, products.shape[1]):
-            bound = norms[first + i] + norms[second + j] - 2 * products[i, j] - amount
-            for one, other in ((first + i, second + j), (second + j, first + i)):
-                if bound < bounds[one, last]:
-                    at = last
-                    while at and bounds[one, at - 1] > bound:
-                        bounds[one, at], nearest[one, at] = bounds[one, at - 1], nearest[one, at - 1]
-                        at -= 1
-                    bounds[one, at], nearest[one, at] = bound, other
+            bound = norm + rest[j] - 2 * products[i, j]
+            if bound < limit:
+                limit = _insert(bounds[first + i], nearest[first + i], bound, second + j)
+                if first == second:
+                    largest[i] = limit
+            if bound < largest[j]:
+                largest[j] = _insert(bounds[second + j], nearest[second + j], bound, first + i)
+
+
+@numba.njit(nogil=True, cache=True)
+def _insert(bounds, nearest, bound, other):  # type: ignore[no-untyped-def]
+    """Put it where it belongs, and tell what is the largest now."""
+    at = len(bounds) - 1
+    while at and bounds[at - 1] > bound:
+        bounds[at], nearest[at] = bounds[at - 1], nearest[at - 1]
+        at -= 1
+    bounds[at], nearest[at] = bound, other
+    return bounds[-1]
 
 
 def _until_certain(points: _Points, rows: _Indices, squares: _Floats, norms: Any) -> _Floats:
