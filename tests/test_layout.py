@@ -19,20 +19,21 @@ PACKAGE = ROOT / "lib" / "rarefire"
 #: A module imports only from those before it.
 LINES = (
     "_engine.lazy errors rounding store",
-    "_engine.blocks _engine.grams _engine.pairs _engine.pooling",
+    "_engine.blocks _engine.neighbours _engine.grams _engine.pairs _engine.pooling",
     "stimuli networks training poz embeddings",
     "rdm _engine.resampling _engine.influences curves _engine.orders cluster similarity",
     "removal pruning",
     "ghosts retrieval",
     "reliability judgments ratings",
     "inference naive selection reweighting simulations triplets",
-    "units lowlevel",
+    "units lowlevel dimension",
     "records.record records.ensembles records.recipes records.people records.people_by_class",
     "records.people_across records.people_orders records.pruned",
     "records.ghosts records.ghosts_by_class records.error_rates",
     "page.palette page.frame page.plots page.claims page.cards page.scorecard",
     "page.pruned_tables page.widgets page.explorer page.reader page.prunings page.static_page page.build",
-    "cli.common cli.poz cli.curve cli.explore cli.people cli.ghosts cli.embed cli.prune cli.book cli.record",
+    "cli.common cli.poz cli.curve cli.explore cli.people cli.ghosts cli.embed cli.prune cli.dimension",
+    "cli.book cli.record",
 )
 ORDER = " ".join(LINES).split()
 

@@ -11,6 +11,7 @@ How rarely features fire, and what slices of them carry
     gives exact nested curves, for the network's own geometry or against an RDM of people;
     :mod:`~rarefire.cluster` the same with Dask. :mod:`~rarefire.units` counts how often single units fire in
     windows of images, and what they know of classes or of what :mod:`~rarefire.lowlevel` measures in images;
+    :mod:`~rarefire.dimension` says how many dimensions images span in a layer;
     :mod:`~rarefire.similarity` compares two networks' layers.
 Networks with less in them
     :mod:`~rarefire.removal` says how important units are and slices them out; :mod:`~rarefire.pruning` masks
@@ -38,10 +39,10 @@ from importlib.metadata import version
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("cli", "cluster", "curves", "embeddings", "errors", "ghosts", "inference", "judgments", "lowlevel"),
-    *("naive", "networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability", "removal"),
-    *("retrieval", "reweighting", "rounding", "selection", "similarity", "simulations", "stimuli", "store"),
-    *("training", "triplets", "units"),
+    *("cli", "cluster", "curves", "dimension", "embeddings", "errors", "ghosts", "inference", "judgments"),
+    *("lowlevel", "naive", "networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability"),
+    *("removal", "retrieval", "reweighting", "rounding", "selection", "similarity", "simulations"),
+    *("stimuli", "store", "training", "triplets", "units"),
 )
 
 __version__ = version("rarefire")

@@ -31,6 +31,7 @@ __all__ = [
     "check_source",
     "cores",
     "is_tensor",
+    "loaded",
     "open_embedding",
     "processes",
     "read",
@@ -163,6 +164,13 @@ def read(source: Any, rows: slice) -> Any:
         where = "" if len(finite) == total else f" (rows {rows.start} to {rows.start + len(finite) - 1})"
         raise InputError(f"{bad} of {len(finite)} images{where} have NaN or infinite features.")
     return block
+
+
+def loaded(source: Any) -> NDArray[Any]:
+    """`source` as an array of which any rows and columns can be had; read, unless it is one or is mapped."""
+    if isinstance(source, np.ndarray):
+        return source
+    return np.concatenate([np.asarray(read(source, rows)) for rows in spans(source, elements=2**22)])
 
 
 def spans(source: Any, *, elements: int) -> list[slice]:

@@ -9,13 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 import rarefire
 from rarefire.errors import InputError, RarefireError, RarefireWarning
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rarefire.stimuli import Stimuli
 
 __all__ = [
     "Embedding",
@@ -25,11 +30,15 @@ __all__ = [
     "Weights",
     "apart",
     "app",
+    "is_lenet",
+    "lenet_options",
+    "outputs",
     "outside",
     "read_for",
     "readable",
     "record",
     "run",
+    "suited",
     "tables_opened",
     "trained",
     "write_tables",
@@ -152,6 +161,56 @@ def trained(network: str, weights: str, size: int) -> Any:
             "or name a state dict."
         )
     return networks.build(network, input_shape=(3, size, size), weights=state)
+
+
+def is_lenet(network: str) -> bool:
+    """Whether it is one of the LeNets, which are sized by their images."""
+    return network.startswith("lenet") and ":" not in network
+
+
+def lenet_options(images: Stimuli) -> dict[str, Any]:
+    """What builds a LeNet for these images."""
+    return {
+        "input_shape": tuple(map(int, images.input_shape)),
+        "n_classes": len(images.class_names),
+        "mean": images.mean,
+        "std": images.std,
+    }
+
+
+def suited(network: str, weights: str, images: Stimuli) -> nn.Module:
+    """A network with its weights, for these images: as :func:`trained`, and LeNets of their size."""
+    from rarefire import networks, records
+
+    if not is_lenet(network):
+        model: nn.Module = trained(network, weights, images.images.shape[-1])
+        return model
+    if weights:
+        return networks.build(network, weights=weights, **lenet_options(images))
+    if images.name.startswith("folder:"):
+        raise InputError(f"no weights of {network} for {images.name}: name a state dict with --weights.")
+    found: nn.Module | None = records.ensembles.trained(images.name, network)
+    assert found is not None  # the images are here
+    return found
+
+
+def outputs(model: nn.Module, images: Stimuli, name: str) -> int:
+    """How many outputs there are."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            output = model(torch.from_numpy(images.images[:1]))
+    except Exception as error:  # what a network does not take fails in as many ways as there are networks
+        c, h, w = images.input_shape
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{name} does not take these images, {c} × {h} × {w} ({type(error).__name__}: {reason[:200]}). "
+            "Give images as it was trained on (--size for those of a folder)."
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.ndim != 2:
+        raise InputError(f"{name} must return one tensor, (n_images, noutputs); wrap it in one that does.")
+    return int(output.shape[1])
 
 
 def read_for(network: str, weights: str) -> list[Path]:

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from rarefire.cli.common import Weights, app, outside, read_for, readable, trained
+from rarefire.cli.common import (
+    Weights,
+    app,
+    is_lenet,
+    lenet_options,
+    outputs,
+    outside,
+    read_for,
+    readable,
+    suited,
+)
 from rarefire.errors import DataError, InputError, RarefireError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
@@ -82,7 +92,7 @@ def prune(
     place = _checked(out, read_for(network, weights))
     ranked, judged = _images(images, network, size, out)
     model, built = _network(network, weights, judged, place)
-    n_outputs = _outputs(model, judged, networks.short_name(network))
+    n_outputs = outputs(model, judged, networks.short_name(network))
     n_classes = len(judged.class_names)
     labelled = n_outputs == n_classes > 1
     mismatch = (
@@ -207,7 +217,7 @@ def _images(name: str, network: str, size: int | None, out: Path) -> tuple[Stimu
         raise unknown("image set", name, stimuli.NAMES, hint=f"Nor is there a folder {folder}.")
     else:
         outside(folder, out)
-        if size is None and not _is_lenet(network):
+        if size is None and not is_lenet(network):
             size = 224
         if any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir()):
             ranked, judged = (
@@ -228,31 +238,13 @@ def _images(name: str, network: str, size: int | None, out: Path) -> tuple[Stimu
     return ranked, judged
 
 
-def _is_lenet(network: str) -> bool:
-    return network.startswith("lenet") and ":" not in network
-
-
 def _network(network: str, weights: str, images: Stimuli, place: Path) -> tuple[nn.Module, str]:
     """The network, and the Python that builds it again with other weights."""
-    from rarefire import networks, records
-
-    if not _is_lenet(network):
-        return trained(network, weights, images.images.shape[-1]), _built(network, place)
-    options: dict[str, Any] = {
-        "input_shape": tuple(map(int, images.input_shape)),
-        "n_classes": len(images.class_names),
-        "mean": images.mean,
-        "std": images.std,
-    }
+    model = suited(network, weights, images)
+    if not is_lenet(network):
+        return model, _built(network, place)
+    options = lenet_options(images)
     text = ", ".join([repr(network), *(f"{name}={value!r}" for name, value in options.items())])
-    if weights:
-        model = networks.build(network, weights=weights, **options)
-    elif images.name.startswith("folder:"):
-        raise InputError(f"no weights of {network} for {images.name}: name a state dict with --weights.")
-    else:
-        found = records.ensembles.trained(images.name, network)
-        assert found is not None  # the images are here
-        model = found
     return model, f"networks.build({text})"
 
 
@@ -271,25 +263,6 @@ def _built(network: str, place: Path) -> str:
     except ValueError:  # on another drive
         seen = Path(os.path.realpath(file))
     return f"networks.build(str(HERE / {seen.as_posix()!r}) + {':' + called!r})"
-
-
-def _outputs(model: nn.Module, images: Stimuli, name: str) -> int:
-    """How many outputs there are."""
-    import torch
-
-    try:
-        with torch.inference_mode():
-            output = model(torch.from_numpy(images.images[:1]))
-    except Exception as error:  # what a network does not take fails in as many ways as there are networks
-        c, h, w = images.input_shape
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{name} does not take these images, {c} × {h} × {w} ({type(error).__name__}: {reason[:200]}). "
-            "Give images as it was trained on (--size for those of a folder)."
-        ) from error
-    if not isinstance(output, torch.Tensor) or output.ndim != 2:
-        raise InputError(f"{name} must return one tensor, (n_images, n_outputs); wrap it in one that does.")
-    return int(output.shape[1])
 
 
 # --- pruning -------------------------------------------------------------------------------------
@@ -447,7 +420,7 @@ def _recipe(network: str, images: Stimuli, epochs: int, batch_size: int) -> Any:
     from rarefire import training
 
     recipe = training.recipe_for(images.name)
-    if not _is_lenet(network):
+    if not is_lenet(network):
         recipe = replace(recipe, learning_rate=1e-4, batch_size=batch_size)
     return replace(recipe, max_epochs=epochs, patience=epochs)
 

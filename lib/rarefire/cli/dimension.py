@@ -1,0 +1,198 @@
+"""``rarefire dimension``: how many dimensions images span, in an embedding or through a network."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rarefire.cli.common import (
+    Weights,
+    apart,
+    app,
+    is_lenet,
+    outputs,
+    outside,
+    read_for,
+    readable,
+    suited,
+    write_tables,
+)
+from rarefire.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rarefire.dimension import Estimate
+    from rarefire.stimuli import Stimuli
+
+__all__ = ["dimension_command"]
+
+_ESTIMATORS = ("two-nn", "two-nn-ml", "gride", "pc", "participation-ratio", "rank")
+_COLUMNS = ["estimator", "n", "scale", "dimension", "low", "high", "dropped"]
+_SPLITS = 10  # into halves, whose difference is the error
+
+
+@app.command("dimension")
+@readable
+def dimension_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="E.npy or a zarr store: (n_images, n_features); with --network, images: digits, mnist, "
+            "cifar10, or a folder"
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="CSV with a line for each dimension")],
+    estimator: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{', '.join(_ESTIMATORS)}; several by naming it again; default: two-nn"),
+    ] = None,
+    scales: Annotated[
+        bool, typer.Option("--scales", help="of two-nn, also of halves, quarters, … of the images")
+    ] = False,
+    network: Annotated[
+        str, typer.Option(help="lenet5, a torchvision classifier, or path/to/nets.py:function")
+    ] = "",
+    weights: Weights = "",
+    images: Annotated[
+        int | None, typer.Option(help="for --network: how many, evenly spaced; default: 500", min=20)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="of a folder's images, in pixels; default: 224", min=16, max=2048)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the division into halves", min=0)] = 0,
+) -> None:
+    """How many dimensions images span: in an embedding, or in every layer of a network."""
+    import pandas as pd
+
+    from rarefire import networks
+    from rarefire._engine import blocks
+
+    chosen = list(dict.fromkeys(estimator or ["two-nn"]))
+    for name in chosen:
+        if name not in _ESTIMATORS:
+            raise unknown("estimator", name, list(_ESTIMATORS))
+    measure = partial(_rows, estimators=chosen, scales=scales, seed=seed)
+    if not network:
+        for option, given in (("--weights", weights), ("--images", images), ("--size", size)):
+            if given:
+                raise InputError(f"{option} is for --network; {source} is read as an embedding.")
+        apart(Path(source), out)
+        points = blocks.open_embedding(source)
+        rows = measure(points, progress=sys.stderr.isatty())
+        table = pd.DataFrame(rows, columns=_COLUMNS)
+        shown = f"{points.shape[0]:,} images × {points.shape[1]:,} features"
+    else:
+        networks.check_name(network)
+        apart(out, *read_for(network, weights))
+        seen, of = _images(source, size, images or 500, network, out)
+        model = suited(network, weights, seen)
+        outputs(model, seen, networks.short_name(network))
+        rows = [
+            {"layer": layer} | row for layer, features in _layers(model, seen) for row in measure(features)
+        ]
+        table = pd.DataFrame(rows, columns=["layer", *_COLUMNS])
+        shown = f"{networks.short_name(network)}, {len(seen):,} of {of:,} images, all classes together"
+    write_tables({out: table})
+    print(table.to_string(index=False, float_format="%.4g", na_rep=""))
+    print(f"{shown}. Written: {out}")
+
+
+def _rows(
+    points: Any, *, estimators: Sequence[str], scales: bool, seed: int, progress: bool = False
+) -> list[dict[str, Any]]:
+    """Lines of the table."""
+    from rarefire import dimension
+
+    found: list[Estimate] = []
+    for name in estimators:
+        if name == "gride":
+            found += dimension.gride(points, progress=progress)
+        elif name in ("two-nn", "two-nn-ml"):
+            found += _local(points, "fit" if name == "two-nn" else "ml", scales, seed, progress)
+        elif name == "pc":
+            found.append(dimension.pc_id(points))
+        elif name == "rank":
+            found.append(dimension.numerical_rank(points))
+        else:
+            found.append(dimension.participation_ratio(points))
+    return [
+        {
+            **{name: getattr(one, name) for name in ("estimator", "n", "scale", "dimension", "low", "high")},
+            "dropped": sum(one.dropped.values()),
+        }
+        for one in found
+    ]
+
+
+def _local(points: Any, method: Any, scales: bool, seed: int, progress: bool) -> list[Estimate]:
+    import numpy as np
+
+    from rarefire import dimension
+
+    rng = np.random.default_rng(seed)
+    if scales:
+        return dimension.decimation(points, rng=rng, method=method, progress=progress)
+    whole = partial(dimension.two_nn, method=method, progress=progress)
+    found = whole(points)
+    few = points.shape[0] < 2 * dimension.LEAST
+    se = np.nan if few else dimension.halves_error(points, rng=rng, estimator=whole, n_splits=_SPLITS)
+    return [replace(found, se=se)]
+
+
+def _images(name: str, size: int | None, most: int, network: str, out: Path) -> tuple[Stimuli, int]:
+    """Images to show, evenly spaced among those that there are, and how many these are."""
+    import numpy as np
+
+    from rarefire import stimuli
+
+    def spaced(n: int) -> Any:
+        return np.linspace(0, n - 1, min(n, most)).astype(int)
+
+    folder = Path(name.removeprefix("folder:")).expanduser()
+    if name in stimuli.NAMES:
+        whole = stimuli.load(name, "test", size=size)
+        return whole.subset(spaced(len(whole))), len(whole)
+    if not folder.is_dir():
+        raise unknown("image set", name, stimuli.NAMES, hint=f"Nor is there a folder {folder}.")
+    outside(folder, out)
+    if size is None and is_lenet(network):
+        raise InputError(f"{network} is made for images of one size: say which with --size.")
+    gallery = stimuli.gallery(folder, size=size or 224)
+    classes = tuple(sorted(set(gallery.names)))
+    use = spaced(len(gallery))
+    labels = np.searchsorted(classes, [gallery.names[i] for i in use]).astype(np.int64)
+    shown = stimuli.Stimuli(f"folder:{folder}", "all", gallery[use], labels, classes, folder.name)
+    return shown, len(gallery)
+
+
+def _layers(model: nn.Module, images: Stimuli) -> Iterator[tuple[str, Any]]:
+    """The images, then each layer's features of them, one layer at a time, on disk: they may be large."""
+    from torch import nn
+    from tqdm import tqdm
+
+    from rarefire import embeddings, removal
+
+    pools = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
+    kinds = (*removal.ACTIVATIONS, *pools, nn.Linear)
+    named = [name for name, module in model.named_modules() if name and isinstance(module, kinds)]
+    if not named:
+        raise InputError(
+            "the network has no activation, pooling or linear layer that is a module of its own: write what "
+            "you want with rarefire embed --layer, and name that file."
+        )
+    yield "input", images.images.reshape(len(images), -1)
+    for layer in tqdm(named, desc="layers", disable=not sys.stderr.isatty()):
+        try:
+            embeddings.extract(model, images.images[:1], layer=layer)
+        except InputError:  # defined, but not used
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            yield layer, embeddings.save(Path(folder) / "E.npy", model, images.images, layer=layer)
