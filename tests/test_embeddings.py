@@ -124,6 +124,39 @@ def test_read_only_images_and_stimuli(images):
     assert embeddings.extract(model, digits).shape == (5, 3)
 
 
+@pytest.mark.parametrize("most", [1, 4 * 11 * 15, 2**31])
+def test_several_layers_are_each_as_by_itself(images, most):
+    model, calls = network(inplace=True), []
+    model[6].register_forward_hook(lambda *_: calls.append(1))
+    wanted = ["1", "penultimate", "0", "6"]  # 27, 6, 27 and 2 features
+    found = list(embeddings.each(model, images, layers=wanted, most=most, batch_size=4))
+    assert [layer for layer, _ in found] == wanted
+    for layer, features in found:
+        np.testing.assert_array_equal(features, embeddings.extract(model, images, layer=layer, batch_size=4))
+    kept = dict(embeddings.each(model, images, layers=["0"], spatial="keep"))["0"]
+    assert kept.shape == (11, 3, 2, 2)
+
+
+def test_layers_are_gone_through_together_where_memory_allows(images):
+    model, calls = network(inplace=False), []
+    model[6].register_forward_hook(lambda *_: calls.append(1))
+    for most, passes in ((2**31, 1), (4 * 11 * 12, 3), (1, 4)):  # layers of 12, 6, 2 and 12 features
+        calls.clear()
+        list(embeddings.each(model, images, layers=["1", "3", "6", "0"], most=most))
+        assert len(calls) == 1 + passes  # the first one sees what shapes there are
+
+
+def test_errors_of_several_layers(images):
+    unused = nn.ModuleDict({"a": nn.Linear(4, 2), "b": nn.Linear(4, 2)})
+    unused.forward = lambda x: unused["a"](x[:, 0, 0])
+    with pytest.raises(UnknownNameError, match="no layer '9'. There are: penultimate, 0"):
+        next(embeddings.each(network(inplace=False), images, layers=["0", "9"]))
+    with pytest.raises(InputError, match="'b' exists but is not used"):
+        next(embeddings.each(unused, images, layers=["a", "b"]))
+    with pytest.raises(InputError, match="there are no images"):
+        next(embeddings.each(network(inplace=False), images[:0], layers=["0"]))
+
+
 def test_layers_lists_names_in_order():
     assert embeddings.layers(network(inplace=True)) == list("0123456")
 

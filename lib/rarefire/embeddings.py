@@ -6,8 +6,9 @@ changes what was recorded, and nothing says so.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "Rows",
     "Spatial",
     "View",
+    "each",
     "extract",
     "last_weighted",
     "layers",
@@ -110,40 +112,115 @@ def stream(
     progress: bool = False,
 ) -> Iterator[NDArray[np.float32]]:
     """As :func:`extract`, one batch after the other; nothing is kept."""
+    options: dict[str, Any] = {"spatial": spatial, "batch_size": batch_size, "progress": progress}
+    for features in _stream(network, images, [layer], **options):
+        yield features[layer]
+
+
+def each(
+    network: nn.Module,
+    images: NDArray[np.floating] | Stimuli,
+    *,
+    layers: Sequence[str],
+    spatial: Spatial = "flatten",
+    batch_size: int = 64,
+    most: int = 2**31,
+    progress: bool = False,
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Activations of several layers, one after the other; as many at a time as memory is allowed for.
+
+    Parameters
+    ----------
+    network, spatial, batch_size, progress
+        As for :func:`extract`.
+    images
+        :class:`~rarefire.stimuli.Stimuli`, or an array ``(n, c, h, w)``.
+    layers
+        Names, in the order in which they are wanted.
+    most
+        Bytes of activations kept at a time, one layer at least: the fewer, the more often the network is
+        run.
+
+    Yields
+    ------
+    layer, activations
+        As of :func:`extract`.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        As for :func:`extract`, before anything is yielded where a name is wrong or a layer is not used.
+    """
+    options: dict[str, Any] = {"spatial": spatial, "batch_size": batch_size}
+    array = images.images if isinstance(images, Stimuli) else images
+    if not len(array):
+        raise InputError("there are no images: got none to embed.")
+    (one,) = _stream(network, array[:1], layers, **options)
+    shapes = {layer: (len(array), *features.shape[1:]) for layer, features in one.items()}
+    left = list(layers)
+    while left:
+        size, group = 0, list[str]()
+        while left and (not group or size + 4 * math.prod(shapes[left[0]]) <= most):
+            size += 4 * math.prod(shapes[left[0]])
+            group.append(left.pop(0))
+        kept = {layer: np.empty(shapes[layer], dtype=np.float32) for layer in group}
+        done = 0
+        for features in _stream(network, array, group, **options, progress=progress):
+            for layer, values in features.items():
+                kept[layer][done : done + len(values)] = values
+            done += len(values)
+        for layer in group:
+            yield layer, kept.pop(layer)
+
+
+def _stream(
+    network: nn.Module,
+    images: Images,
+    wanted: Sequence[str],
+    *,
+    spatial: Spatial,
+    batch_size: int,
+    progress: bool = False,
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """By layer, one batch after the other."""
     if spatial not in ("flatten", "mean", "keep"):
         raise InputError(f"spatial is 'flatten', 'mean' or 'keep'; got {spatial!r}.")
     modules = dict(network.named_modules())
-    if layer != PENULTIMATE and layer not in modules:
-        raise unknown("layer", layer, [PENULTIMATE, *layers(network)])
+    for layer in wanted:
+        if layer != PENULTIMATE and layer not in modules:
+            raise unknown("layer", layer, [PENULTIMATE, *layers(network)])
     weight = next(network.parameters(), torch.empty(0))
     modes = [(module, module.training) for module in modules.values()]
-    caught: list[Tensor] = []
+    caught: dict[str, Tensor] = {}
     done = 0
     with ExitStack() as stack:
         network.eval()
         for module, training in modes:
             stack.callback(setattr, module, "training", training)
-        for batch in tqdm(_batches(images, batch_size), desc=layer, disable=not progress):
+        for batch in tqdm(_batches(images, batch_size), desc=", ".join(wanted), disable=not progress):
             if isinstance(batch, np.ndarray):
                 batch = np.require(batch, requirements="W")  # torch takes no read-only memory map
             inputs = torch.as_tensor(batch).to(weight.device, dtype=torch.float32)
             if not done:
-                _hook(network, modules, layer, inputs, caught, stack)
+                for layer in wanted:
+                    _hook(network, modules, layer, inputs, caught, stack)
             caught.clear()
             with torch.inference_mode():
                 network(inputs)
-            if not caught:
-                raise InputError(f"the layer {layer!r} exists but is not used in a forward pass.")
-            features = _shape(caught[-1], spatial).cpu().numpy()
-            bad = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
-            if bad.any():
-                raise InputError(
-                    f"layer {layer!r} is NaN or infinite for {bad.sum()} of {len(bad)} images in the "
-                    f"batch that starts at image {done} (first: image {done + bad.argmax()}). "
-                    "Check the network's weights and that its inputs are finite and in [0, 1]."
-                )
-            done += len(features)
-            yield features
+            found = {}
+            for layer in wanted:
+                if layer not in caught:
+                    raise InputError(f"the layer {layer!r} exists but is not used in a forward pass.")
+                found[layer] = _shape(caught[layer], spatial).cpu().numpy()
+                bad = ~np.isfinite(found[layer].reshape(len(found[layer]), -1)).all(axis=1)
+                if bad.any():
+                    raise InputError(
+                        f"layer {layer!r} is NaN or infinite for {bad.sum()} of {len(bad)} images in the "
+                        f"batch that starts at image {done} (first: image {done + bad.argmax()}). "
+                        "Check the network's weights and that its inputs are finite and in [0, 1]."
+                    )
+            done += len(found[layer])
+            yield found
 
 
 def save(
@@ -352,13 +429,13 @@ def _hook(
     modules: dict[str, nn.Module],
     layer: str,
     inputs: Tensor,
-    caught: list[Tensor],
+    caught: dict[str, Tensor],
     stack: ExitStack,
 ) -> None:
     """Have the layer's activations copied to `caught` at each forward pass until `stack` closes."""
 
     def keep_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        caught.append(args[0].clone())
+        caught[layer] = args[0].clone()
 
     def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         if not isinstance(output, Tensor):
@@ -366,7 +443,7 @@ def _hook(
                 f"the layer {layer!r} returns a {type(output).__name__}, not one tensor. "
                 "Name one of the layers inside it."
             )
-        caught.append(output.clone())
+        caught[layer] = output.clone()
 
     if layer == PENULTIMATE:
         last = modules[last_weighted(network, inputs)]

@@ -7,6 +7,7 @@ on remembering to do it.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import importlib
 import importlib.util
@@ -42,6 +43,7 @@ __all__ = [
     "normalised",
     "own_file",
     "short_name",
+    "untrained",
 ]
 
 # Forms of LeNet-5, and what makes them (:func:`lenet5`).
@@ -211,6 +213,40 @@ def digest(network: nn.Module) -> str:
     buffers = (buffer.detach().cpu().numpy() for buffer in network.buffers())
     code = np.frombuffer(bytes.fromhex(source), dtype=np.uint8)
     return store.array_digest(*state, *buffers, code)
+
+
+def untrained(network: nn.Module, *, seed: int) -> nn.Module:
+    """A twin with the same layers, and weights from a random draw.
+
+    Weights of convolutions and linear layers are normal with variance 2/inputs (He et al. 2015), so that
+    activations keep their size through any depth; biases are 0, and norms do nothing. What it does to images
+    before its first layer stays.
+
+    Parameters
+    ----------
+    network
+        It is left as it is.
+    seed
+        Of the draw.
+
+    References
+    ----------
+    He, K., Zhang, X., Ren, S., & Sun, J. (2015). Delving deep into rectifiers. *ICCV*.
+    """
+    twin = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(int(seed))
+    with torch.no_grad():
+        for module in twin.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                inputs = module.weight[0].numel()
+                drawn = torch.randn(module.weight.shape, generator=generator) * (2 / inputs) ** 0.5
+                module.weight.copy_(drawn)
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.reset_running_stats()
+                module.reset_parameters()
+    return twin
 
 
 def normalisation(network: nn.Module) -> list[list[float]] | None:

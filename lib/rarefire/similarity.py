@@ -22,6 +22,7 @@ from rarefire import embeddings
 from rarefire.errors import InputError, unknown
 from rarefire.rdm import unit_vectors
 from rarefire.rounding import SAME, TIE
+from rarefire.stimuli import Stimuli
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,15 +210,15 @@ def layers(
     """
     import pandas as pd
 
-    if not hasattr(images, "__len__"):
-        images = list(images)  # it is gone through for every layer
-    rows = []
-    for layer in layers:
-        first, second = (
-            embeddings.extract(network, images, layer=layer, spatial="keep", batch_size=batch_size)
-            for network in (first_network, second_network)
-        )
-        rows.append({"layer": layer, **compare(first, second, measures=measures)})
+    shown = images if isinstance(images, Stimuli | np.ndarray) else np.concatenate([*map(np.asarray, images)])
+    both = (
+        embeddings.each(network, shown, layers=layers, spatial="keep", batch_size=batch_size)
+        for network in (first_network, second_network)
+    )
+    rows = [
+        {"layer": layer, **compare(first, second, measures=measures)}
+        for (layer, first), (_, second) in zip(*both, strict=True)
+    ]
     return pd.DataFrame(rows, columns=["layer", *measures])
 
 

@@ -15,6 +15,8 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     Ghost features of photographs, read on a gallery; of every class of an ensemble.
 ``pruned``
     LeNets pruned round after round, with the controls, and their single units.
+``dimension``
+    How many dimensions images span, through layers and through training.
 ``error_rates``
     How often each test is wrong.
 """
@@ -23,7 +25,7 @@ from rarefire._engine.lazy import submodules
 from rarefire.records.record import Record, Stack, answer_each, source
 
 _MODULES = (
-    *("ensembles", "error_rates", "ghosts", "ghosts_by_class"),
+    *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class"),
     *("people", "people_across", "people_by_class", "people_orders", "pruned", "recipes"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]

@@ -53,6 +53,7 @@ VERSIONS: dict[str, dict[str, int]] = {
     "units": {"version": 1},
     "importances": {"version": 1},
     "people-orders": {"version": 1},
+    "dimension": {"version": 1},
 }
 
 _Key = TypeVar("_Key", bound=Hashable)
