@@ -31,7 +31,8 @@ LINES = (
     "records.people_across records.people_orders records.pruned records.dimension",
     "records.ghosts records.ghosts_by_class records.error_rates",
     "page.palette page.frame page.plots page.claims page.cards page.scorecard",
-    "page.pruned_tables page.widgets page.explorer page.reader page.prunings page.static_page page.build",
+    "page.pruned_tables page.dimensions page.widgets page.explorer page.reader page.prunings",
+    "page.static_page page.build",
     "cli.common cli.poz cli.curve cli.explore cli.people cli.ghosts cli.embed cli.prune cli.dimension",
     "cli.book cli.record",
 )

@@ -59,6 +59,7 @@ __all__ = [
     "rdm_panel",
     "rdm_with_images",
     "save_curve",
+    "spread",
     "strips",
     "summary",
     "unit_panels",
@@ -558,13 +559,38 @@ def rates_panels(rates: pd.DataFrame, tests: Sequence[str]) -> list[Figure]:
     return found
 
 
-def _ends(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Lowest, median and highest of each column; NaN where it has none."""
-    found = np.full((3, values.shape[1]), np.nan)
-    some = np.isfinite(values).any(axis=0)
+def spread(
+    axes: Axes, x: ArrayLike, values: ArrayLike, *, colour: str, points: bool = True
+) -> dict[str, NDArray[np.float64]]:
+    """Draw the median of each column as a line, and from lowest to highest as a shade.
+
+    Parameters
+    ----------
+    axes
+        To draw in.
+    x
+        ``(n_steps,)``.
+    values
+        ``(n_instances, n_steps)``; NaN where undefined.
+    colour
+        A key of :data:`rarefire.page.palette.COLOURS`.
+    points
+        Whether each step is marked.
+
+    Returns
+    -------
+    dict
+        ``middle, low, high``, ``(n_steps,)``: the numbers behind it. NaN where a column has none.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    found = np.full((3, rows.shape[1]), np.nan)
+    some = np.isfinite(rows).any(axis=0)
     if some.any():
-        found[:, some] = [of(values[:, some], axis=0) for of in (np.nanmin, np.nanmedian, np.nanmax)]
-    return found
+        found[:, some] = [of(rows[:, some], axis=0) for of in (np.nanmin, np.nanmedian, np.nanmax)]
+    low, middle, high = found
+    axes.fill_between(x, low, high, color=COLOURS[colour], alpha=0.15, linewidth=0)
+    axes.plot(x, middle, color=COLOURS[colour], marker="o" if points else "", markersize=2.6)
+    return {"middle": middle, "low": low, "high": high}
 
 
 def pruned_panels(
@@ -601,17 +627,13 @@ def pruned_panels(
         tables += _bands(axes, title, found, shown, bands)
         for method, of in (beside or {}).items():
             x, y = found.along(of(found), methods[0])
-            middle = _ends(y)[1]
+            middle = np.median(y, axis=0)
             axes.plot(x, middle, color=COLOURS[PRUNED[method]], linewidth=1.2, linestyle=_DASHED)
             columns = {"share": x, "middle": middle}
             tables.append(pd.DataFrame({"images": title, "method": f"{methods[0]}, {method}", **columns}))
         for method in methods:
             x, y = found.along(shown, method)
-            ink = COLOURS[PRUNED[method]]
-            low, middle, high = _ends(y)
-            axes.fill_between(x, low, high, color=ink, alpha=0.15, linewidth=0)
-            axes.plot(x, middle, color=ink, marker="o", markersize=2.6)
-            columns = {"share": x, "middle": middle, "low": low, "high": high}
+            columns = {"share": x, **spread(axes, x, y, colour=PRUNED[method])}
             tables.append(pd.DataFrame({"images": title, "method": method, **columns}))
         axes.set(xscale="log", xlabel="weights left", ylabel=ylabel, xlim=(1.06, 0.94 * least))
         ticks = [t for t in (1, 0.5, 0.25, 0.1, 0.05) if t >= least]
@@ -665,11 +687,7 @@ def layer_panels(
                 )  # the first of equals
                 place = found.place(method, number)
                 y = np.stack([found.alike_in(layer, measure)[:, place] for layer in found.layers], axis=1)
-                ink = COLOURS[PRUNED[method]]
-                low, middle, high = _ends(y)
-                axes.fill_between(x, low, high, color=ink, alpha=0.15, linewidth=0)
-                axes.plot(x, middle, color=ink, marker="o", markersize=2.6)
-                columns = {"layer": found.layers, "middle": middle, "low": low, "high": high}
+                columns = {"layer": found.layers, **spread(axes, x, y, colour=PRUNED[method])}
                 tables.append(pd.DataFrame({"images": name, "measure": measure, "method": method, **columns}))
             if measure == "cca":
                 chance = np.median(found.chance, axis=0)
@@ -723,11 +741,8 @@ def left_panels(
         on = [0, *(found.place("on", n) for n in found.numbers("trim"))]
         lines += [(np.median(left[:, trim], axis=0), shown[:, places]) for places in (trim, on)]
         for (label, colour), (shares, y) in zip(LEFT.items(), lines, strict=True):
-            ink = COLOURS[colour]
-            low, middle, high = _ends(y)
-            axes.fill_between(shares, low, high, color=ink, alpha=0.15, linewidth=0)
-            axes.plot(shares, middle, color=ink, marker="o" if len(shares) < 20 else "", markersize=2.6)
-            columns = {"units left": shares, "middle": middle, "low": low, "high": high}
+            drawn = spread(axes, shares, y, colour=colour, points=len(shares) < 20)
+            columns = {"units left": shares, **drawn}
             tables.append(pd.DataFrame({"images": title, "what": label, **columns}))
         axes.set(xlabel="penultimate units left", ylabel=ylabel, xlim=(1.02, 0), ylim=(0, 1.02))
         percent(axes, "x")

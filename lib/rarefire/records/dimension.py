@@ -127,6 +127,15 @@ class Dimensions(Stack):
             raise unknown("layer", layer, list(self.layers))
         return self.layers.index(layer)
 
+    def state(self, values: NDArray[Any], *, trained: bool) -> NDArray[Any]:
+        """Of values ``(I, E, …)``, those of trained or of untrained networks, ``(I', …)``.
+
+        An untrained network is a LeNet before its first epoch, or a twin of an ImageNet network.
+        """
+        if self.epoch.shape[1] > 1:
+            return np.asarray(values[:, -1 if trained else 0])
+        return np.asarray(values[(self.epoch[:, 0] < 0) == trained, 0])
+
     def along(self, *, epoch: int = -1, points: int | None = None) -> NDArray[np.float64]:
         """TwoNN through the layers, ``(I, L)``.
 
