@@ -371,7 +371,7 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
     tab.goto(f"{base}{page}.html", wait_until="networkidle")
     assert trouble == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-    assert tab.evaluate("document.documentElement.dataset.theme") == mode
+    tab.wait_for_function("mode => document.documentElement.dataset.theme == mode", arg=mode)
     drawings = tab.locator(".rf-panels svg, .rf-widget svg, .rf-claim svg")
     assert drawings.count() > 0
     for i in range(drawings.count()):
