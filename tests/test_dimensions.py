@@ -87,3 +87,14 @@ def test_random_orders_are_drawn_as_their_mean(found):
     mean = found.kept[:, -1, 2:, :, 1].mean(axis=1)
     np.testing.assert_allclose(by["random"]["low"], mean.min(axis=0))
     assert by["random"]["share"].tolist() == list(SHARES)
+
+
+def test_the_shape_of_a_curve_by_hand(found):
+    arrays = dict(found.arrays)
+    line = np.array([[10, 30, 4]] * 3, dtype=float)
+    arrays["two_nn"] = np.stack([line * 0 + 8, line, line], axis=1)[..., None].repeat(2, axis=-1)
+    table = dimensions.shapes({"mnist": Dimensions.of(arrays, stimuli="mnist", network="lenet5")})
+    row = table[table["trained"]].iloc[0]
+    assert (row["input"], row["hidden"], row["outputs"], row["peak"]) == (10, 30, 4, 30)
+    assert (row["layer"], row["depth"], row["hump"], row["flat"]) == ("relu1", 0.5, 1, 3)
+    assert table[~table["trained"]].iloc[0]["flat"] == 1

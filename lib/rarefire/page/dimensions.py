@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +14,7 @@ from rarefire.page.palette import LABELS
 from rarefire.page.plots import panel, percent, spread
 from rarefire.records.dimension import SHARES, Dimensions
 
-__all__ = ["KEPT", "STATES", "kept_panels", "layer_panels", "scale_panels", "training_panels"]
+__all__ = ["KEPT", "STATES", "kept_panels", "layer_panels", "scale_panels", "shapes", "training_panels"]
 
 #: Whether a network is trained -> its colour.
 STATES = {True: "low", False: "random"}
@@ -163,3 +164,36 @@ def kept_panels(
         percent(axes, "x")
         panels.append(figure)
     return panels, pd.concat(tables, ignore_index=True)
+
+
+def shapes(found: Mapping[str, Dimensions]) -> pd.DataFrame:
+    """Where TwoNN is largest, and how that stands to both ends; medians over networks.
+
+    Parameters
+    ----------
+    found
+        By name.
+
+    Returns
+    -------
+    DataFrame
+        A row for each network and state: ``network`` (its key), ``trained``; ``input``, ``hidden`` (the last
+        layer before the outputs) and ``outputs``; ``peak``, its ``layer`` and relative ``depth``; ``hump``,
+        the peak over the larger of input and last hidden layer; ``flat``, the largest over the smallest of
+        all layers but the outputs.
+    """
+    rows = []
+    for name, each in found.items():
+        for trained in STATES:
+            values = each.state(each.two_nn, trained=trained)[..., 0]
+            if not len(values):
+                continue
+            line = np.median(values, axis=0).astype(float)
+            inner = line[:-1]
+            best = int(np.argmax(inner))
+            row: dict[str, Any] = {"network": name, "trained": trained}
+            row |= {"input": line[0], "hidden": line[-2], "outputs": line[-1]}
+            row |= {"peak": inner[best], "layer": each.layers[best], "depth": best / (len(line) - 1)}
+            row |= {"hump": inner[best] / max(line[0], line[-2]), "flat": inner.max() / inner.min()}
+            rows.append(row)
+    return pd.DataFrame(rows)

@@ -24,6 +24,7 @@ from rarefire import dimension, embeddings, networks, poz, stimuli, store, train
 from rarefire._engine import blocks
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.records import people_across
+from rarefire.records.ensembles import PROFILES
 from rarefire.records.people_orders import labelled
 from rarefire.records.record import Array, Stack, answer_each, by_seed
 from rarefire.stimuli import Stimuli
@@ -37,8 +38,10 @@ __all__ = [
     "SHARES",
     "Dimensions",
     "Setting",
+    "by_images",
     "known",
     "known_network",
+    "known_networks",
     "measure",
     "measure_here",
     "measure_network",
@@ -568,3 +571,41 @@ def known_network(name: str) -> Dimensions | None:
     answers = [a for a in shipped("dimension") if a.provenance["facts"]["network"] == name]
     ranked: Mapping[int, store.Answer] = {int(a.provenance["facts"].get("twin", 0)): a for a in answers}
     return Dimensions(tuple(ranked[twin] for twin in sorted(ranked))) if ranked else None
+
+
+# --- what a chapter shows -------------------------------------------------------------------------
+
+
+def by_images(profile: str = "default", *, instances: int | None = None) -> dict[str, Dimensions]:
+    """The LeNets that a chapter shows, by image set.
+
+    Parameters
+    ----------
+    profile
+        ``"default"``: digits are computed where they are not cached, the others are what is known of them;
+        ``"full"``: all are computed from the images.
+    instances
+        Of digits; default: as many as in :data:`SETTINGS`.
+
+    Raises
+    ------
+    UnknownNameError
+        For a profile that does not exist.
+    """
+    if profile not in PROFILES:
+        raise unknown("profile", profile, list(PROFILES))
+    found = {}
+    for name, setting in SETTINGS.items():
+        if name == "digits":
+            found[name] = measure(name, seeds=range(instances or setting.seeds))
+        else:
+            there = measure(name, use_shipped=False) if profile == "full" else known(name)
+            if there is not None:
+                found[name] = there
+    return found
+
+
+def known_networks() -> dict[str, Dimensions]:
+    """What is shipped of ImageNet networks, by name, in the order of chapter 4."""
+    found = {name: known_network(name) for name in people_across.NETWORKS}
+    return {name: each for name, each in found.items() if each is not None}
