@@ -8,6 +8,7 @@ import pytest
 
 from rarefire import judgments, networks, stimuli, store
 from rarefire.records import (
+    dimension,
     ensembles,
     error_rates,
     ghosts,
@@ -42,6 +43,7 @@ FOUND = {
     "cifar10-jpg-lenet5-variations": ("variation", lambda: [*recipes.known("cifar10-jpg").values()]),
     "cifar10-jpg-lenet5-weights": ("weights", lambda: weights("cifar10-jpg")),
     "digits-lenet5-variations": ("variation", lambda: [*recipes.known("digits").values()]),
+    "dimension-mnist": ("dimension", lambda: [dimension.known("mnist")]),
     "error-rates": ("error-rate", lambda: [error_rates.known()]),
     "mnist-lenet5": ("instance", lambda: [ensembles.known("mnist")]),
     "mnist-lenet5-ghosts": ("ghosts", lambda: [ghosts_by_class.known("mnist")]),

@@ -110,7 +110,7 @@ class Dimensions(Stack):
     grouped_points = Array("I, C", "how many images these are")
     linear = Array("I, E, L, 2", "components to 90 % of the standardised variance; participation ratio")
     silent = Array("I, E, L, 3", "mean PoZ, share with PoZ > .8, share with PoZ = 1; NaN where not post-ReLU")
-    kept = Array("I, E, 7, T, 2", "TwoNN and participation ratio of the shares of penultimate features that "
+    kept = Array("I, E, 7, H, 2", "TwoNN and participation ratio of the shares of penultimate features that "
                  "come first by PoZ: low first, high first, five random orders")  # fmt: skip
 
     @property
