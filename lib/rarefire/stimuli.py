@@ -295,9 +295,9 @@ def _digits_digest(split: str) -> str:
 def with_luminance(images: Stimuli, *, strength: float, rng: np.random.Generator) -> Stimuli:
     """The images, each brightened all over by an amount of its own: what it shows is not what it differs in.
 
-    An amount from U(0, λ) is added to all pixels of an image (Ansuini et al. 2019), and all images are divided
-    by 1 + λ: they stay in [0, 1], and their distances keep their ratios, on which intrinsic dimension depends.
-    What is lost is contrast, for networks normalise as for the images without.
+    An amount from U(0, λ) is added to all pixels of an image (Ansuini et al. 2019), and all images are
+    divided by 1 + λ: they stay in [0, 1], and their distances keep their ratios, on which intrinsic dimension
+    depends. What is lost is contrast, for networks normalise as for the images without.
 
     Parameters
     ----------
