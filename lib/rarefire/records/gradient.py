@@ -7,8 +7,8 @@ it are the same images without, and images with shuffled labels, which can only 
 
 What differs from the source: the amounts. Dimension is read from neighbours, and of some hundred images the
 amounts decide who is whose *nearest* only if λ is in the hundreds. The contrast that is left is then so low
-that LeNets learn nothing in any time that we have; the source took 5,000 epochs. So λ is 3, which TwoNN hardly
-sees, and the known answer is read at a wider scale: from neighbours 32 and 64 of 250 images
+that LeNets learn nothing in the time that we have; the source took 5,000 epochs. So λ is 3, which TwoNN
+hardly sees, and the known answer is read at a wider scale: from neighbours 32 and 64 of 250 images
 (:func:`rarefire.dimension.gride`). λ, epochs and learning rates are our choice, after a search on digits: the
 test accuracy is then within two points of that without amounts. Shuffled labels are of few images, as many as
 LeNet-5 can learn by heart.
@@ -258,11 +258,12 @@ def _trained_and_measured(
         found: dict[str, list[Any]] = {}
         pairs = zip(CONDITIONS, (train, bright, shuffled), (shown, dim, shown), strict=True)
         for condition, learned, seen in pairs:
-            network = _fitted(learned, setting.recipes[condition], seed)
+            recipe = setting.recipes[condition]
+            network = _fitted(learned, recipe, seed)
             after = _measured(network, seen)
             for name, numbers in after.items():
                 found.setdefault(name, []).append(np.stack([before[condition][name], numbers]))
-            used = learned.subset(~stimuli.stratified_mask(learned.labels, 0.1, seed=0))
+            used = learned.subset(~stimuli.stratified_mask(learned.labels, recipe.validation, seed=0))
             found.setdefault("fitted", []).append(training.accuracy(network, used))
     arrays = {name: np.asarray(numbers, dtype=np.float32) for name, numbers in found.items()}
     return seed, {**arrays, "layer": np.array(LAYERS), "condition": np.array(CONDITIONS)}
