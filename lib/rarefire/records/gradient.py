@@ -89,7 +89,7 @@ class Setting:
 #: By image set.
 SETTINGS = {
     "digits": Setting(
-        {"original": _recipe(10), "gradient": _recipe(16), "shuffled": _recipe(36, batch_size=32)},
+        {"original": _recipe(8), "gradient": _recipe(16), "shuffled": _recipe(36, batch_size=32)},
         shown=500,
         by_heart=600,
         seeds=3,
@@ -101,7 +101,7 @@ SETTINGS = {
             "shuffled": _recipe(60, rate=1e-3),
         },
         shown=2000,
-        by_heart=5000,
+        by_heart=6000,
     ),
 }
 
