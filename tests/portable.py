@@ -28,8 +28,8 @@ NUMERIC = (
     *("blocks", "claims", "curves", "dimension", "ensembles", "error_rates", "explorer", "ghosts"),
     *("ghosts_by_class", "grams", "inference", "judgments", "lowlevel", "naive", "networks", "orders"),
     *("pairs", "people", "people_by_class", "poz", "pruned_findings", "ratings", "rdm", "recipes", "record"),
-    *("records", "records_ghosts", "reliability", "resampling", "retrieval", "reweighting", "scorecard"),
-    *("selection", "similarity", "simulations", "training", "units"),
+    *("records", "records_ghosts", "records_gradient", "reliability", "resampling", "retrieval"),
+    *("reweighting", "scorecard", "selection", "similarity", "simulations", "training", "units"),
 )
 
 

@@ -1,5 +1,9 @@
 """Dimensions: exact neighbours, the estimators beside scikit-dimension, surfaces of known dimension."""
 
+import copy
+import math
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import skdim
@@ -7,11 +11,12 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import betaln
 from sklearn.datasets import load_digits
+from torch import nn
 
-from rarefire import dimension
+from rarefire import dimension, embeddings, networks
 from rarefire._engine import neighbours
 from rarefire.embeddings import Rows
-from rarefire.errors import InputError
+from rarefire.errors import InputError, UnknownNameError
 
 DIGITS = load_digits().data
 
@@ -392,3 +397,188 @@ def test_other_arguments_that_make_no_sense(rng):
     ):
         with pytest.raises(InputError, match=message):
             call()
+
+
+# --- rank of Jacobians ---------------------------------------------------------------------------
+
+LENET = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "relu3", "fc2", "relu4", "fc3")
+
+
+def chain(rng, ranks, width=12):
+    """Linear layers with a kernel and an image of their own, of known ranks."""
+    steps = OrderedDict(flatten=nn.Flatten())
+    for i, rank in enumerate(ranks):
+        steps[f"fc{i}"] = linear = nn.Linear(width if i else 2 * 4 * 5, width)
+        weight = rng.normal(size=(width, rank)) @ rng.normal(size=(rank, linear.in_features))
+        linear.weight.data = torch.from_numpy(weight).float()
+    return nn.Sequential(steps)
+
+
+def test_the_rank_of_a_chain_is_that_of_its_narrowest_layer_so_far(rng):
+    model, image = chain(rng, (10, 7, 9, 3, 5)).double(), rng.random((2, 4, 5))
+    for i, rank in enumerate((10, 7, 9, 3, 5)):  # in double precision too, not what rounding makes of them
+        with torch.no_grad():
+            left, sizes, right = torch.linalg.svd(model[1 + i].weight, full_matrices=False)
+            model[1 + i].weight.copy_(left[:, :rank] * sizes[:rank] @ right[:rank])
+    names = [f"fc{i}" for i in range(5)]
+    found = dimension.jacobian_ranks(model, image, layers=names, size=None)
+    assert list(found.values()) == [10, 7, 7, 3, 3]
+    assert dimension.jacobian_ranks(model, image, layers=names, size=2) == dict(
+        zip(names, [8, 7, 7, 3, 3], strict=True)  # two channels of 2 × 2 pixels
+    )
+    assert dimension.jacobian_ranks(model, image, layers=["fc3"], size=1, tolerance=0.99)["fc3"] == 1
+
+
+@pytest.mark.parametrize("kind", ["trained", "untrained", "wide"])
+def test_rank_never_grows_and_is_at_most_what_fires(trained, kind):
+    network, test = trained
+    if kind != "trained":
+        name = "lenet5" if kind == "untrained" else "lenet5-half"
+        network = networks.build(name, input_shape=test.input_shape, mean=test.mean, std=test.std, seed=3)
+    layers = [name for name, _ in network.named_children() if name != "flatten"]
+    assert tuple(layers) == LENET
+    for image in test.images[:4]:
+        found = dimension.jacobian_ranks(network, image, layers=layers)
+        ranks = list(found.values())
+        assert ranks == sorted(ranks, reverse=True)
+        assert ranks[0] == 256
+        for layer, values in embeddings.each(network, image[None], layers=["relu3", "relu4"]):
+            assert 0 < found[layer] <= np.count_nonzero(values)
+
+
+def test_jacobians_are_those_of_backward_passes(trained):
+    """Row by row, by another way through the network, and all of the image's pixels."""
+    network, test = trained
+    found = dimension._jacobians(network, test.images[0].astype(float), ["pool2", "fc3"], 9)
+    model = copy.deepcopy(network).double()
+    x = torch.from_numpy(test.images[:1].astype(float)).requires_grad_()
+    expected = torch.autograd.functional.jacobian(lambda x: model(x)[0], x)[:, 0, 0, 11:20, 11:20]
+    np.testing.assert_allclose(found["fc3"], expected.reshape(10, -1).numpy(), rtol=1e-9, atol=1e-12)
+    assert found["pool2"].shape == (400, 81)
+    step = np.zeros_like(test.images[0], dtype=float)
+    step[0, 15, 13] = 1e-7
+    up, down = (pooled(model, x.detach().numpy()[0] + sign * step) for sign in (1, -1))
+    slope = (up - down) / 2e-7
+    np.testing.assert_allclose(found["pool2"][:, 4 * 9 + 2], slope, atol=1e-5)
+
+
+def pooled(model, image):
+    """The layer pool2 and those before it, alone."""
+    until = list(model).index(model.pool2) + 1
+    with torch.no_grad():
+        return model[:until](networks.normalised(model, torch.from_numpy(image)[None])).flatten().numpy()
+
+
+def test_a_network_is_left_as_it_was_and_works_in_its_place(rng):
+    layers = OrderedDict(
+        conv=nn.Conv2d(1, 3, 3), relu=nn.ReLU(inplace=True), flatten=nn.Flatten(), fc=nn.Linear(108, 4)
+    )
+    model = nn.Sequential(layers).train()
+    image = rng.random((1, 8, 8))
+    found = dimension.jacobian_ranks(model, image, layers=["conv", "relu", "fc"])
+    assert found["fc"] == 4
+    with torch.no_grad():
+        fires = int((model[:2](torch.from_numpy(image)[None].float()) > 0).sum())
+    assert found["relu"] <= min(fires, 64)
+    assert model.training
+    assert model.conv.weight.dtype == torch.float32
+    assert not model.conv._forward_hooks
+    model.conv.bias.data.fill_(-99)
+    silent = dimension.jacobian_ranks(model, image, layers=["conv", "relu", "fc"])
+    assert silent == {"conv": 64, "relu": 0, "fc": 0}
+
+
+def test_what_has_no_jacobian(trained):
+    network, test = trained
+    image = test.images[0]
+    for options, error, message in (
+        ({"layers": ["fc9"]}, UnknownNameError, "no layer 'fc9'"),
+        ({"size": 0}, InputError, "size is a side in pixels, at least 1, or None for all; got 0"),
+        ({"size": 2.5}, InputError, r"size is a side in pixels.*got 2\.5"),
+        (
+            {"tolerance": 1},
+            InputError,
+            r"tolerance is a share of the largest singular value, in \[0, 1\); got",
+        ),
+        ({"tolerance": np.nan}, InputError, "tolerance is a share of the largest"),
+    ):
+        with pytest.raises(error, match=message):
+            dimension.jacobian_ranks(network, image, **{"layers": ["fc3"], **options})
+    for wrong in (test.images[:1], np.full((1, 32, 32), np.nan)):
+        with pytest.raises(InputError, match=r"image is one of \(channels, height, width\), finite; got"):
+            dimension.jacobian_ranks(network, wrong, layers=["fc3"])
+    idle = nn.Sequential(OrderedDict(flatten=nn.Flatten(), fc=nn.Linear(4, 2)))
+    idle.fc.spare = nn.Linear(2, 2)
+    with pytest.raises(InputError, match=r"the layer 'fc\.spare' exists but is not used in a forward pass"):
+        dimension.jacobian_ranks(idle, np.ones((1, 2, 2)), layers=["fc", "fc.spare"])
+
+
+# --- orthogonality -------------------------------------------------------------------------------
+
+
+def cosines(vectors):
+    """Root mean square over pairs, one pair at a time."""
+    found = []
+    for i, a in enumerate(vectors):
+        for b in vectors[:i]:
+            found.append(float(a @ b) ** 2 / float(a @ a) / float(b @ b))
+    return math.sqrt(np.mean(found))
+
+
+@pytest.mark.parametrize("shape", [(40, 25), (25, 40)])
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_orthogonality_is_that_of_loops(rng, shape, kind):
+    points = (rng.normal(size=shape) @ rng.normal(size=(shape[1], shape[1])) + 3).astype(kind)
+    points[:, 4] = 0.7
+    centred = points.astype(float) - points.astype(float).mean(axis=0)
+    found = dimension.quasi_orthogonality(points)
+    assert found.cosine == pytest.approx(cosines(np.delete(centred, 4, axis=1).T), rel=1e-6)
+    assert (found.n, found.dropped) == (shape[1] - 1, 1)
+    assert found.chance == pytest.approx(1 / math.sqrt(shape[0] - 1))
+    found = dimension.quasi_orthogonality(points, of="images")
+    assert found.cosine == pytest.approx(cosines(centred), rel=1e-6)
+    assert (found.n, found.dropped, found.chance) == (shape[0], 0, shape[1] ** -0.5)
+
+
+def test_vectors_without_relation_are_as_orthogonal_as_chance(rng):
+    for of in ("features", "images"):
+        found = [dimension.quasi_orthogonality(rng.normal(size=(200, 60)), of=of) for _ in range(40)]
+        squares = np.mean([one.cosine**2 for one in found])
+        assert squares == pytest.approx(found[0].chance ** 2, rel=0.02)
+
+
+def test_orthogonal_features_and_equal_ones(rng):
+    hadamard = np.array([[1]])
+    for _ in range(6):
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    found = dimension.quasi_orthogonality(hadamard)  # all columns but the first, which is constant, sum to 0
+    assert found.cosine == pytest.approx(0, abs=1e-7)
+    assert (found.n, found.dropped) == (63, 1)
+    line = rng.normal(size=(50, 1)) * rng.normal(size=8)
+    for of in ("features", "images"):
+        assert dimension.quasi_orthogonality(line + 5, of=of).cosine == pytest.approx(1)
+
+
+def test_orthogonality_is_a_participation_ratio_in_other_terms(rng):
+    points = rng.gamma(1, size=(90, 20)) @ rng.normal(size=(20, 20))
+    z = (points - points.mean(axis=0)) / points.std(axis=0)
+    p = dimension.participation_ratio(z).dimension
+    found = dimension.quasi_orthogonality(points).cosine ** 2
+    assert found == pytest.approx((20 / p - 1) / 19, rel=1e-9)
+
+
+def test_what_has_no_direction(rng):
+    points = rng.normal(size=(30, 6))
+    points[3] = points[np.arange(30) != 3].mean(axis=0)  # at the mean of all
+    found = dimension.quasi_orthogonality(points, of="images")
+    assert (found.n, found.dropped) == (29, 1)
+    for of in ("features", "images"):
+        found = dimension.quasi_orthogonality(np.full((25, 5), 0.3), of=of)
+        assert np.isnan(found.cosine)
+        assert found.n == 0
+    single = np.concatenate([points[:, :1], np.ones((30, 3))], axis=1)
+    assert np.isnan(dimension.quasi_orthogonality(single).cosine)
+    with pytest.raises(InputError, match="of is 'features' or 'images'; got 'rows'"):
+        dimension.quasi_orthogonality(points, of="rows")
+    with pytest.raises(InputError, match="a dimension needs at least 20 points; got 19"):
+        dimension.quasi_orthogonality(points[:19])

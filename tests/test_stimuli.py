@@ -457,3 +457,31 @@ def test_pictures_for_networks_of_227_pixels_are_scaled_to_256(pictures):
         stimuli.gallery(pictures, size=227).digest == stimuli.gallery(pictures, size=227, resize=256).digest
     )
     assert stimuli.gallery(pictures, size=224).resize is None  # size × 256 / 224
+
+
+def test_light_is_added_to_whole_images(rng):
+    digits = stimuli.load("digits", "test")
+    lit = stimuli.with_luminance(digits, strength=3.0, rng=np.random.default_rng(7))
+    light = np.random.default_rng(7).uniform(0, 3, 500)
+    expected = [(image.astype(np.float64) + u) / 4 for image, u in zip(digits.images, light, strict=True)]
+    np.testing.assert_allclose(lit.images, expected, rtol=1e-6)
+    assert lit.images.dtype == np.float32
+    assert 0 <= lit.images.min() < lit.images.max() <= 1
+    assert lit.digest != digits.digest
+    assert (lit.name, lit.mean, lit.std) == (digits.name, digits.mean, digits.std)
+    assert (lit.split, len(lit)) == ("test, lit", 500)
+    assert "brightened" in lit.source
+    np.testing.assert_array_equal(lit.labels, digits.labels)
+    # Without light there is nothing to divide by; white in full light is white.
+    np.testing.assert_array_equal(stimuli.with_luminance(digits, strength=0, rng=rng).images, digits.images)
+    white = dataclasses.replace(digits, images=np.ones_like(digits.images))
+    assert stimuli.with_luminance(white, strength=0.3, rng=rng).images.max() <= 1
+
+
+@pytest.mark.parametrize("strength", [-1, np.nan, np.inf])
+def test_light_that_is_none(strength, rng):
+    digits = stimuli.load("digits", "test")
+    with pytest.raises(InputError, match="strength is the largest amount of light to add, at least 0; got"):
+        stimuli.with_luminance(digits, strength=strength, rng=rng)
+    with pytest.raises(InputError, match=r"rng is a numpy\.random\.Generator; got int"):
+        stimuli.with_luminance(digits, strength=1, rng=3)

@@ -12,31 +12,43 @@ layer alone:
   have in common, so that they differ far too little. Halves that share none do better
   (:func:`halves_error`); images drawn again with replacement are duplicates, and say nothing at all.
 * Equal points (a dead layer) and equal distances (few values) have no ratio. They are left out and counted.
+
+Two numbers go beside them: how many directions of change around one image a layer can still tell apart
+(:func:`jacobian_ranks`), which never grows along a chain of layers, and how nearly orthogonal features or
+images are (:func:`quasi_orthogonality`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
 
 from rarefire._engine import blocks, neighbours
 from rarefire._engine.resampling import check_rng
-from rarefire.errors import InputError
+from rarefire.embeddings import layers as layers_of
+from rarefire.errors import InputError, unknown
 from rarefire.rounding import SAME
 
 __all__ = [
     "LEAST",
     "Estimate",
+    "Orthogonality",
     "decimation",
     "gride",
     "halves_error",
+    "jacobian_ranks",
     "numerical_rank",
     "participation_ratio",
     "pc_id",
+    "quasi_orthogonality",
     "two_nn",
 ]
 
@@ -384,6 +396,202 @@ def numerical_rank(points: ArrayLike, *, tolerance: float | None = None) -> Esti
     return Estimate("rank", float(np.count_nonzero(sizes > tolerance)), np.nan, len(centred), {})
 
 
+@dataclass(frozen=True)
+class Orthogonality:
+    """How nearly orthogonal vectors are.
+
+    Attributes
+    ----------
+    cosine
+        Root mean square of the cosine over pairs of them, in [0, 1]; 0 where they are orthogonal, 1 where all
+        lie along one line. NaN for fewer than two.
+    chance
+        What it is for vectors without any relation: 1/√(directions that there are).
+    n
+        Vectors that are compared.
+    dropped
+        How many were left out, for having no direction: constant features, images at the mean.
+    """
+
+    cosine: float
+    chance: float
+    n: int
+    dropped: int
+
+
+def quasi_orthogonality(
+    points: ArrayLike, *, of: Literal["features", "images"] = "features"
+) -> Orthogonality:
+    """How nearly orthogonal the features are as images vary, or the images in the space of features.
+
+    Vectors are *quasi-orthogonal* if the cosines between them are small, of which there can be far more than
+    dimensions (Kainen & Kůrková 1993). Zhou et al. (2022) say that this, of features before training, goes
+    with accuracy after it; how they measured it is not in the abstract that we read. Here it is the root mean
+    square of the cosines, which can be compared with chance exactly.
+
+    Parameters
+    ----------
+    points
+        As for :func:`two_nn`. Of every feature its mean over images is taken off first.
+    of
+        ``"features"``: the columns; a cosine is then Pearson's correlation of two features over images.
+        ``"images"``: the rows, as they differ from the mean image.
+
+    Returns
+    -------
+    Orthogonality
+        Chance is exact for features that are independent and normal, 1/√(n_images − 1), and for as many
+        images 1/√n_features, up to what all have in common by having their mean taken off, 1/(n_images − 1).
+
+    Raises
+    ------
+    InputError
+        As for :func:`two_nn`, and for vectors of another kind.
+
+    Notes
+    -----
+    Of features it is a linear dimension in other terms: with F features and P the participation ratio when
+    they are standardised, the squared cosine is (F/P − 1)/(F − 1).
+
+    References
+    ----------
+    Kainen, P. C., & Kůrková, V. (1993). Quasiorthogonal dimension of Euclidean spaces. *Applied Mathematics
+    Letters*, 6, 7–10. Zhou, Q., Gorban, A. N., Mirkes, E. M., Bac, J., Zinovyev, A., & Tyukin, I. Y. (2022).
+    Quasi-orthogonality and intrinsic dimensions as measures of learning and generalisation. arXiv:2203.16687.
+    """
+    if of not in ("features", "images"):
+        raise InputError(f"of is 'features' or 'images'; got {of!r}.")
+    source = _checked(points)
+    n, width = source.shape
+    if of == "features":
+        centred = _Centred(source, standardised=True)
+        vectors, directions = width - centred.constant, n - 1
+        squares = float((centred.gram() ** 2).sum()) / n**2  # all pairs, those with themselves too
+        dropped = centred.constant
+    else:
+        directed = _Centred(source).directions()
+        vectors, directions, dropped = len(directed), width, n - len(directed)
+        small = directed @ directed.T if len(directed) < width else directed.T @ directed
+        squares = float((small**2).sum())
+    if vectors < 2:
+        return Orthogonality(np.nan, float(directions**-0.5), vectors, dropped)
+    mean = max(0.0, squares - vectors) / (vectors * (vectors - 1))
+    return Orthogonality(float(np.sqrt(mean)), float(directions**-0.5), vectors, dropped)
+
+
+def jacobian_ranks(
+    network: nn.Module,
+    image: NDArray[np.floating],
+    *,
+    layers: Sequence[str],
+    size: int | None = 16,
+    tolerance: float = 1e-10,
+) -> dict[str, int]:
+    """Rank of every layer around one image: how many directions of change in it still change the layer.
+
+    It is the rank of the Jacobian, of a layer's outputs by the pixels, in double precision. By the chain rule
+    the Jacobian of a layer is that of what it sees times its own, so that it can never grow along a chain of
+    layers. A layer after ReLU cannot have more than as many features as fire for the image.
+
+    Parameters
+    ----------
+    network
+        It is copied. ReLU, pooling and sums have Jacobians wherever no two candidates are equal.
+    image
+        ``(c, h, w)`` in [0, 1].
+    layers
+        Names from :func:`rarefire.embeddings.layers`.
+    size
+        Side of the central square of pixels by which to derive, as Feng et al. (2022) do; all of the image
+        where it is no larger, and for None.
+    tolerance
+        Singular values not above this share of the layer's largest count as 0. One for all layers: the usual
+        one, which goes with a matrix's size, would let ranks grow from a wide layer to a narrow one.
+
+    Returns
+    -------
+    dict
+        Layer -> rank, from 0 to the pixels (times channels) of the square.
+
+    Raises
+    ------
+    UnknownNameError
+        If a layer does not exist; the message lists those that do.
+    InputError
+        For an image that is not ``(c, h, w)`` and finite, for a size that is not a positive whole number or a
+        tolerance outside [0, 1), and for a layer that is not used.
+
+    Notes
+    -----
+    Of LeNets singular values end between 1e-6 and 1 of the largest, and what is below 1e-14 is rounding: any
+    tolerance in between gives the same ranks. Of deep networks they fall without a gap.
+
+    References
+    ----------
+    Feng, R., Zheng, K., Huang, Y., Zhao, D., Jordan, M., & Zha, Z.-J. (2022). Rank diminishing in deep neural
+    networks. *NeurIPS*.
+    """
+    pixels = np.asarray(image, dtype=np.float64)
+    if pixels.ndim != 3 or not np.isfinite(pixels).all():
+        raise InputError(f"image is one of (channels, height, width), finite; got shape {pixels.shape}.")
+    if size is not None and (not isinstance(size, (int, np.integer)) or size < 1):
+        raise InputError(f"size is a side in pixels, at least 1, or None for all; got {size!r}.")
+    if not 0 <= tolerance < 1:
+        raise InputError(f"tolerance is a share of the largest singular value, in [0, 1); got {tolerance}.")
+    found = {}
+    for layer, matrix in _jacobians(network, pixels, layers, size).items():
+        sizes = np.linalg.svd(matrix[matrix.any(axis=1)], compute_uv=False)
+        found[layer] = int(np.count_nonzero(sizes > tolerance * sizes[0])) if len(sizes) else 0
+    return found
+
+
+def _jacobians(
+    network: nn.Module, pixels: _Floats, layers: Sequence[str], size: int | None
+) -> dict[str, _Floats]:
+    """By layer ``(n_features, n_pixels)``: every layer's change with each pixel of the central square."""
+    model = copy.deepcopy(network).to("cpu", torch.float64).eval().requires_grad_(False)
+    modules = dict(model.named_modules())
+    for layer in layers:
+        if layer not in modules or not layer:
+            raise unknown("layer", layer, layers_of(network))
+    caught: dict[str, Tensor] = {}
+    for layer in layers:
+
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor, layer: str = layer) -> None:
+            caught[layer] = output.flatten().clone()  # what comes next may work in its place
+
+        modules[layer].register_forward_hook(keep)
+
+    def outputs(x: Tensor) -> dict[str, Tensor]:
+        caught.clear()
+        model(x[None])
+        return dict(caught)
+
+    whole = torch.from_numpy(pixels)
+    missing = [layer for layer in layers if layer not in outputs(whole)]
+    if missing:
+        raise InputError(f"the layer {missing[0]!r} exists but is not used in a forward pass.")
+    inside = np.zeros(pixels.shape, dtype=bool)
+    rows, columns = (
+        slice((side - kept) // 2, (side - kept) // 2 + kept)
+        for side in pixels.shape[1:]
+        for kept in [min(size or side, side)]
+    )
+    inside[:, rows, columns] = True
+    places = torch.from_numpy(np.flatnonzero(inside))
+    directions = torch.zeros(len(places), pixels.size, dtype=torch.float64)
+    directions[torch.arange(len(places)), places] = 1
+
+    def along(direction: Tensor) -> dict[str, Tensor]:
+        changed: dict[str, Tensor] = torch.func.jvp(outputs, (whole,), (direction,))[1]
+        return changed
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, on its first derivative forwards
+        found = torch.func.vmap(along, chunk_size=64)(directions.reshape(-1, *pixels.shape))
+    return {layer: found[layer].numpy().T for layer in layers}
+
+
 # --- nonlinear -----------------------------------------------------------------------------------
 
 
@@ -478,6 +686,15 @@ class _Centred:
         for part in self._pieces():
             found += part.T @ part
         return found
+
+    def directions(self) -> _Floats:
+        """The points, each divided by its length; without those that lie at the mean, up to rounding."""
+        whole = np.concatenate(list(self._pieces()), axis=0)
+        whole = whole.T if self._wide else whole
+        lengths = np.linalg.norm(whole, axis=1)
+        scale = np.linalg.norm(np.maximum(np.abs(self._first), np.abs(self._first + self._mean)))
+        away = lengths > SAME * max(float(scale), float(lengths.max()))
+        return np.asarray(whole[away] / lengths[away, None])
 
     def triangle(self) -> _Floats:
         """``(m, m)`` at most, with the singular values of the centred points."""

@@ -60,6 +60,7 @@ __all__ = [
     "normalisation",
     "pictures",
     "stratified_mask",
+    "with_luminance",
 ]
 
 NAMES = ["digits", "mnist", "cifar10", "cifar10-jpg", "folder:<path>"]
@@ -289,6 +290,51 @@ def content_digest(name: str, split: str = "test") -> str:
 @cache
 def _digits_digest(split: str) -> str:
     return load("digits", split).digest
+
+
+def with_luminance(images: Stimuli, *, strength: float, rng: np.random.Generator) -> Stimuli:
+    """The images, each brightened all over by an amount of its own: what it shows is not what it differs in.
+
+    An amount from U(0, λ) is added to all pixels of an image (Ansuini et al. 2019), and all images are
+    divided by 1 + λ: they stay in [0, 1], and their distances keep their ratios, on which intrinsic dimension
+    depends. What is lost is contrast, for networks normalise as for the images without.
+
+    Parameters
+    ----------
+    images
+        They are left as they are.
+    strength
+        λ ≥ 0, in units of white.
+    rng
+        Draws the amounts.
+
+    Returns
+    -------
+    Stimuli
+        Of the same name, so that networks are built and trained as for it; of another digest.
+
+    Raises
+    ------
+    InputError
+        If the strength is negative or not finite.
+
+    References
+    ----------
+    Ansuini, A., Laio, A., Macke, J. H., & Zoccolan, D. (2019). Intrinsic dimension of data representations in
+    deep neural networks. *NeurIPS*.
+    """
+    if not (np.isfinite(strength) and strength >= 0):
+        raise InputError(f"strength is the largest amount of light to add, at least 0; got {strength}.")
+    if not isinstance(rng, np.random.Generator):
+        raise InputError(f"rng is a numpy.random.Generator; got {type(rng).__name__}.")
+    light = rng.uniform(0, strength, (len(images), 1, 1, 1))
+    lit = np.minimum((images.images + light) / (1 + strength), 1).astype(np.float32)
+    return replace(
+        images,
+        images=lit,
+        split=f"{images.split}, lit",
+        source=f"{images.source}, each brightened by an amount of its own",
+    )
 
 
 # --- galleries -----------------------------------------------------------------------------------

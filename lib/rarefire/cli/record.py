@@ -16,10 +16,12 @@ __all__ = [
     "error_rates",
     "ghosts",
     "ghosts_by_class",
+    "gradient",
     "people_across",
     "people_by_class",
     "people_orders",
     "pruned",
+    "rank",
     "recipes",
 ]
 
@@ -266,3 +268,47 @@ def pruned(
     if ship is not None:
         for path in records.pruned.ship(setting, ship):
             print(f"written: {path}")
+
+
+@record.command()
+@readable
+def gradient(
+    images: Annotated[str, typer.Argument(help="digits or mnist")],
+    instances: Annotated[
+        int | None, typer.Option(help="seeds 0, 1, … of that many networks; default: what is recorded", min=1)
+    ] = None,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Train LeNets on images that differ most in brightness, and see where they prune it."""
+    from rarefire import records
+
+    seeds = None if instances is None else range(instances)
+    found = records.gradient.measure(images, seeds=seeds, jobs=jobs, use_shipped=not recompute)
+    print(found.table().to_string(index=False, float_format="%.3f"))
+    print(records.source(found))
+    if ship is not None:
+        print(f"written: {found.ship(ship)}")
+
+
+@record.command()
+@readable
+def rank(
+    images: Annotated[str, typer.Argument(help="digits, mnist or cifar10-jpg")],
+    instances: Annotated[
+        int | None, typer.Option(help="seeds 0, 1, … of that many networks; default: what is recorded", min=1)
+    ] = None,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Measure the rank of LeNets around single images, and how nearly orthogonal their features are."""
+    from rarefire import records
+
+    seeds = None if instances is None else range(instances)
+    found = records.rank.measure(images, seeds=seeds, jobs=jobs, use_shipped=not recompute)
+    print(found.table().to_string(index=False, float_format="%.3f"))
+    print(records.source(found))
+    if ship is not None:
+        print(f"written: {found.ship(ship)}")

@@ -17,6 +17,9 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     LeNets pruned round after round, with the controls, and their single units.
 ``dimension``
     How many dimensions images span, through layers and through training.
+``gradient``, ``rank``
+    The same where images differ most in what networks must ignore, their brightness; rank around single
+    images, and how nearly orthogonal features are.
 ``error_rates``
     How often each test is wrong.
 """
@@ -25,8 +28,8 @@ from rarefire._engine.lazy import submodules
 from rarefire.records.record import Record, Stack, answer_each, source
 
 _MODULES = (
-    *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class"),
-    *("people", "people_across", "people_by_class", "people_orders", "pruned", "recipes"),
+    *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient"),
+    *("people", "people_across", "people_by_class", "people_orders", "pruned", "rank", "recipes"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

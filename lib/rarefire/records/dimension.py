@@ -47,6 +47,7 @@ __all__ = [
     "measure_network",
     "measure_points",
     "stages",
+    "through",
 ]
 
 #: Layers of LeNet-5, before and after ReLU and pooling.
@@ -403,7 +404,7 @@ def _trained_and_measured(
                 penultimate="relu4",
                 seed=seed,
             )
-            for network in _through(train, setting.recipe(images), seed)
+            for network in through(train, setting.recipe(images), seed)
         ]
     changing = ("accuracy", "two_nn", "se", "dropped", "gride", "grouped", "linear", "silent", "kept")
     found = {name: np.stack([one[name] for one in each]) for name in changing}
@@ -425,8 +426,23 @@ def _chosen(test: Stimuli, n_mixed: int) -> tuple[Stimuli, NDArray[np.intp], lis
     return test.subset(rows), mixed, groups
 
 
-def _through(train: Stimuli, recipe: Recipe, seed: int) -> Iterator[nn.Module]:
-    """One network after each of :data:`EPOCHS`; trained where its weights are not kept yet."""
+def through(train: Stimuli, recipe: Recipe, seed: int) -> Iterator[nn.Module]:
+    """One LeNet-5 after each of :data:`EPOCHS`; trained where its weights are not kept yet.
+
+    Parameters
+    ----------
+    train
+        Images to train on.
+    recipe
+        Of at least as many epochs, without stopping: of a :class:`Setting`.
+    seed
+        Of the weights and of the order of the images.
+
+    Yields
+    ------
+    nn.Module
+        In evaluation mode.
+    """
     facts = {"train_digest": train.digest, "recipe": recipe.facts(), "epochs": list(EPOCHS), "version": 1}
     folder = store.cache_dir() / "checkpoints" / f"through-{train.name}-{store.key(**facts)}"
     options: dict[str, Any] = {

@@ -54,6 +54,8 @@ VERSIONS: dict[str, dict[str, int]] = {
     "importances": {"version": 1},
     "people-orders": {"version": 1},
     "dimension": {"version": 1},
+    "gradient": {"version": 1},
+    "rank": {"version": 1},
 }
 
 _Key = TypeVar("_Key", bound=Hashable)
