@@ -43,6 +43,7 @@ FOUND = {
     "cifar10-jpg-lenet5-variations": ("variation", lambda: [*recipes.known("cifar10-jpg").values()]),
     "cifar10-jpg-lenet5-weights": ("weights", lambda: weights("cifar10-jpg")),
     "digits-lenet5-variations": ("variation", lambda: [*recipes.known("digits").values()]),
+    "dimension-cifar10-jpg": ("dimension", lambda: [dimension.known("cifar10-jpg")]),
     "dimension-mnist": ("dimension", lambda: [dimension.known("mnist")]),
     "error-rates": ("error-rate", lambda: [error_rates.known()]),
     "mnist-lenet5": ("instance", lambda: [ensembles.known("mnist")]),
