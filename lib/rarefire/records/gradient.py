@@ -70,7 +70,7 @@ class Setting:
     recipes
         By condition.
     shown
-        How many test images are measured, the first ones.
+        How many test images are measured, evenly over the set.
     by_heart
         How many training images have shuffled labels.
     seeds
@@ -245,12 +245,12 @@ def _trained_and_measured(
     seed: int, train: Stimuli, test: Stimuli, setting: Setting
 ) -> tuple[int, dict[str, NDArray[Any]]]:
     with threadpool_limits(1), training.one_thread():
-        shown = test.subset(np.arange(min(setting.shown, len(test))))
+        shown = test.subset(test.spread(setting.shown))
         bright, dim = (
             stimuli.with_luminance(each, strength=setting.strength, rng=np.random.default_rng([seed, part]))
             for part, each in enumerate((train, shown))
         )
-        few = train.subset(np.arange(min(setting.by_heart, len(train))))
+        few = train.subset(train.spread(setting.by_heart))
         shuffled = replace(few, labels=np.random.default_rng([seed, 2]).permutation(few.labels))
         untrained = _built(train, seed)
         before = {"original": _measured(untrained, shown), "gradient": _measured(untrained, dim)}

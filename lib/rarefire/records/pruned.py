@@ -107,6 +107,8 @@ class Setting:
         As for :func:`rarefire.pruning.rounds`.
     seeds
         How many networks are recorded.
+    by_class
+        Whether test images come class by class: those on which layers are compared are then spread evenly.
     """
 
     title: str
@@ -121,11 +123,16 @@ class Setting:
     last_rate: float | None = None
     scope: pruning.Scope = "layer"
     seeds: int = 6
+    by_class: bool = False
 
     def options(self) -> dict[str, Any]:
         """Arguments of :func:`rarefire.pruning.rounds`."""
         names = ("methods", "n_rounds", "at", "rate", "last_rate", "scope", "recipe", "retrain")
         return {name: getattr(self, name) for name in names}
+
+    def rows(self, test: Stimuli) -> NDArray[np.intp]:
+        """Test images on which layers are compared, :data:`COMPARED` at most."""
+        return test.spread(COMPARED) if self.by_class else np.arange(min(COMPARED, len(test)))
 
     def facts(self) -> dict[str, Any]:
         """What determines the answers, the seeds aside; JSON-able."""
@@ -140,6 +147,7 @@ class Setting:
             "retrain": self.retrain.facts() if self.retrain else None,
             "compared": COMPARED,
             **({} if self.scope == "layer" else {"scope": self.scope}),
+            **({"by_class": True} if self.by_class else {}),
         }
 
 
@@ -152,7 +160,7 @@ SETTINGS = {
         "digits", "digits", _short(10, 8, batch_size=64), n_rounds=3, at=(1, 3), rate=0.5, seeds=3
     ),
     "mnist": Setting("MNIST", "mnist", _short(4, 3)),
-    "cifar10-jpg": Setting("CIFAR-10", "cifar10-jpg", _short(5, 4)),
+    "cifar10-jpg": Setting("CIFAR-10", "cifar10-jpg", _short(5, 4), by_class=True),
     "halves": Setting(
         "MNIST, halves",
         "mnist",
@@ -567,7 +575,8 @@ def measure(
         options: dict[str, Any] = {**setting.options(), "seeds": missing, "jobs": jobs, "progress": progress}
         found = pruning.rounds(train, setting.network, **options)
         chains = {seed: _chain(found, seed) for seed in missing}
-        tasks = (joblib.delayed(_measured)(seed, chain, test) for seed, chain in chains.items())
+        rows = setting.rows(test)
+        tasks = (joblib.delayed(_measured)(seed, chain, test, rows) for seed, chain in chains.items())
         with blocks.processes(min(jobs or blocks.cores(), len(missing))):
             done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
             yield from tqdm(done, total=len(missing), desc=f"{name}: compared", disable=not progress)
@@ -674,13 +683,15 @@ def _chain(found: Mapping[str, Mapping[int, Mapping[int, pruning.Round]]], seed:
 
 
 def _measured(
-    seed: int, chain: Sequence[pruning.Round], test: Stimuli
+    seed: int, chain: Sequence[pruning.Round], test: Stimuli, rows: NDArray[np.intp]
 ) -> tuple[int, dict[str, NDArray[Any]]]:
     with threadpool_limits(1), training.one_thread():
-        return seed, measure_network(chain, test)
+        return seed, measure_network(chain, test, rows=rows)
 
 
-def measure_network(chain: Sequence[pruning.Round], test: Stimuli) -> dict[str, NDArray[Any]]:
+def measure_network(
+    chain: Sequence[pruning.Round], test: Stimuli, *, rows: NDArray[np.intp]
+) -> dict[str, NDArray[Any]]:
     """The arrays of :class:`Pruned` for one instance.
 
     Parameters
@@ -688,9 +699,11 @@ def measure_network(chain: Sequence[pruning.Round], test: Stimuli) -> dict[str, 
     chain
         The dense network, then those that came of it.
     test
-        Images that they were not trained on; layers are compared on the first :data:`COMPARED`.
+        Images that they were not trained on.
+    rows
+        Those of them on which layers are compared.
     """
-    shown = test.subset(np.arange(min(COMPARED, len(test))))
+    shown = test.subset(rows)
     first = chain[0].network()
     assert isinstance(first, nn.Sequential)
     there, layers = removal.sites(first), layers_of(first)

@@ -164,7 +164,7 @@ def _trained_and_measured(
     seed: int, train: Stimuli, test: Stimuli, images: str
 ) -> tuple[int, dict[str, NDArray[Any]]]:
     with threadpool_limits(1), training.one_thread():
-        shown = test.subset(np.arange(min(_SHOWN, len(test))))
+        shown = test.subset(test.spread(_SHOWN))
         around = np.array([np.argmax(shown.labels == c) for c in range(len(shown.class_names))])[:_AROUND]
         networks = zip(EPOCHS, through(train, SETTINGS[images].recipe(images), seed), strict=True)
         each = [_measured(network, shown, around) for epoch, network in networks if epoch in _STATES]
