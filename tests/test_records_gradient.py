@@ -49,13 +49,14 @@ def lit():
 @pytest.fixture(scope="module")
 def conditions(few, lit):
     """Network and images shown, as they are made here."""
-    train, test = stimuli.load("digits", "train"), stimuli.load("digits", "test").subset(np.arange(FEW))
+    train, test = stimuli.load("digits", "train"), stimuli.load("digits", "test")
+    test = test.subset(test.spread(FEW))
     options = {"input_shape": (1, 32, 32), "n_classes": 10, "mean": train.mean, "std": train.std, "seed": 0}
     light = {
         "train": stimuli.with_luminance(train, strength=3.0, rng=np.random.default_rng([0, 0])),
         "test": stimuli.with_luminance(test, strength=3.0, rng=np.random.default_rng([0, 1])),
     }
-    some = train.subset(np.arange(120))
+    some = train.subset(train.spread(120))
     labels = np.random.default_rng([0, 2]).permutation(some.labels)
     made = {}
     for name, learned, shown in (
@@ -192,7 +193,8 @@ def ranked():
 
 
 def test_ranks_of_the_networks_of_the_other_record(ranked):
-    train, test = stimuli.load("digits", "train"), stimuli.load("digits", "test").subset(np.arange(120))
+    train, test = stimuli.load("digits", "train"), stimuli.load("digits", "test")
+    test = test.subset(test.spread(120))
     recipe = through_training.SETTINGS["digits"].recipe("digits")
     around = [np.flatnonzero(test.labels == c)[0] for c in (0, 1)]
     assert ranked.epoch.tolist() == [[0, 1]]
