@@ -186,7 +186,7 @@ def test_linear_dimensions_are_those_of_scikit_dimension_and_numpy(rng, shape):
 
 def test_components_of_digits():
     found = dimension.pc_id(DIGITS, standardised=False)
-    with np.errstate(divide="ignore"):  # of its other rules
+    with np.errstate(divide="ignore", invalid="ignore"):  # of its other rules
         assert found.dimension == skdim.id.lPCA(ver="ratio", alphaRatio=0.9).fit(DIGITS).dimension_ == 21
     found = dimension.pc_id(DIGITS)
     assert (found.dimension, found.dropped, found.n) == (31, {"constant features": 3}, 1797)
