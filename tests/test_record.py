@@ -9,7 +9,16 @@ from conftest import wait_until
 
 from rarefire import store
 from rarefire.errors import InputError
-from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, by_seed, source
+from rarefire.records.record import (
+    Array,
+    Record,
+    Stack,
+    answer_each,
+    answer_one,
+    by_seed,
+    each_apart,
+    source,
+)
 
 SHARED = {"network": "lenet5", "stimuli": "digits"}
 
@@ -319,3 +328,11 @@ def test_the_source_names_every_version_and_date_once():
         "Source: lenet5 on MNIST (1 instance, recorded run), digits (1 instance, recorded run); "
         f"{MADE}; {LATER}."
     )
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_tasks_apart_give_what_they_give_here(jobs, capsys):
+    arguments = [(n, 7) for n in range(20, 24)]
+    found = each_apart(divmod, arguments, jobs=jobs, what="division", progress=True)
+    assert sorted(found) == [divmod(*own) for own in arguments]
+    assert "division: 100%" in capsys.readouterr().err

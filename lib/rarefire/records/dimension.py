@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -21,12 +20,11 @@ from torch import nn
 from tqdm import tqdm
 
 from rarefire import dimension, embeddings, networks, poz, stimuli, store, training
-from rarefire._engine import blocks
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.records import people_across
 from rarefire.records.ensembles import PROFILES
 from rarefire.records.people_orders import labelled
-from rarefire.records.record import Array, Stack, answer_each, by_seed
+from rarefire.records.record import Array, Stack, answer_each, by_seed, each_apart
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
@@ -345,10 +343,10 @@ def measure(
 
     def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        tasks = (joblib.delayed(_trained_and_measured)(seed, train, test, images) for seed in missing)
-        with blocks.processes(min(jobs or blocks.cores(), len(missing))):
-            done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
-            yield from tqdm(done, total=len(missing), desc=f"{images}: dimensions", disable=not progress)
+        arguments = [(seed, train, test, images) for seed in missing]
+        yield from each_apart(
+            _trained_and_measured, arguments, jobs=jobs, what=f"{images}: dimensions", progress=progress
+        )
 
     answers = answer_each(
         "dimension",

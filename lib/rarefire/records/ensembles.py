@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,10 +24,18 @@ from torch import nn
 from tqdm import tqdm
 
 from rarefire import embeddings, networks, poz, stimuli, store, training
-from rarefire._engine import blocks
 from rarefire.curves import ENOUGH, class_curve, count, geometry_curve, silenced_curve
 from rarefire.errors import DataError, unknown
-from rarefire.records.record import VERSIONS, Array, Record, Stack, answer_each, answer_one, by_seed
+from rarefire.records.record import (
+    VERSIONS,
+    Array,
+    Record,
+    Stack,
+    answer_each,
+    answer_one,
+    by_seed,
+    each_apart,
+)
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
@@ -289,12 +296,10 @@ def measure(
         )
         train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
         longest = (recipe or training.recipe_for(images)).max_epochs
-        tasks = (joblib.delayed(_measured)(instance, train, test, longest) for instance in ensemble)
-        with blocks.processes(min(jobs or blocks.cores(), len(missing))):
-            done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
-            yield from tqdm(
-                done, total=len(missing), desc=f"{images}, {network}: curves", disable=not progress
-            )
+        arguments = [(instance, train, test, longest) for instance in ensemble]
+        yield from each_apart(
+            _measured, arguments, jobs=jobs, what=f"{images}, {network}: curves", progress=progress
+        )
 
     answers = answer_each(
         "instance",

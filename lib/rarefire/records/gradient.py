@@ -21,19 +21,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import nn
-from tqdm import tqdm
 
 from rarefire import dimension, embeddings, lowlevel, networks, stimuli, store, training, units
-from rarefire._engine import blocks
 from rarefire.errors import unknown
 from rarefire.records.dimension import LAYERS
-from rarefire.records.record import Array, Stack, answer_each, by_seed
+from rarefire.records.record import Array, Stack, answer_each, by_seed, each_apart
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
@@ -192,10 +189,10 @@ def measure(
 
     def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        tasks = (joblib.delayed(_trained_and_measured)(seed, train, test, setting) for seed in missing)
-        with blocks.processes(min(jobs or blocks.cores(), len(missing))):
-            done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
-            yield from tqdm(done, total=len(missing), desc=f"{images}: light", disable=not progress)
+        arguments = [(seed, train, test, setting) for seed in missing]
+        yield from each_apart(
+            _trained_and_measured, arguments, jobs=jobs, what=f"{images}: light", progress=progress
+        )
 
     answers = answer_each(
         "gradient",

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from scipy import stats
 from threadpoolctl import threadpool_limits
 from torch import nn
-from tqdm import tqdm
 
 from rarefire import (
     embeddings,
@@ -34,12 +32,11 @@ from rarefire import (
     training,
     units,
 )
-from rarefire._engine import blocks
 from rarefire.curves import count, geometry_curve
 from rarefire.embeddings import PENULTIMATE
 from rarefire.errors import DataError, unknown
 from rarefire.records.ensembles import PROFILES
-from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, by_seed
+from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, by_seed, each_apart
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
@@ -576,10 +573,8 @@ def measure(
         found = pruning.rounds(train, setting.network, **options)
         chains = {seed: _chain(found, seed) for seed in missing}
         rows = setting.rows(test)
-        tasks = (joblib.delayed(_measured)(seed, chain, test, rows) for seed, chain in chains.items())
-        with blocks.processes(min(jobs or blocks.cores(), len(missing))):
-            done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
-            yield from tqdm(done, total=len(missing), desc=f"{name}: compared", disable=not progress)
+        arguments = [(seed, chain, test, rows) for seed, chain in chains.items()]
+        yield from each_apart(_measured, arguments, jobs=jobs, what=f"{name}: compared", progress=progress)
 
     wanted = by_seed(seeds or range(setting.seeds))
     what = f"{setting.title}, pruned"
@@ -662,10 +657,8 @@ def measure_units(
         train, test = stimuli.load(setting.images, "train"), stimuli.load(setting.images, "test")
         options = {**setting.options(), "methods": (), "seeds": missing, "jobs": jobs, "progress": progress}
         found = pruning.rounds(train, setting.network, **options)[pruning.DENSE]
-        tasks = (joblib.delayed(_units)(seed, by[0], train, test) for seed, by in found.items())
-        with blocks.processes(min(jobs or blocks.cores(), len(missing))):
-            done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
-            yield from tqdm(done, total=len(missing), desc=f"{name}: units", disable=not progress)
+        arguments = [(seed, by[0], train, test) for seed, by in found.items()]
+        yield from each_apart(_units, arguments, jobs=jobs, what=f"{name}: units", progress=progress)
 
     wanted = by_seed(seeds or range(setting.seeds))
     what = f"{setting.title}, units"

@@ -11,19 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import nn
-from tqdm import tqdm
 
 from rarefire import dimension, embeddings, stimuli, training
-from rarefire._engine import blocks
 from rarefire.errors import unknown
 from rarefire.records.dimension import EPOCHS, LAYERS, SETTINGS, through
-from rarefire.records.record import Array, Stack, answer_each, by_seed
+from rarefire.records.record import Array, Stack, answer_each, by_seed, each_apart
 from rarefire.stimuli import Stimuli
 
 __all__ = ["SIZE", "Ranks", "known", "measure"]
@@ -119,10 +116,10 @@ def measure(
 
     def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        tasks = (joblib.delayed(_trained_and_measured)(seed, train, test, images) for seed in missing)
-        with blocks.processes(min(jobs or blocks.cores(), len(missing))):
-            done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
-            yield from tqdm(done, total=len(missing), desc=f"{images}: ranks", disable=not progress)
+        arguments = [(seed, train, test, images) for seed in missing]
+        yield from each_apart(
+            _trained_and_measured, arguments, jobs=jobs, what=f"{images}: ranks", progress=progress
+        )
 
     answers = answer_each(
         "rank",

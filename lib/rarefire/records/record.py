@@ -8,16 +8,19 @@ finds what is there, and needs neither data nor a network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, overload
 
+import joblib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from rarefire import stimuli, store
+from rarefire._engine import blocks
 from rarefire.curves import ENOUGH, enough
 from rarefire.errors import InputError
 
@@ -29,6 +32,7 @@ __all__ = [
     "answer_each",
     "answer_one",
     "by_seed",
+    "each_apart",
     "shipped",
     "source",
 ]
@@ -292,6 +296,35 @@ def answer_each(
 def shipped(question: str, **facts: Any) -> tuple[store.Answer, ...]:
     """The answers of the current version that are shipped and have these facts; needs nothing else."""
     return tuple(store.shipped(question, **facts, **VERSIONS.get(question, {})))
+
+
+def each_apart(
+    task: Callable[..., tuple[_Key, dict[str, NDArray[Any]]]],
+    arguments: Collection[tuple[Any, ...]],
+    *,
+    jobs: int | None,
+    what: str,
+    progress: bool,
+) -> Iterator[tuple[_Key, dict[str, NDArray[Any]]]]:
+    """What a task gives for each of several arguments, in processes of one thread, as soon as it is there.
+
+    Parameters
+    ----------
+    task
+        A function of a module; gives a thing and its arrays, as :func:`answer_each` wants them.
+    arguments
+        Those of each call. Large arrays are mapped and not copied.
+    jobs
+        Processes; by default one for each processor core.
+    what
+        Title of the progress bar.
+    progress
+        Show it.
+    """
+    tasks = (joblib.delayed(task)(*own) for own in arguments)
+    with blocks.processes(min(jobs or blocks.cores(), len(arguments))):
+        done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
+        yield from tqdm(done, total=len(arguments), desc=what, disable=not progress)
 
 
 def by_seed(seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
