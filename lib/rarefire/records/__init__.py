@@ -17,6 +17,8 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     LeNets pruned round after round, with the controls, and their single units.
 ``dimension``
     How many dimensions images span, through layers and through training.
+``information``
+    What single units know of images, trained and untrained.
 ``error_rates``
     How often each test is wrong.
 """
@@ -26,6 +28,7 @@ from rarefire.records.record import Record, Stack, answer_each, source
 
 _MODULES = (
     *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class"),
+    "information",
     *("people", "people_across", "people_by_class", "people_orders", "pruned", "recipes"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]

@@ -44,6 +44,7 @@ __all__ = [
     "measure_network",
     "measure_points",
     "stages",
+    "through",
 ]
 
 #: Layers of LeNet-5, before and after ReLU and pooling.
@@ -391,7 +392,7 @@ def _trained_and_measured(
                 penultimate="relu4",
                 seed=seed,
             )
-            for network in _through(train, setting.recipe(images), seed)
+            for network in through(train, setting.recipe(images), seed)
         ]
     changing = ("accuracy", "two_nn", "se", "dropped", "gride", "grouped", "linear", "silent", "kept")
     found = {name: np.stack([one[name] for one in each]) for name in changing}
@@ -413,8 +414,23 @@ def _chosen(test: Stimuli, n_mixed: int) -> tuple[Stimuli, NDArray[np.intp], lis
     return test.subset(rows), mixed, groups
 
 
-def _through(train: Stimuli, recipe: Recipe, seed: int) -> Iterator[nn.Module]:
-    """One network after each of :data:`EPOCHS`; trained where its weights are not kept yet."""
+def through(train: Stimuli, recipe: Recipe, seed: int) -> Iterator[nn.Module]:
+    """One LeNet-5 after each of :data:`EPOCHS`; trained where its weights are not kept yet.
+
+    Parameters
+    ----------
+    train
+        Images that it learns.
+    recipe
+        Of as many epochs, such as :meth:`Setting.recipe`.
+    seed
+        Of its weights and of the order of the images.
+
+    Yields
+    ------
+    nn.Module
+        In evaluation mode.
+    """
     facts = {"train_digest": train.digest, "recipe": recipe.facts(), "epochs": list(EPOCHS), "version": 1}
     folder = store.cache_dir() / "checkpoints" / f"through-{train.name}-{store.key(**facts)}"
     options: dict[str, Any] = {
@@ -450,7 +466,7 @@ def _through(train: Stimuli, recipe: Recipe, seed: int) -> Iterator[nn.Module]:
 # --- ImageNet networks ----------------------------------------------------------------------------
 
 
-def stages(network: nn.Module, image: NDArray[np.floating]) -> list[str]:
+def stages(network: nn.Module, image: NDArray[np.floating], *, most: float = _MOST) -> list[str]:
     """Layers of a network to measure: the images, each step of its features, these pooled, the outputs.
 
     Parameters
@@ -459,11 +475,13 @@ def stages(network: nn.Module, image: NDArray[np.floating]) -> list[str]:
         With a sequence named ``features``, as torchvision's classifiers that have one after another.
     image
         ``(1, c, h, w)``.
+    most
+        Features of a step; those that have more are left out. By default a first convolution, whose pooling
+        comes next.
 
     Returns
     -------
     list of str
-        Without steps of more than 400,000 features (a first convolution), whose pooling comes next.
 
     Raises
     ------
@@ -476,7 +494,7 @@ def stages(network: nn.Module, image: NDArray[np.floating]) -> list[str]:
         raise InputError("the network has no sequence named features: name its layers instead.")
     steps = [f"{found[0]}.{name}" for name, _ in named[found[0]].named_children()]
     widths = {layer: values[0].size for layer, values in embeddings.each(network, image, layers=steps)}
-    return ["input", *(layer for layer in steps if widths[layer] <= _MOST), "pooled", "outputs"]
+    return ["input", *(layer for layer in steps if widths[layer] <= most), "pooled", "outputs"]
 
 
 def measure_here(

@@ -54,6 +54,8 @@ VERSIONS: dict[str, dict[str, int]] = {
     "importances": {"version": 1},
     "people-orders": {"version": 1},
     "dimension": {"version": 1},
+    "information": {"version": 1},
+    "information-units": {"version": 1},
 }
 
 _Key = TypeVar("_Key", bound=Hashable)
