@@ -614,7 +614,7 @@ def groups(labels: NDArray[np.integer]) -> NDArray[np.intp]:
             f"{given.dtype} {given.shape}."
         )
     held = [np.isin(given, np.concatenate([*parts])) for parts in GROUPS.values()]
-    return np.argmax(held, axis=0)
+    return np.asarray(np.argmax(held, axis=0))
 
 
 def post_relu(network: nn.Module, images: NDArray[np.floating]) -> tuple[list[str], list[str]]:
