@@ -337,8 +337,7 @@ def _edges(probe: _Probe, axis: int) -> tuple[int, int, int]:
     side = probe.shape[1 + axis]
     for factor in (1, 2, 4, 8, _LARGEST):
         whole = factor * side
-        ends = probe.sees(axis, whole, [slice(0, 1), slice(whole - 1, whole)])
-        inside = np.flatnonzero(~ends.any(axis=0))
+        inside = np.flatnonzero(~probe.sees(axis, whole, _ends(probe, axis, whole)).any(axis=0))
         if len(inside) > 1:
             break
     else:
@@ -356,6 +355,16 @@ def _edges(probe: _Probe, axis: int) -> tuple[int, int, int]:
     stop = whole - unseen(first, lambda k: slice(whole - k, whole))
     stride = (following - start) // (after - first)
     return stop - start, stride, first * stride - start
+
+
+def _ends(probe: _Probe, axis: int, whole: int) -> list[slice]:
+    """From either side up to the first pixel that is seen: a step may leave the last ones to no unit."""
+
+    def unseen(upto: Callable[[int], slice]) -> int:
+        return _last(lambda k: not probe.sees(axis, whole, [upto(k)]).any(), whole)
+
+    start, stop = unseen(lambda k: slice(0, k)), whole - unseen(lambda k: slice(whole - k, whole))
+    return [slice(0, start + 1), slice(stop - 1, whole)]
 
 
 def _last(holds: Callable[[int], bool], upto: int) -> int:

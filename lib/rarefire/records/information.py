@@ -701,7 +701,8 @@ def measure_here(
         ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
             layers, left_out = post_relu(network, shown.images[:8])
             fields, kinds = windows(network, layers, shown.input_shape), groups(shown.labels)
-            options: dict[str, Any] = {"category": kinds, "progress": progress}
+            options: dict[str, Any] = {"category": kinds, "n_bins": N_BINS, "progress": progress}
+            options["n_permutations"] = _PERMUTATIONS
             for twin in tqdm(missing, desc=name, disable=not progress):
                 pair = networks.untrained(network, seed=twin), network
                 arrays = _together(pair, shown, fields, seed=twin, **options)
@@ -782,7 +783,8 @@ def sample(name: str, *, use_shipped: bool = True) -> Record | None:
         layers, _ = post_relu(network, photographs.images[:8])
         fields = windows(network, layers, photographs.input_shape)
         pair = networks.untrained(network, seed=1), network
-        return _units(pair, photographs, fields, category=groups(photographs.labels), seed=1)
+        kinds = groups(photographs.labels)
+        return _units(pair, photographs, fields, category=kinds, n_bins=N_BINS, seed=1)
 
     facts = {**_network_facts(name, network, photographs), "twin": 1}
     return answer_one(question, facts, ask, use_shipped=use_shipped)
@@ -793,7 +795,7 @@ def _units(
     images: Stimuli,
     fields: Mapping[str, ReceptiveField | None],
     *,
-    n_bins: int = N_BINS,
+    n_bins: int,
     **options: Any,
 ) -> dict[str, NDArray[Any]]:
     """The arrays of :func:`sample`."""
