@@ -57,6 +57,10 @@ def shown(tiny):
     return stimuli.load("digits", "test").subset(np.arange(250) * 300 // 250)
 
 
+def beyond_chance(said, stimulus):
+    return units.information(said, stimulus, corrected=False) - units.expected_information(said, stimulus)
+
+
 # --- known answers --------------------------------------------------------------------------------
 
 
@@ -101,7 +105,7 @@ def test_a_unit_of_light_knows_it_another_does_not_and_the_dead_is_counted(noise
     said = units.responses(one.activations)
     most = units.entropy(said)
     assert most[[0, 2]].tolist() == [1, 0]
-    bits = units.information(said, units.bins(one.properties["luminance"], 10))
+    bits = beyond_chance(said, units.bins(one.properties["luminance"], 10))
     assert bits[0] == pytest.approx(1, abs=CHANCE)
     assert bits[1] == pytest.approx(0, abs=CHANCE)
     assert found["relative"][0, light] == pytest.approx(np.median(bits[:2] / most[:2]), rel=1e-6)
@@ -181,7 +185,7 @@ def test_a_layer_without_positions_equals_direct_calls(measured, pair, shown):
         asked = {name: units.bins(whole[name], 6) for name in whole} | {"category": shown.labels}
         assert tuple(asked) == measured.properties
         for p, (name, values) in enumerate(asked.items()):
-            summary = units.summary(units.information(said, values), most)
+            summary = units.summary(beyond_chance(said, values), most)
             for what in ("relative", "gini", "top_share"):
                 found = measured[what][0, e, place, p]
                 assert found == pytest.approx(getattr(summary, what), abs=1e-6), (name, what)
@@ -192,7 +196,8 @@ def test_a_layer_without_positions_equals_direct_calls(measured, pair, shown):
         np.testing.assert_allclose(measured.informed[0, e, place], informed, atol=1e-6)
         for k, name in enumerate(("luminance", "contrast")):
             given = units.bins(whole[name], 5)
-            share = units.independent_share(said, shown.labels, given=given)
+            both = beyond_chance(said, shown.labels + 10 * given)
+            share = 1 - beyond_chance(said, given) / np.where(both > 0, both, np.nan)
             some = (knows[-1] | knows[list(asked).index(name)]) & np.isfinite(share)
             assert measured.independent[0, e, place, k] == pytest.approx(np.median(share[some]), abs=1e-6)
 
@@ -317,7 +322,7 @@ def test_single_units_of_a_page(measured, pair, shown, monkeypatch):
     for e, network in enumerate(pair):
         activations = embeddings.extract(network, shown, layer="relu4")[:, found["channel"][last]]
         np.testing.assert_allclose(found["poz"][e, last], poz.poz(activations), atol=1e-3)
-        bits = units.information(units.responses(activations), shown.labels)
+        bits = beyond_chance(units.responses(activations), shown.labels)
         half = 0.501 / 160
         np.testing.assert_allclose(found["bits"][e, class_, last] / 160, np.maximum(bits, 0), atol=half)
     slope = found["asked"].tolist().index("spectral_slope")
@@ -481,7 +486,7 @@ def test_an_imagenet_network_beside_its_twin(here, small, monkeypatch):
         pooled = embeddings.extract(network, shown, layer="features.4", spatial="mean")
         assert found.poz[0, e, -1] == pytest.approx(poz.poz(pooled).mean())
         said, light = units.responses(pooled), units.bins(lowlevel.properties(shown.images)["luminance"], 5)
-        expected = units.summary(units.information(said, light), units.entropy(said))
+        expected = units.summary(beyond_chance(said, light), units.entropy(said))
         assert found.relative[0, e, -1, 0] == pytest.approx(expected.relative, rel=1e-5)
     assert np.isnan(found.relative[0, :, :2, 6]).all()  # windows of 5 and 7 pixels have no spectrum
     assert np.isfinite(found.relative[0, :, 2:, 6]).all()

@@ -12,6 +12,10 @@ drawn anew for each, the same for all channels. The property is that of the unit
 window is as large as the image or not the same at all positions. Only layers behind a ReLU are measured: it
 takes silence to have PoZ and three responses.
 
+Information is what is beyond chance, exactly (:func:`rarefire.units.expected_information`): the correction
+of Panzeri and Treves leaves too much to units that fire rarely, and training makes more of these. Where few
+units know a property, chance spreads what little there is over them: how unequally says nothing.
+
 The slope of the spectrum takes windows of 8 pixels. Images that have none (uniform ones, or windows cut to
 fewer pixels) are a bin of their own; it is not measured in a layer in which they are more than half.
 
@@ -46,6 +50,7 @@ from rarefire.lowlevel import ReceptiveField
 from rarefire.records import dimension, people_across
 from rarefire.records.people_orders import labelled
 from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, by_seed, shipped
+from rarefire.rounding import SAME
 from rarefire.stimuli import Stimuli
 
 __all__ = [
@@ -386,6 +391,20 @@ def _stimuli(sample: Sample, n_bins: int) -> dict[str, NDArray[np.intp]]:
     return asked | {CATEGORY: np.asarray(sample.properties[CATEGORY])}
 
 
+def _beyond_chance(said: NDArray[np.integer], stimulus: NDArray[np.integer]) -> NDArray[np.float64]:
+    raw = units.information(said, stimulus, corrected=False)
+    return np.asarray(raw - units.expected_information(said, stimulus))
+
+
+def _independent(
+    said: NDArray[np.integer], category: NDArray[np.integer], given: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """As :func:`rarefire.units.independent_share`, of what is beyond chance; NaN where that is nothing."""
+    total = _beyond_chance(said, category * (int(given.max()) + 1) + given)
+    beyond = total - _beyond_chance(said, given)
+    return np.asarray(np.divide(beyond, total, out=np.full(len(total), np.nan), where=total > SAME))
+
+
 def measure_sample(
     sample: Sample,
     *,
@@ -418,14 +437,14 @@ def measure_sample(
     found: dict[str, Any] = {name: nothing.copy() for name in ("relative", "gini", "top_share", "informed")}
     for p, name in enumerate(sample.properties):
         if name in asked:
-            summary = units.summary(test.information[test.properties.index(name)], most)
+            summary = units.summary(_beyond_chance(said, asked[name]), most)
             found["relative"][p], found["gini"][p] = summary.relative, summary.gini
             found["top_share"][p] = summary.top_share
             found["informed"][p] = knows[name][alive].mean() if alive.any() else np.nan
     independent = []
     for name in ("luminance", "contrast"):
         given = _binned(sample.properties[name], _GIVEN_BINS)
-        share = units.independent_share(said, asked[CATEGORY], given=given)
+        share = _independent(said, asked[CATEGORY], given)
         share = share[(knows[CATEGORY] | knows[name]) & np.isfinite(share)]
         independent.append(np.median(share) if len(share) else np.nan)
     return {
@@ -808,7 +827,7 @@ def _units(
         rates.append(np.concatenate([(own == 0).mean(axis=0) for own in said]))
         nothing = [np.full(len(few), np.nan) for few in chosen]
         known_ = [
-            [units.information(own, each[name]) if name in each else no for name in samples[0].properties]
+            [_beyond_chance(own, each[name]) if name in each else no for name in samples[0].properties]
             for own, each, no in zip(said, asked, nothing, strict=True)
         ]
         bits.append(np.concatenate(known_, axis=1))
