@@ -130,6 +130,28 @@ def test_where_all_are_dead_there_is_nothing_to_say(noise):
     assert found["poz"] == 1
 
 
+def test_what_is_told_of_the_category_alone(rng):
+    """A unit of the class, one of light, one of light that the class goes with, and one that fires rarely."""
+    n = 2000
+    light, labels = rng.permutation(n) / n, rng.integers(4, size=n)
+    fifth = (5 * light).astype(int)
+    with_light = (fifth + (rng.random(n) < 0.3)) % 4  # a class that light tells for the most part
+    rare = rng.random(n) < 0.05
+    units_ = np.stack([labels > 1, fifth > 1, fifth > 2, rare], axis=1).astype(np.float32)
+    properties = {"luminance": light, "contrast": rng.random(n)}
+
+    def independent(which, category):
+        one = Sample("relu", units_[:, which], properties | {"category": category})
+        options = {"rng": np.random.default_rng(0), "n_permutations": 99}
+        return information.measure_sample(one, **options)["independent"]
+
+    assert independent([0], labels) == pytest.approx([1, 1], abs=CHANCE)
+    assert independent([1], labels)[0] == pytest.approx(0, abs=CHANCE)
+    assert independent([2], with_light)[0] == pytest.approx(0, abs=CHANCE)
+    assert independent([2], with_light)[1] == pytest.approx(1, abs=CHANCE)
+    assert np.isnan(independent([3], labels)[0])  # it knows neither
+
+
 def test_a_property_that_few_images_have_is_not_measured_and_what_is_missing_is_a_bin(noise, rng):
     slope = rng.permutation(np.linspace(-1, 1, 400))  # half are positive: eight bins tell the responses
     activations = np.maximum(slope, 0)[:, None].astype(np.float32)
@@ -196,8 +218,12 @@ def test_a_layer_without_positions_equals_direct_calls(measured, pair, shown):
         np.testing.assert_allclose(measured.informed[0, e, place], informed, atol=1e-6)
         for k, name in enumerate(("luminance", "contrast")):
             given = units.bins(whole[name], 5)
-            both = beyond_chance(said, shown.labels + 10 * given)
-            share = 1 - beyond_chance(said, given) / np.where(both > 0, both, np.nan)
+            told = np.zeros(said.shape[1])
+            for value in range(5):
+                rows = given == value
+                told += rows.sum() / len(said) * beyond_chance(said[rows], shown.labels[rows])
+            both = told + beyond_chance(said, given)
+            share = told / np.where(both > 0, both, np.nan)
             some = (knows[-1] | knows[list(asked).index(name)]) & np.isfinite(share)
             assert measured.independent[0, e, place, k] == pytest.approx(np.median(share[some]), abs=1e-6)
 

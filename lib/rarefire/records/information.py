@@ -399,9 +399,14 @@ def _beyond_chance(said: NDArray[np.integer], stimulus: NDArray[np.integer]) -> 
 def _independent(
     said: NDArray[np.integer], category: NDArray[np.integer], given: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """As :func:`rarefire.units.independent_share`, of what is beyond chance; NaN where that is nothing."""
-    total = _beyond_chance(said, category * (int(given.max()) + 1) + given)
-    beyond = total - _beyond_chance(said, given)
+    """As :func:`rarefire.units.independent_share`, of what is beyond chance; NaN where that is nothing.
+
+    What is told of the category where the other is known is told within its bins, and so is chance: orders of
+    all images would give too much to a unit that the other property decides.
+    """
+    within = [given == value for value in np.unique(given)]
+    beyond = np.sum([rows.mean() * _beyond_chance(said[rows], category[rows]) for rows in within], axis=0)
+    total = beyond + _beyond_chance(said, given)
     return np.asarray(np.divide(beyond, total, out=np.full(len(total), np.nan), where=total > SAME))
 
 
