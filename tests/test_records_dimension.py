@@ -19,19 +19,13 @@ EPOCHS = (0, 1, 4)
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny(tmp_path_factory):
-    """Digits, few images, four epochs, one network; a cache of its own."""
-    load = stimuli.load
-
-    def few(name, split, **options):
-        return load(name, split, **options).subset(np.arange(320))
-
+    """Digits, four epochs, one network; a cache of its own."""
     with pytest.MonkeyPatch.context() as patch, training.one_thread():
         patch.setenv("RAREFIRE_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("RAREFIRE_MIRROR", "")
         patch.setattr(dimension, "EPOCHS", EPOCHS)
         patch.setattr(dimension, "_SMALLEST", 20)
         patch.setitem(dimension.SETTINGS, "digits", dimension.Setting(200, seeds=1))
-        patch.setattr(stimuli, "load", few)
         yield
 
 
