@@ -273,16 +273,18 @@ def windows(
     network, input_shape
         As for :func:`rarefire.lowlevel.receptive_field`.
     layers
-        Names; also ``"pooled"``, the layer before it averaged over positions.
+        Names, in the order of the layers; also ``"pooled"``, the one before it averaged over positions.
     """
     found: dict[str, ReceptiveField | None] = {}
+    partial = True  # what is behind a layer that sees the whole image does too: it need not be looked for
     for layer in layers:
         found[layer] = None
-        if layer != _POOLED:
+        if partial and layer != _POOLED:
             with suppress(InputError):  # no positions, or windows that are not the same everywhere
                 field = lowlevel.receptive_field(network, layer, input_shape)
                 sides = zip(field.size, input_shape[1:], strict=True)
                 found[layer] = field if all(size < side for size, side in sides) else None
+        partial = found[layer] is not None
     return found
 
 
