@@ -213,6 +213,30 @@ def test_receptive_fields_of_other_layers():
     assert lowlevel.receptive_field(Branches(), "out", (1, 33, 33)) == field(7 + 4 * 4, 4, 8, 7)
 
 
+def test_receptive_field_where_a_step_leaves_the_last_pixels_to_no_unit():
+    """Of 24 pixels, 23 are seen; units that reach beyond the image at that side still count as cut."""
+    stack = [(5, 2, 0), (2, 2, 0), (3, 1, 1), (3, 1, 1)]
+    network = nn.Sequential(
+        *(nn.MaxPool2d(2) if i == 1 else nn.Conv2d(1, 1, *each) for i, each in enumerate(stack))
+    )
+    assert stacked(*stack) == (23, 4, 8)
+    assert lowlevel.receptive_field(network, "3", (1, 24, 24)) == field(23, 4, 8, 5)
+
+
+def test_receptive_field_where_rows_are_padded_as_columns_are():
+    """TensorFlow's padding as some write it, for square images: of rows too it asks how wide the image is."""
+
+    class Same(nn.Conv2d):
+        def forward(self, x):
+            total = max((-(-x.shape[-1] // 2) - 1) * 2 + 3 - x.shape[-1], 0)
+            return super().forward(nn.functional.pad(x, (total // 2, total - total // 2) * 2))
+
+    network = nn.Sequential(*(Same(1, 1, 3, stride=2) for _ in range(3)))
+    assert lowlevel.receptive_field(network, "2", (1, 24, 24)) == field(*stacked(*[(3, 2, 0)] * 3), 3)
+    oblong = lowlevel.receptive_field(nn.Sequential(Same(1, 1, 3, stride=2)), "0", (1, 24, 25))
+    assert oblong == lowlevel.ReceptiveField((3, 3), (2, 2), (1, 1), (12, 13))
+
+
 def test_receptive_field_of_squeezenet():
     network = networks.build("squeezenet1_0", input_shape=(3, 224, 224), n_classes=5)
     stack = [(7, 2, 0), (3, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1), (3, 2, 0), (3, 1, 1)]

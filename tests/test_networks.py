@@ -353,6 +353,46 @@ def test_torchvision_weights_without_a_network(monkeypatch, tmp_path):
         networks.build("squeezenet1_1", weights="DEFAULT")
 
 
+def test_an_untrained_twin():
+    """The same layers with weights of variance 2/inputs, no biases, norms that do nothing; by the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            OrderedDict(
+                conv=nn.Conv2d(4, 64, 3, groups=2),
+                norm=nn.BatchNorm2d(64),
+                relu=nn.ReLU(),
+                flatten=nn.Flatten(),
+                fc=nn.Linear(64, 500),
+            )
+        )
+        network(torch.rand(8, 4, 3, 3))  # moves the running mean
+        nn.init.normal_(network.norm.weight)
+    before = {name: values.clone() for name, values in network.state_dict().items()}
+    first, again, other = (networks.untrained(network, seed=seed) for seed in (1, 1, 2))
+    for name, values in network.state_dict().items():
+        assert torch.equal(values, before[name]), name
+        assert torch.equal(first.state_dict()[name], again.state_dict()[name])
+    for layer, inputs in ((first.conv, 2 * 9), (first.fc, 64)):
+        n = layer.weight.numel()
+        variance = layer.weight.detach().square().mean().item()
+        assert variance == pytest.approx(2 / inputs, rel=4 * math.sqrt(2 / n))
+        assert layer.weight.mean().item() == pytest.approx(0, abs=4 * math.sqrt(2 / inputs / n))
+        assert not layer.bias.any()
+    assert not torch.equal(first.fc.weight, other.fc.weight)
+    x = torch.randn(2, 64, 5, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(first.norm.eval()(x), x, rtol=1e-4, atol=1e-4)
+
+
+def test_an_untrained_twin_normalises_its_input():
+    network = networks.build("lenet5", input_shape=(1, 32, 32), n_classes=10, **GREY)
+    twin, x = networks.untrained(network, seed=0), torch.rand(2, 1, 32, 32)
+    caught = []
+    twin.conv1.register_forward_pre_hook(lambda _, args: caught.append(args[0]))
+    twin(x)
+    torch.testing.assert_close(caught[0], (x - 0.5) / 0.5)
+
+
 # --- networks of one's own -----------------------------------------------------------------------
 
 OWN = """

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
 from rarefire import embeddings, inference, poz, units
 from rarefire.errors import InputError
@@ -352,6 +353,30 @@ def test_what_chance_gives_is_taken_off(rng, n, raw, left, units_):
     assert near(units.information(said, stimulus), left, errors=4)
 
 
+def test_what_chance_gives_is_the_mean_over_all_orders(rng):
+    said = np.array([[0, 0, 2], [0, 1, 2], [1, 2, 2], [0, 1, 2], [2, 0, 2], [0, 0, 2]])
+    stimulus = np.array([0, 0, 0, 1, 1, 2])
+    orders = [list(order) for order in itertools.permutations(range(6))]
+    mean = np.mean([units.information(said, stimulus[o], corrected=False) for o in orders], axis=0)
+    np.testing.assert_allclose(units.expected_information(said, stimulus), mean, atol=ROUNDING)
+    # scikit-learn's, in nats, takes a table.
+    said, stimulus = rng.integers(3, size=(300, 4)), rng.integers(7, size=300)
+    expected = [
+        expected_mutual_information(contingency_matrix(unit, stimulus, sparse=True), 300) / np.log(2)
+        for unit in said.T
+    ]
+    np.testing.assert_allclose(units.expected_information(said, stimulus), expected, rtol=1e-9)
+
+
+def test_beyond_chance_rare_units_know_nothing_where_the_correction_leaves_something(rng):
+    """The number in the notes of the correction."""
+    said = units.responses(show(rng, np.full((1000, 400), 0.07)))
+    stimulus = units.bins(rng.random(1000), 23)
+    beyond = units.information(said, stimulus, corrected=False) - units.expected_information(said, stimulus)
+    assert near(beyond, 0)
+    assert units.information(said, stimulus).mean() == pytest.approx(0.014, abs=0.002)
+
+
 def test_permutations(rng):
     """What is known is found; of what is not, p is uniform; rules of p, Holm and of the dead."""
     said = rng.integers(3, size=(120, 400))
@@ -461,6 +486,13 @@ def test_wrong_responses_and_properties(embedding, rng):
         units.information_test(said, {"class": classes}, rng=rng, n_permutations=0)
     with pytest.raises(InputError, match=r"rng is a numpy.random.Generator; got int"):
         units.information_test(said, {"class": classes}, rng=1)
+
+
+def test_chance_takes_responses_and_a_property(rng):
+    with pytest.raises(InputError, match="responses must be"):
+        units.expected_information(rng.random((5, 2)), np.arange(5))
+    with pytest.raises(InputError, match="a property is one value per image"):
+        units.expected_information(np.zeros((5, 2), int), np.arange(4))
 
 
 def test_wrong_bins_rates_and_amounts():

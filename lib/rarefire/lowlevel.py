@@ -55,7 +55,7 @@ _ENERGIES, _COLOUR = NAMES[2:6], NAMES[-2:]
 _LEAST = 8  # pixels, of a side for which a spectrum is worth a line
 _GREY = (0.299, 0.587, 0.114)
 _CHUNK = 2**20  # pixels in a working array
-_LARGEST = 16  # times the image, in which a receptive field is looked for
+_CHECKED = 8  # units along a side, whose windows are compared with what is said of all
 
 
 def properties(
@@ -178,8 +178,8 @@ def receptive_field(network: nn.Module, layer: str, input_shape: tuple[int, int,
     """Which pixels the units of a convolutional layer see: measured, for any layers and branches in between.
 
     Pixels that are no number make every output that sees them none, whatever weights and activations are
-    between. The edges of the window of two units in the middle are found by halves, on larger images where
-    the window does not fit in one; then the windows of all units are compared with what that says.
+    between. Where windows start is found by halves for two units, where they end for one, on larger images
+    where windows do not fit in one; then the windows of all units are compared with what that says.
 
     Parameters
     ----------
@@ -207,20 +207,18 @@ def receptive_field(network: nn.Module, layer: str, input_shape: tuple[int, int,
     if layer not in modules or not layer:
         raise unknown("layer", layer, layers(network))
     probe = _Probe(network, layer, input_shape)
-    height, width = input_shape[1:]
-    size, stride, padding = zip(_edges(probe, 0), _edges(probe, 1), strict=True)
-    field = ReceptiveField(size, stride, padding, probe.positions)
-    for axis, side in enumerate((height, width)):
-        start = np.arange(field.positions[axis]) * stride[axis] - padding[axis]
-        cuts = side * np.arange(1, 4) // 4
-        blind = probe.sees(axis, side, [part for cut in cuts for part in (slice(0, cut), slice(cut, side))])
-        said = np.stack([seen for cut in cuts for seen in (start < cut, start + size[axis] > cut)])
-        if (blind != said).any():
-            raise InputError(
-                f"the units of {layer!r} do not see windows of a fixed size and step: a layer before it "
-                "depends on the size of the image, as adaptive pooling does."
-            )
-    return field
+    # What a layer pads along one side may depend on the other, and there are kernels that need a longer one.
+    for narrow in (True, False):
+        probe.narrow = narrow
+        with suppress(RuntimeError):
+            size, stride, padding = zip(_edges(probe, 0), _edges(probe, 1), strict=True)
+            field = ReceptiveField(size, stride, padding, probe.positions)
+            if _holds(probe, field):
+                return field
+    raise InputError(
+        f"the units of {layer!r} do not see windows of a fixed size and step: a layer before it depends on "
+        "the size of the image, as adaptive pooling does."
+    )
 
 
 def samples(
@@ -288,22 +286,23 @@ class _Probe:
         self.shape = input_shape
         dict(self._network.named_modules())[layer].register_forward_hook(self._stop)
         self.positions: tuple[int, int] = self._run(torch.zeros(1, *input_shape, dtype=torch.double))
+        self.narrow = False  # images, along the side that is not probed: that takes less time
         self._narrow = self._narrowest()
 
-    def sees(self, axis: int, side: int, parts: list[slice]) -> NDArray[np.bool_]:
-        """``(n_parts, positions)``, for parts of the rows (0) or columns (1) of images with so many."""
-        shape = [self.shape[0], *self._narrow]
-        shape[1 + axis] = side
+    def sees(self, axis: int, parts: list[slice], *, factor: int = 1) -> NDArray[np.bool_]:
+        """``(n_parts, positions)``, for parts of rows (0) or columns (1); images so many times as large."""
+        sides = list(self._narrow) if self.narrow else [factor * side for side in self.shape[1:]]
+        sides[axis] = factor * self.shape[1 + axis]
         seen = []
         for part in parts:
-            image = torch.zeros(1, *shape, dtype=torch.double)
+            image = torch.zeros(1, self.shape[0], *sides, dtype=torch.double)
             image.movedim(2 + axis, 0)[part] = torch.nan
             self._run(image)
             seen.append(self._blind.any(dim=1 - axis).numpy())
         return np.stack(seen)
 
     def _narrowest(self) -> list[int]:
-        """Height and width, each as small as can be where the other is probed: that takes less time."""
+        """Height and width, each as small as can be where the other is probed."""
         for part in (8, 4, 2):
             sides = [side // part for side in self.shape[1:]]
             with suppress(RuntimeError):  # too small for a kernel
@@ -334,28 +333,55 @@ class _ReachedError(Exception):
 
 def _edges(probe: _Probe, axis: int) -> tuple[int, int, int]:
     """Size, stride and padding along rows or columns."""
-    side = probe.shape[1 + axis]
-    for factor in (1, 2, 4, 8, _LARGEST):
-        whole = factor * side
-        ends = probe.sees(axis, whole, [slice(0, 1), slice(whole - 1, whole)])
-        inside = np.flatnonzero(~ends.any(axis=0))
-        if len(inside) > 1:
+    for factor in (1, 2, 4, 8, 16) if probe.narrow else (1, 2):  # whole images take memory
+        # A step may leave the last pixels to no unit: from either side up to the first pixel that is seen.
+        ends = [
+            _end(probe, axis, factor, last, _unseen(probe, axis, factor, last) + 1) for last in (False, True)
+        ]
+        starts, stops = (np.flatnonzero(~seen).tolist() for seen in probe.sees(axis, ends, factor=factor))
+        if len(starts) > 1 and stops:
             break
     else:
         raise InputError(
-            f"the units of {probe.layer!r} see the whole image, also one of {_LARGEST} times the size: ask "
+            f"the units of {probe.layer!r} see the whole image, also one of {factor} times the size: ask "
             "for the properties of whole images."
         )
-    first, after = inside[len(inside) // 2 - 1 :].tolist()[:2]
+    middle = (len(starts) - 1) // 2
+    first, following = (_unseen(probe, axis, factor, 0, i) for i in starts[middle : middle + 2])
+    stride, one = following - first, stops[len(stops) // 2]
+    padding = starts[middle] * stride - first
+    stop = factor * probe.shape[1 + axis] - _unseen(probe, axis, factor, 1, one)
+    return stop - (one * stride - padding), stride, padding
 
-    def unseen(i: int, upto: Callable[[int], slice]) -> int:
-        """How many pixels from one side on the unit at `i` does not see."""
-        return _last(lambda k: not probe.sees(axis, whole, [upto(k)])[0, i], whole)
 
-    start, following = (unseen(i, lambda k: slice(0, k)) for i in (first, after))
-    stop = whole - unseen(first, lambda k: slice(whole - k, whole))
-    stride = (following - start) // (after - first)
-    return stop - start, stride, first * stride - start
+def _unseen(probe: _Probe, axis: int, factor: int, last: int, of: int | slice = slice(None)) -> int:
+    """How many pixels some units do not see, from the first on or up to the last."""
+
+    def blind(k: int) -> bool:
+        return bool(probe.sees(axis, [_end(probe, axis, factor, last, k)], factor=factor)[0, of].any())
+
+    return _last(lambda k: not blind(k), factor * probe.shape[1 + axis])
+
+
+def _end(probe: _Probe, axis: int, factor: int, last: int, k: int) -> slice:
+    """The first `k` pixels, or the last."""
+    whole = factor * probe.shape[1 + axis]
+    return slice(whole - k, whole) if last else slice(0, k)
+
+
+def _holds(probe: _Probe, field: ReceptiveField) -> bool:
+    """Whether the units of the layer see what is said, on images as they are."""
+    probe.narrow, holds = False, True
+    for axis, side in enumerate(probe.shape[1:]):
+        start = np.arange(field.positions[axis]) * field.stride[axis] - field.padding[axis]
+        stop = start + field.size[axis]
+        some = np.unique(np.linspace(0, len(start) - 1, _CHECKED).astype(int))
+        firsts = [cut for cut in start[some] + 1 if 0 < cut < side]
+        lasts = [cut for cut in stop[some] - 1 if 0 < cut < side]
+        parts = [*(slice(0, cut) for cut in firsts), *(slice(cut, side) for cut in lasts)]
+        said = [*(start < cut for cut in firsts), *(stop > cut for cut in lasts)]
+        holds = holds and bool((probe.sees(axis, parts) == np.stack(said)).all())
+    return holds
 
 
 def _last(holds: Callable[[int], bool], upto: int) -> int:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rarefire.cli.common import Network, Recompute, Ship, Weights, apart, read_for, readable, record, trained
 
 __all__ = [
+    "Images",
     "Instances",
     "Jobs",
+    "Networks",
+    "dimension",
     "ensembles",
     "error_rates",
     "ghosts",
     "ghosts_by_class",
     "gradient",
+    "information",
     "people_across",
     "people_by_class",
     "people_orders",
@@ -27,6 +32,16 @@ __all__ = [
 
 Jobs = Annotated[int | None, typer.Option(help="processes; default: one per core", min=1)]
 Instances = Annotated[int, typer.Option(help="seeds 0, 1, … of that many instances", min=1)]
+Images = Annotated[
+    str,
+    typer.Argument(
+        help="digits, mnist or cifar10-jpg: LeNets; an ImageNet network; networks: those that are here"
+    ),
+]
+Networks = Annotated[
+    int | None,
+    typer.Option(help="of LeNets: seeds 0, 1, … of that many; default: what is recorded", min=1),
+]
 
 
 @record.command()
@@ -272,11 +287,26 @@ def pruned(
 
 @record.command()
 @readable
+def dimension(
+    images: Images = "networks",
+    instances: Networks = None,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Measure how many dimensions images span, through layers and training, against untrained networks."""
+    from rarefire import records
+
+    columns = ["instance", "epoch", "layer", "width", "two_nn", "se", "pc", "participation"]
+    for _, found, path in _measured(records.dimension, images, instances, jobs, recompute, ship):
+        _show(found, found.table()[columns], path)
+
+
+@record.command()
+@readable
 def gradient(
     images: Annotated[str, typer.Argument(help="digits or mnist")],
-    instances: Annotated[
-        int | None, typer.Option(help="seeds 0, 1, … of that many networks; default: what is recorded", min=1)
-    ] = None,
+    instances: Networks = None,
     jobs: Jobs = None,
     recompute: Recompute = False,
     ship: Ship = None,
@@ -284,21 +314,15 @@ def gradient(
     """Train LeNets on images that differ most in brightness, and see where they prune it."""
     from rarefire import records
 
-    seeds = None if instances is None else range(instances)
-    found = records.gradient.measure(images, seeds=seeds, jobs=jobs, use_shipped=not recompute)
-    print(found.table().to_string(index=False, float_format="%.3f"))
-    print(records.source(found))
-    if ship is not None:
-        print(f"written: {found.ship(ship)}")
+    for _, found, path in _measured(records.gradient, images, instances, jobs, recompute, ship):
+        _show(found, found.table(), path)
 
 
 @record.command()
 @readable
 def rank(
     images: Annotated[str, typer.Argument(help="digits, mnist or cifar10-jpg")],
-    instances: Annotated[
-        int | None, typer.Option(help="seeds 0, 1, … of that many networks; default: what is recorded", min=1)
-    ] = None,
+    instances: Networks = None,
     jobs: Jobs = None,
     recompute: Recompute = False,
     ship: Ship = None,
@@ -306,9 +330,67 @@ def rank(
     """Measure the rank of LeNets around single images, and how nearly orthogonal their features are."""
     from rarefire import records
 
-    seeds = None if instances is None else range(instances)
-    found = records.rank.measure(images, seeds=seeds, jobs=jobs, use_shipped=not recompute)
-    print(found.table().to_string(index=False, float_format="%.3f"))
+    for _, found, path in _measured(records.rank, images, instances, jobs, recompute, ship):
+        _show(found, found.table(), path)
+
+
+@record.command()
+@readable
+def information(
+    images: Images = "networks",
+    instances: Networks = None,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Measure what single units know of images, layer by layer, against untrained networks."""
+    import pandas as pd
+
+    from rarefire import records
+
+    for name, found, path in _measured(records.information, images, instances, jobs, recompute, ship):
+        tables = [pd.concat([found.pruning(what), found.distillation(what)]) for what in found.properties]
+        _show(
+            found, pd.concat(tables, keys=found.properties, names=["property"]).reset_index("property"), path
+        )
+        if path is not None and name in records.information.SHOWN:
+            few = records.information.sample(name, use_shipped=not recompute)
+            if few is not None:
+                print(f"written: {few.ship(path.with_stem(f'{path.stem}-units'))}")
+
+
+def _measured(
+    module: Any, images: str, instances: int | None, jobs: int | None, recompute: bool, ship: Path | None
+) -> Iterator[tuple[str, Any, Path | None]]:
+    """What a module of records measures of LeNets or networks: name, record, and where it is to be written.
+
+    Of several networks each has a file of its own, with its name after that of the file.
+    """
+    from rarefire import records
+    from rarefire.errors import unknown
+
+    across = records.people_across
+    if not hasattr(module, "known_network") or images in module.SETTINGS:
+        seeds = None if instances is None else range(instances)
+        yield images, module.measure(images, seeds=seeds, jobs=jobs, use_shipped=not recompute), ship
+        return
+    if images not in ("networks", *across.NETWORKS):
+        raise unknown("image set or network", images, [*module.SETTINGS, "networks", *across.NETWORKS])
+    only = list(across.NETWORKS) if images == "networks" else [images]
+    asked = {name: None if recompute else module.known_network(name) for name in only}
+    found = {name: one for name, one in asked.items() if one is not None}
+    left = [name for name in only if name not in found]
+    if left and (not found or any(across.ready(name) for name in left)):
+        found |= module.measure_here(left, use_shipped=not recompute)
+    for name, one in found.items():
+        yield name, one, ship and (ship.with_stem(f"{ship.stem}-{name}") if images == "networks" else ship)
+
+
+def _show(found: Any, table: Any, ship: Path | None) -> None:
+    """A table of a record, where that is from and, where it is to be written, its file."""
+    from rarefire import records
+
+    print(table.to_string(index=False, float_format="%.3f"))
     print(records.source(found))
     if ship is not None:
         print(f"written: {found.ship(ship)}")

@@ -20,6 +20,8 @@ Each module asks one question; its ``measure`` computes what is not there, its `
 ``gradient``, ``rank``
     The same where images differ most in what networks must ignore, their brightness; rank around single
     images, and how nearly orthogonal features are.
+``information``
+    What single units know of images, trained and untrained.
 ``error_rates``
     How often each test is wrong.
 """
@@ -28,7 +30,7 @@ from rarefire._engine.lazy import submodules
 from rarefire.records.record import Record, Stack, answer_each, source
 
 _MODULES = (
-    *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient"),
+    *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient", "information"),
     *("people", "people_across", "people_by_class", "people_orders", "pruned", "rank", "recipes"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]

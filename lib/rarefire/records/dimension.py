@@ -476,7 +476,7 @@ def through(train: Stimuli, recipe: Recipe, seed: int) -> Iterator[nn.Module]:
 # --- ImageNet networks ----------------------------------------------------------------------------
 
 
-def stages(network: nn.Module, image: NDArray[np.floating]) -> list[str]:
+def stages(network: nn.Module, image: NDArray[np.floating], *, most: float = _MOST) -> list[str]:
     """Layers of a network to measure: the images, each step of its features, these pooled, the outputs.
 
     Parameters
@@ -485,11 +485,13 @@ def stages(network: nn.Module, image: NDArray[np.floating]) -> list[str]:
         With a sequence named ``features``, as torchvision's classifiers that have one after another.
     image
         ``(1, c, h, w)``.
+    most
+        Features of a step; those that have more are left out. By default a first convolution, whose pooling
+        comes next.
 
     Returns
     -------
     list of str
-        Without steps of more than 400,000 features (a first convolution), whose pooling comes next.
 
     Raises
     ------
@@ -502,7 +504,7 @@ def stages(network: nn.Module, image: NDArray[np.floating]) -> list[str]:
         raise InputError("the network has no sequence named features: name its layers instead.")
     steps = [f"{found[0]}.{name}" for name, _ in named[found[0]].named_children()]
     widths = {layer: values[0].size for layer, values in embeddings.each(network, image, layers=steps)}
-    return ["input", *(layer for layer in steps if widths[layer] <= _MOST), "pooled", "outputs"]
+    return ["input", *(layer for layer in steps if widths[layer] <= most), "pooled", "outputs"]
 
 
 def measure_here(

@@ -60,6 +60,8 @@ VERSIONS: dict[str, dict[str, int]] = {
     "dimension": {"version": 1},
     "gradient": {"version": 1},
     "rank": {"version": 1},
+    "information": {"version": 1},
+    "information-units": {"version": 1},
 }
 
 _Key = TypeVar("_Key", bound=Hashable)
