@@ -168,14 +168,30 @@ class _Points:
     def squares(self, rows: _Indices, others: _Indices) -> _Floats:
         """``(n, m)``: squared distances of each of n points to m others, from differences."""
         found = np.empty(others.shape)
-        size = max(1, 2**16 // (others.shape[1] * self.shape[1]))
+        if self.source.dtype in (np.float32, np.float64) and self.source.flags.c_contiguous:
+            places = (rows, others) if self.rows is None else (self.rows[rows], self.rows[others])
+            _squares(np.asarray(self.source), *places, self.scale, found)
+            return found
+        size = max(1, 2**20 // (others.shape[1] * self.shape[1]))
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            own = self.some(rows[part]).astype(np.float64)
-            away = np.subtract(self.some(others[part]), own[:, None], dtype=np.float64)
-            away *= self.scale
-            np.einsum("ijk,ijk->ij", away, away, out=found[part])
+            every = np.concatenate([rows[part], others[part].ravel()])
+            n = len(rows[part])
+            places = np.arange(n), np.arange(n, len(every)).reshape(n, -1)
+            _squares(self.some(every).astype(np.float64), *places, self.scale, found[part])
         return found
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _squares(points, rows, others, scale, found):  # type: ignore[no-untyped-def]
+    """Sums of squared differences in double precision, whatever the points are in."""
+    for i in range(len(rows)):
+        for j in range(others.shape[1]):
+            a, b, total = points[rows[i]], points[others[i, j]], 0.0
+            for f in range(points.shape[1]):
+                away = scale * (np.float64(a[f]) - np.float64(b[f]))
+                total += away * away
+            found[i, j] = total
 
 
 def _from_products(points: _Points, k: int, progress: bool) -> tuple[_Floats, _Floats]:

@@ -35,7 +35,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -44,12 +43,20 @@ from torch import nn
 from tqdm import tqdm
 
 from rarefire import embeddings, inference, lowlevel, networks, stimuli, training, units
-from rarefire._engine import blocks
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.lowlevel import ReceptiveField
 from rarefire.records import dimension, people_across
 from rarefire.records.people_orders import labelled
-from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, by_seed, shipped
+from rarefire.records.record import (
+    Array,
+    Record,
+    Stack,
+    answer_each,
+    answer_one,
+    by_seed,
+    each_apart,
+    shipped,
+)
 from rarefire.rounding import SAME
 from rarefire.stimuli import Stimuli
 
@@ -556,10 +563,8 @@ def measure(
 
     def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        tasks = (joblib.delayed(_measured)(seed, train, test, images) for seed in missing)
-        with blocks.processes(min(jobs or blocks.cores(), len(missing))):
-            done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
-            yield from tqdm(done, total=len(missing), desc=f"{images}: units", disable=not progress)
+        arguments = [(seed, train, test, images) for seed in missing]
+        yield from each_apart(_measured, arguments, jobs=jobs, what=f"{images}: units", progress=progress)
 
     own = by_seed(seeds or range(setting.seeds))
     options: dict[str, Any] = {"use_shipped": use_shipped, "what": f"{images}, what units know"}
@@ -607,8 +612,7 @@ def _lenets(
 ) -> tuple[tuple[nn.Module, nn.Module], Stimuli, dict[str, ReceptiveField | None]]:
     """A LeNet untrained and trained, the images it is asked about, and what its units see."""
     through = list(dimension.through(train, dimension.SETTINGS[images].recipe(images), seed))
-    n = min(_setting(images).n_images, len(test))
-    shown = test.subset(np.arange(n) * len(test) // n)  # some sets are in the order of their classes
+    shown = test.subset(test.spread(_setting(images).n_images))
     return (through[0], through[-1]), shown, windows(through[0], LAYERS, test.input_shape)
 
 
