@@ -5,6 +5,9 @@ import pytest
 
 from rarefire.page import dimensions
 from rarefire.records.dimension import SHARES, Dimensions
+from rarefire.records.gradient import Gradients
+from rarefire.records.information import Information
+from rarefire.records.rank import Ranks
 
 EPOCHS, LAYERS, POINTS = (0, 1, 4), ("input", "relu1", "fc3"), (400, 200)
 
@@ -21,6 +24,7 @@ def made(rng, n=3, *, epochs=EPOCHS):
             "two_nn": rng.uniform(2, 30, size=(*size, 2)),
             "se": rng.uniform(size=(*size, 2)),
             "linear": rng.uniform(size=(*size, 2)),
+            "silent": np.where(np.array(LAYERS)[:, None] == "fc3", np.nan, rng.uniform(size=(*size, 3))),
             "kept": rng.uniform(size=(*size[:2], 7, len(SHARES), 2)),
         },
         stimuli="mnist",
@@ -71,11 +75,15 @@ def test_scales_are_those_of_trained_networks(found):
 
 
 def test_training_has_every_epoch_and_the_accuracy(found):
-    _, numbers = dimensions.training_panels({"mnist": found}, {"relu1": "low"})
-    own = numbers[numbers["layer"] == "relu1"]
+    panels, numbers = dimensions.training_panels({"mnist": found}, {"relu1": "low", "fc3": "high"})
+    own = numbers[(numbers["layer"] == "relu1") & (numbers["of"] == "TwoNN")]
     assert own["epoch"].tolist() == list(EPOCHS)
     np.testing.assert_allclose(own["high"], found.two_nn[:, :, 1, 0].max(axis=0))
-    right = numbers[numbers["layer"] == "accuracy"]
+    silent = numbers[numbers["of"] == "PoZ"]
+    assert set(silent["layer"]) == {"relu1"}  # the outputs have none
+    np.testing.assert_allclose(silent["low"], found.silent[:, :, 1, 0].min(axis=0))
+    assert [len(each.axes[0].lines) for each in panels] == [2, 2]
+    right = numbers[numbers["of"] == "accuracy"]
     np.testing.assert_allclose(right["middle"], np.median(found.accuracy, axis=0))
 
 
@@ -98,3 +106,99 @@ def test_the_shape_of_a_curve_by_hand(found):
     assert (row["input"], row["hidden"], row["outputs"], row["peak"]) == (10, 30, 4, 30)
     assert (row["layer"], row["depth"], row["hump"], row["flat"]) == ("relu1", 0.5, 1, 3)
     assert table[~table["trained"]].iloc[0]["flat"] == 1
+
+
+# --- light, units, rank ---------------------------------------------------------------------------
+
+
+def test_light_is_drawn_after_training_with_an_untrained_line_beside(rng):
+    layers = np.array([["input", "conv1", "relu1"]] * 4)
+    told = np.where(layers[:, None, None] == "conv1", np.nan, rng.uniform(size=(4, 3, 2, 3)))
+    lit = Gradients.of(
+        {"layer": layers, "wide": rng.uniform(1, 9, size=(4, 3, 2, 3)), "told": told},
+        stimuli="mnist",
+        network="lenet5",
+    )
+    panels, numbers = dimensions.light_panels({"mnist": lit})
+    assert [len(each.axes[0].lines) for each in panels] == [3, 4]
+    by = dict(tuple(numbers.groupby(["of", "to"])))
+    for c, condition in enumerate(dimensions.CONDITIONS):
+        wide = by["dimension, wide scale", condition]
+        np.testing.assert_allclose(wide["middle"], np.median(lit.wide[:, c, 1], axis=0))
+        knows = by["I/H about luminance", condition]
+        assert knows["layer"].tolist() == ["input", "relu1"]
+        np.testing.assert_allclose(knows["high"], told[:, c, 1][:, [0, 2]].max(axis=0))
+    before = by["I/H about luminance", "untrained"]
+    np.testing.assert_allclose(before["middle"], np.median(told[:, 1, 0][:, [0, 2]], axis=0))
+
+
+@pytest.fixture
+def known(rng):
+    values = rng.uniform(size=(3, 2, 2, 3))
+    values[..., 0, 1] = np.nan
+    return Information.of(
+        {
+            "layer": np.array([["relu1", "relu4"]] * 3),
+            "asked": np.array([["luminance", "spectral_slope", "category"]] * 3),
+            "relative": values,
+            "gini": values[::-1] ** 2,
+        },
+        stimuli="mnist",
+        network="lenet5",
+    )
+
+
+def test_what_units_know_is_drawn_by_layer(known):
+    _, numbers = dimensions.unit_panels({"mnist": known}, "category")
+    by = dict(tuple(numbers.groupby("state")))
+    np.testing.assert_allclose(by["trained"]["middle"], np.median(known.relative[:, 1, :, 2], axis=0))
+    np.testing.assert_allclose(by["untrained"]["low"], known.relative[:, 0, :, 2].min(axis=0))
+    assert by["trained"]["layer"].tolist() == ["relu1", "relu4"]
+
+
+def test_changes_are_of_the_last_layer(known):
+    table = dimensions.changes({"mnist": known})
+    assert table["property"].tolist() == list(known.properties)
+    told = known.relative[:, 1, 1] - known.relative[:, 0, 1]
+    np.testing.assert_allclose(table["pruning"], told.mean(axis=0))
+    unequal = known.gini[:, 1, 1] - known.gini[:, 0, 1]
+    np.testing.assert_allclose(table["distillation"], unequal.mean(axis=0))
+    assert table["agree"].tolist() == [len(set(np.sign(column))) == 1 for column in told.T]
+
+
+def test_changes_are_written_in_a_square(known):
+    table = dimensions.changes({"mnist": known, "googlenet": known})
+    table.loc[table["property"] == "spectral_slope", "pruning"] = np.nan
+    table.loc[0, "pruning"] = -0.254
+    pruning, distillation = (each.axes[0] for each in dimensions.change_panels(table))
+    assert [t.get_text() for t in pruning.get_yticklabels()] == [
+        "luminance",
+        "slope of the spectrum",
+        "category",
+    ]
+    assert [t.get_text() for t in pruning.get_xticklabels()] == ["MNIST", "GoogLeNet"]
+    assert (len(pruning.texts), len(distillation.texts)) == (4, 6)
+    assert pruning.texts[0].get_text() == "−.25"
+
+
+def test_ranks_have_the_features_that_fire_beside_and_chance(rng):
+    shape = (3, 2, 4, 2)
+    ranks = Ranks.of(
+        {
+            "layer": np.array([["conv1", "relu1"]] * 3),
+            "rank": rng.integers(1, 9, size=shape),
+            "fires": rng.integers(9, 20, size=shape),
+            "features": rng.uniform(size=(3, 2, 2)),
+            "chance": np.full((3, 2, 2), 0.045),
+        },
+        stimuli="mnist",
+        network="lenet5",
+    )
+    panels, numbers = dimensions.rank_panels({"mnist": ranks})
+    by = dict(tuple(numbers.groupby("of")))
+    np.testing.assert_allclose(by["rank"]["middle"], np.median(ranks.rank[:, 1].mean(axis=1), axis=0))
+    fires = ranks.fires[:, 1].mean(axis=1)
+    np.testing.assert_allclose(by["features that fire"]["high"], fires.max(axis=0))
+    np.testing.assert_allclose(by["cosine, untrained"]["low"], ranks.features[:, 0].min(axis=0))
+    assert (by["cosine by chance"]["middle"] == 0.045).all()
+    assert panels[0].axes[0].get_yscale() == "log"

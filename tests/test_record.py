@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from conftest import wait_until
 
-from rarefire import store
-from rarefire.errors import InputError
+from rarefire import stimuli, store
+from rarefire.errors import InputError, UnknownNameError
+from rarefire.records import record
 from rarefire.records.record import (
     Array,
     Record,
@@ -336,3 +337,38 @@ def test_tasks_apart_give_what_they_give_here(jobs, capsys):
     found = each_apart(divmod, arguments, jobs=jobs, what="division", progress=True)
     assert sorted(found) == [divmod(*own) for own in arguments]
     assert "division: 100%" in capsys.readouterr().err
+
+
+# --- LeNets ---------------------------------------------------------------------------------------
+
+
+def _parity(seed, train, test, images):
+    return seed, {"found": np.array([seed, len(train), len(test), len(images)])}
+
+
+def test_lenets_are_measured_where_they_are_not_known(own_cache):
+    options = {"about": "parity", "jobs": 1, "use_shipped": True, "progress": False}
+    assert record.known_lenets("square", "digits", lambda name: {"of": name}, seeds=[3, 1]) == ()
+    answers = record.measured_lenets("square", "digits", {"of": "digits"}, _parity, seeds=[3, 1], **options)
+    sizes = [len(stimuli.load("digits", split)) for split in ("train", "test")]
+    assert [each.arrays["found"].tolist() for each in answers] == [[3, *sizes, 6], [1, *sizes, 6]]
+    again = record.known_lenets("square", "digits", lambda name: {"of": name}, seeds=[1])
+    assert [each.arrays["found"][0] for each in again] == [1]
+    assert record.known_lenets("square", "folder:/nowhere", lambda name: {"of": name}, seeds=[1]) == ()
+
+
+def test_a_chapter_computes_digits_and_shows_what_is_known_of_others():
+    asked = []
+
+    def measure(name, **options):
+        asked.append((name, options))
+        return name
+
+    chosen = {"names": ("digits", "mnist", "moon"), "measure": measure, "known": {"mnist": "shipped"}.get}
+    found = record.by_images(**chosen, profile="default", instances=2)
+    assert found == {"digits": "digits", "mnist": "shipped"}
+    assert asked == [("digits", {"seeds": range(2)})]
+    assert record.by_images(**chosen, profile="full", instances=2)["moon"] == "moon"
+    assert asked[-1] == ("moon", {"use_shipped": False})
+    with pytest.raises(UnknownNameError, match="no profile 'half'. There are: default, full"):
+        record.by_images(**chosen, profile="half", instances=2)

@@ -48,7 +48,8 @@ def pair(tiny, measured):
 
 @pytest.fixture(scope="module")
 def shown(tiny):
-    return stimuli.load("digits", "test").subset(np.arange(250) * 2)
+    test = stimuli.load("digits", "test")
+    return test.subset(test.spread(250))
 
 
 def beyond_chance(said, stimulus):

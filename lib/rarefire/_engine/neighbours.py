@@ -169,16 +169,17 @@ class _Points:
         """``(n, m)``: squared distances of each of n points to m others, from differences."""
         found = np.empty(others.shape)
         if self.source.dtype in (np.float32, np.float64) and self.source.flags.c_contiguous:
-            places = (rows, others) if self.rows is None else (self.rows[rows], self.rows[others])
-            _squares(np.asarray(self.source), *places, self.scale, found)
+            if self.rows is not None:
+                rows, others = self.rows[rows], self.rows[others]
+            _squares(np.asarray(self.source), rows, others, self.scale, found)
             return found
         size = max(1, 2**20 // (others.shape[1] * self.shape[1]))
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            every = np.concatenate([rows[part], others[part].ravel()])
-            n = len(rows[part])
-            places = np.arange(n), np.arange(n, len(every)).reshape(n, -1)
-            _squares(self.some(every).astype(np.float64), *places, self.scale, found[part])
+            every = np.concatenate([rows[part, None], others[part]], axis=1)
+            place = np.arange(every.size).reshape(every.shape)
+            given = self.some(every.ravel()).astype(np.float64)
+            _squares(given, place[:, 0].copy(), place[:, 1:].copy(), self.scale, found[part])
         return found
 
 

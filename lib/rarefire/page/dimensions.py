@@ -1,25 +1,61 @@
-"""Figures of the chapter on dimension: through layers, over scales, through training, with fewer features."""
+"""Figures of the chapter on dimension and single units, and what their captions count."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from rarefire.page.palette import LABELS
 from rarefire.page.plots import panel, percent, spread
 from rarefire.records.dimension import SHARES, Dimensions
+from rarefire.records.gradient import Gradients
+from rarefire.records.information import CATEGORY, Information
+from rarefire.records.rank import Ranks
 
-__all__ = ["KEPT", "STATES", "kept_panels", "layer_panels", "scale_panels", "shapes", "training_panels"]
+__all__ = [
+    "CONDITIONS",
+    "KEPT",
+    "PROPERTIES",
+    "STATES",
+    "change_panels",
+    "changes",
+    "kept_panels",
+    "layer_panels",
+    "light_panels",
+    "rank_panels",
+    "scale_panels",
+    "shapes",
+    "training_panels",
+    "unit_panels",
+]
 
 #: Whether a network is trained -> its colour.
 STATES = {True: "low", False: "random"}
 #: Order of the features -> its colour.
 KEPT = {"low PoZ first": "low", "high PoZ first": "high", "random": "random"}
+#: What networks of the toy were trained on, in the order of :data:`rarefire.records.gradient.CONDITIONS` ->
+#: its colour.
+CONDITIONS = {"images as they are": "low", "with amounts of light": "high", "with shuffled labels": "entropy"}
+#: Properties -> how they are called.
+PROPERTIES = {
+    "luminance": "luminance",
+    "contrast": "contrast",
+    "energy_0": "edges, 0°",
+    "energy_45": "edges, 45°",
+    "energy_90": "edges, 90°",
+    "energy_135": "edges, 135°",
+    "spectral_slope": "slope of the spectrum",
+    "red_green": "red–green",
+    "blue_yellow": "blue–yellow",
+    CATEGORY: "category",
+}
 
 
 def layer_panels(
@@ -44,22 +80,11 @@ def layer_panels(
     numbers
         A row for each network, state and layer.
     """
-    panels, tables = [], []
-    for name, each in found.items():
-        title = LABELS.get(name, name)
-        figure, axes = panel(2.3, 2.1, title=title)
-        depth = np.linspace(0, 1, len(each.layers))
-        for trained, colour in STATES.items():
-            shown = np.asarray(each.state(each[values], trained=trained)[..., column], dtype=np.float64)
-            if not len(shown):
-                continue
-            columns = {"depth": depth, **spread(axes, depth, shown, colour=colour)}
-            of = {"network": title, "state": "trained" if trained else "untrained", "layer": each.layers}
-            tables.append(pd.DataFrame({**of, **columns}))
-        axes.set(xlabel="relative depth", ylabel=ylabel, xlim=(-0.02, 1.02))
-        axes.set_ylim(bottom=0)
-        panels.append(figure)
-    return panels, pd.concat(tables, ignore_index=True)
+
+    def values_of(each: Dimensions, trained: bool) -> NDArray[Any]:
+        return each.state(each[values], trained=trained)[..., column]
+
+    return _state_panels(found, values_of, ylabel)
 
 
 def scale_panels(
@@ -107,7 +132,7 @@ def scale_panels(
 def training_panels(
     found: Mapping[str, Dimensions], layers: Mapping[str, str]
 ) -> tuple[list[Figure], pd.DataFrame]:
-    """A panel for each image set: TwoNN of some layers of LeNets after each epoch, and accuracy.
+    """Two rows, a panel for each image set: TwoNN of some layers after each epoch; their PoZ, and accuracy.
 
     Parameters
     ----------
@@ -117,21 +142,29 @@ def training_panels(
         Name -> colour.
     """
     panels, tables = [], []
-    for name, each in found.items():
-        title = LABELS.get(name, name)
-        figure, axes = panel(2.3, 2.1, title=title)
-        epochs = each.epoch[0].astype(float)
-        x = np.arange(len(epochs))
-        for layer, colour in layers.items():
-            shown = np.asarray(each.two_nn[:, :, each.place(layer), 0], dtype=np.float64)
-            columns = {"epoch": epochs, **spread(axes, x, shown, colour=colour)}
-            tables.append(pd.DataFrame({"images": title, "layer": layer, **columns}))
-        columns = {"epoch": epochs, "middle": np.median(each.accuracy, axis=0)}
-        tables.append(pd.DataFrame({"images": title, "layer": "accuracy", **columns}))
-        axes.set_xticks(x, [f"{e:.0f}" for e in epochs])
-        axes.set(xlabel="epoch", ylabel="TwoNN")
-        axes.set_ylim(bottom=0)
-        panels.append(figure)
+    for what in ("TwoNN", "PoZ"):
+        for name, each in found.items():
+            title = LABELS.get(name, name)
+            figure, axes = panel(2.3, 2.1, title=title)
+            epochs = each.epoch[0].astype(float)
+            x = np.arange(len(epochs))
+            values = each.two_nn if what == "TwoNN" else each.silent
+            for layer, colour in layers.items():
+                shown = np.asarray(values[:, :, each.place(layer), 0], dtype=np.float64)
+                if np.isnan(shown).all():
+                    continue
+                columns = {"epoch": epochs, **spread(axes, x, shown, colour=colour)}
+                tables.append(pd.DataFrame({"images": title, "of": what, "layer": layer, **columns}))
+            if what == "PoZ":
+                right = np.asarray(each.accuracy, dtype=np.float64)
+                columns = {"epoch": epochs, **spread(axes, x, right, colour="bound", points=False)}
+                tables.append(pd.DataFrame({"images": title, "of": "accuracy", "layer": "", **columns}))
+                axes.set_ylim(top=1.02)
+                percent(axes, "y")
+            axes.set_xticks(x, [f"{e:.0f}" for e in epochs])
+            axes.set(xlabel="epoch", ylabel="TwoNN" if what == "TwoNN" else "PoZ; accuracy")
+            axes.set_ylim(bottom=0)
+            panels.append(figure)
     return panels, pd.concat(tables, ignore_index=True)
 
 
@@ -164,6 +197,177 @@ def kept_panels(
         percent(axes, "x")
         panels.append(figure)
     return panels, pd.concat(tables, ignore_index=True)
+
+
+def light_panels(found: Mapping[str, Gradients]) -> tuple[list[Figure], pd.DataFrame]:
+    """Two panels for each image set: the dimension at a wide scale, and what units know of light, by layer.
+
+    Parameters
+    ----------
+    found
+        By image set.
+    """
+    panels, tables = [], []
+    for name, each in found.items():
+        title = LABELS.get(name, name)
+        for what, values in (("dimension, wide scale", each.wide), ("I/H about luminance", each.told)):
+            figure, axes = _by_layer(each.layers, title=title)
+            for c, (condition, colour) in enumerate(CONDITIONS.items()):
+                shown = np.asarray(values[:, c, 1], dtype=np.float64)
+                tables.append(_line(axes, each.layers, shown, colour, images=title, of=what, to=condition))
+            if what.startswith("I/H"):
+                before = np.asarray(values[:, list(CONDITIONS.values()).index("high"), 0], dtype=np.float64)
+                line = _line(axes, each.layers, before, "random", images=title, of=what, to="untrained")
+                tables.append(line)
+            axes.set_ylabel(what)
+            axes.set_ylim(bottom=0)
+            panels.append(figure)
+    return panels, pd.concat(tables, ignore_index=True)
+
+
+def unit_panels(found: Mapping[str, Information], what: str) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel for each network: what the median unit knows of a property, by layer, trained and untrained.
+
+    Parameters
+    ----------
+    found
+        By name.
+    what
+        The property.
+    """
+
+    def told(each: Information, trained: bool) -> NDArray[Any]:
+        return each.relative[:, int(trained), :, each.properties.index(what)]
+
+    return _state_panels(found, told, "I/H")
+
+
+def changes(found: Mapping[str, Information]) -> pd.DataFrame:
+    """What training does to the last hidden layer's units, property by property; means over networks.
+
+    Parameters
+    ----------
+    found
+        By name.
+
+    Returns
+    -------
+    DataFrame
+        A row for each network and property: ``network``, ``property``; ``pruning``, the change of the median
+        I/H, and ``distillation``, that of Gini's coefficient, trained less untrained; ``agree``, whether all
+        instances have the sign of ``pruning``. NaN where a property is not measured in that layer.
+    """
+    rows = []
+    for name, each in found.items():
+        for p, what in enumerate(each.properties):
+            told, unequal = (
+                np.asarray(values[:, 1, -1, p] - values[:, 0, -1, p], dtype=np.float64)
+                for values in (each.relative, each.gini)
+            )
+            row: dict[str, Any] = {"network": name, "property": what}
+            row |= {"pruning": told.mean(), "distillation": unequal.mean()}
+            rows.append(row | {"agree": bool((np.sign(told) == np.sign(told.mean())).all())})
+    return pd.DataFrame(rows)
+
+
+def change_panels(table: pd.DataFrame) -> list[Figure]:
+    """Two panels of numbers, for pruning and distillation: properties down, networks across.
+
+    Parameters
+    ----------
+    table
+        From :func:`changes`.
+    """
+    panels = []
+    for column, title in (("pruning", "I/H"), ("distillation", "Gini’s coefficient")):
+        there = set(table["property"])
+        square = table.pivot_table(column, "property", "network", dropna=False).reindex(
+            index=[p for p in PROPERTIES if p in there], columns=list(dict.fromkeys(table["network"]))
+        )
+        height = 0.8 + 0.22 * len(square)
+        figure, axes = panel(1.4 + 0.42 * len(square.columns), height + 0.9, title=f"change of {title}")
+        most = float(np.nanmax(np.abs(square.to_numpy())))
+        axes.imshow(square.to_numpy(), cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
+        for (i, j), value in np.ndenumerate(square.to_numpy()):
+            if np.isfinite(value):
+                ink = "white" if abs(value) > 0.6 * most else "black"
+                text = f"{value:+.2f}".replace("-", "−").replace("+0.", "+.").replace("−0.", "−.")
+                axes.text(j, i, text, ha="center", va="center", fontsize=6.5, color=ink)
+        axes.set_yticks(range(len(square)), [PROPERTIES[p] for p in square.index])
+        names = [LABELS.get(n, n) for n in square.columns]
+        axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        panels.append(figure)
+    return panels
+
+
+def rank_panels(found: Mapping[str, Ranks]) -> tuple[list[Figure], pd.DataFrame]:
+    """Two panels for each image set: rank around an image beside what fires; cosines of pairs of features.
+
+    Parameters
+    ----------
+    found
+        By image set.
+    """
+    panels, tables = [], []
+    for name, each in found.items():
+        title = LABELS.get(name, name)
+        figure, axes = _by_layer(each.layers, title=title)
+        lines = [("rank", each.rank, 1, "low"), ("rank, untrained", each.rank, 0, "random")]
+        for what, values, state, colour in (*lines, ("features that fire", each.fires, 1, "high")):
+            shown = values[:, state].mean(axis=1).astype(np.float64)
+            tables.append(_line(axes, each.layers, shown, colour, images=title, of=what))
+        axes.set(yscale="log", ylabel="rank; features that fire")
+        panels.append(figure)
+        figure, axes = _by_layer(each.layers, title=title)
+        for what, state, colour in (("cosine", 1, "low"), ("cosine, untrained", 0, "random")):
+            shown = np.asarray(each.features[:, state], dtype=np.float64)
+            tables.append(_line(axes, each.layers, shown, colour, images=title, of=what))
+        chance = np.asarray(each.chance[:, :, 0], dtype=np.float64)
+        tables.append(_line(axes, each.layers, chance, "bound", images=title, of="cosine by chance"))
+        axes.set_ylabel("cosine of two features (RMS)")
+        axes.set_ylim(bottom=0)
+        panels.append(figure)
+    return panels, pd.concat(tables, ignore_index=True)
+
+
+def _state_panels(
+    found: Mapping[str, Any], values_of: Callable[[Any, bool], NDArray[Any]], ylabel: str
+) -> tuple[list[Figure], pd.DataFrame]:
+    """A panel for each network, lines over relative depth; a state of which there is nothing has none."""
+    panels, tables = [], []
+    for name, each in found.items():
+        title = LABELS.get(name, name)
+        figure, axes = panel(2.3, 2.1, title=title)
+        depth = np.linspace(0, 1, len(each.layers))
+        for trained, colour in STATES.items():
+            shown = np.asarray(values_of(each, trained), dtype=np.float64)
+            if not len(shown):
+                continue
+            columns = {"depth": depth, **spread(axes, depth, shown, colour=colour)}
+            of = {"network": title, "state": "trained" if trained else "untrained", "layer": each.layers}
+            tables.append(pd.DataFrame({**of, **columns}))
+        axes.set(xlabel="relative depth", ylabel=ylabel, xlim=(-0.02, 1.02))
+        axes.set_ylim(bottom=0)
+        panels.append(figure)
+    return panels, pd.concat(tables, ignore_index=True)
+
+
+def _by_layer(layers: Sequence[str], *, title: str) -> tuple[Figure, Axes]:
+    figure, axes = panel(2.6, 2.4, title=title)
+    axes.set_xticks(range(len(layers)), layers, rotation=90)
+    return figure, axes
+
+
+def _line(
+    axes: Axes, layers: Sequence[str], values: NDArray[np.float64], colour: str, **of: str
+) -> pd.DataFrame:
+    """Draw ``(I, L)`` over layers; what is not measured in a layer is bridged."""
+    some = np.isfinite(values).any(axis=0)
+    columns = spread(axes, np.flatnonzero(some), values[:, some], colour=colour)
+    return pd.DataFrame({**of, "layer": np.array(layers)[some], **columns})
 
 
 def shapes(found: Mapping[str, Dimensions]) -> pd.DataFrame:

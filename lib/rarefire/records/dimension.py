@@ -21,10 +21,9 @@ from tqdm import tqdm
 
 from rarefire import dimension, embeddings, networks, poz, stimuli, store, training
 from rarefire.errors import DataError, InputError, unknown
-from rarefire.records import people_across
-from rarefire.records.ensembles import PROFILES
+from rarefire.records import people_across, record
 from rarefire.records.people_orders import labelled
-from rarefire.records.record import Array, Stack, answer_each, by_seed, each_apart
+from rarefire.records.record import Array, Stack, answer_each
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
@@ -339,33 +338,16 @@ def measure(
     UnknownNameError
         For images without a setting.
     """
-    setting = _setting(images)
-
-    def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        arguments = [(seed, train, test, images) for seed in missing]
-        yield from each_apart(
-            _trained_and_measured, arguments, jobs=jobs, what=f"{images}: dimensions", progress=progress
-        )
-
-    answers = answer_each(
-        "dimension",
-        _facts(images),
-        by_seed(seeds or range(setting.seeds)),
-        compute,
-        use_shipped=use_shipped,
-        what=f"{images}, dimensions",
-    )
-    return Dimensions(tuple(answers.values()))
+    options: dict[str, Any] = {"jobs": jobs, "use_shipped": use_shipped, "progress": progress}
+    options |= {"seeds": seeds or range(_setting(images).seeds), "about": "dimensions"}
+    measured = record.measured_lenets("dimension", images, _facts(images), _trained_and_measured, **options)
+    return Dimensions(measured)
 
 
 def known(images: str) -> Dimensions | None:
     """What is known of LeNets, shipped or cached; None where that is nothing. Needs no data."""
-    setting = _setting(images)
-    if not stimuli.identifiable(images):
-        return None
-    answers = answer_each("dimension", _facts(images), by_seed(range(setting.seeds)), None)
-    return Dimensions(tuple(answers.values())) if answers else None
+    answers = record.known_lenets("dimension", images, _facts, seeds=range(_setting(images).seeds))
+    return Dimensions(answers) if answers else None
 
 
 def _setting(images: str) -> Setting:
@@ -593,32 +575,16 @@ def known_network(name: str) -> Dimensions | None:
 
 
 def by_images(profile: str = "default", *, instances: int | None = None) -> dict[str, Dimensions]:
-    """The LeNets that a chapter shows, by image set.
+    """The LeNets that a chapter shows; as :func:`rarefire.records.record.by_images`.
 
     Parameters
     ----------
     profile
-        ``"default"``: digits are computed where they are not cached, the others are what is known of them;
-        ``"full"``: all are computed from the images.
+        ``"default"`` or ``"full"``.
     instances
         Of digits; default: as many as in :data:`SETTINGS`.
-
-    Raises
-    ------
-    UnknownNameError
-        For a profile that does not exist.
     """
-    if profile not in PROFILES:
-        raise unknown("profile", profile, list(PROFILES))
-    found = {}
-    for name, setting in SETTINGS.items():
-        if name == "digits":
-            found[name] = measure(name, seeds=range(instances or setting.seeds))
-        else:
-            there = measure(name, use_shipped=False) if profile == "full" else known(name)
-            if there is not None:
-                found[name] = there
-    return found
+    return record.by_images(SETTINGS, measure, known, profile, instances or SETTINGS["digits"].seeds)
 
 
 def known_networks() -> dict[str, Dimensions]:

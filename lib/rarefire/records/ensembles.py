@@ -27,6 +27,7 @@ from rarefire import embeddings, networks, poz, stimuli, store, training
 from rarefire.curves import ENOUGH, class_curve, count, geometry_curve, silenced_curve
 from rarefire.errors import DataError, unknown
 from rarefire.records.record import (
+    PROFILES,
     VERSIONS,
     Array,
     Record,
@@ -44,7 +45,6 @@ __all__ = [
     "N_RANDOM",
     "N_WIDE",
     "PER_CLASS",
-    "PROFILES",
     "SAMPLED",
     "Ensemble",
     "by_images",
@@ -59,7 +59,6 @@ __all__ = [
     "wide",
 ]
 
-PROFILES = ("default", "full")
 N_WIDE = 10  # instances of the wide form
 N_RANDOM = 10  # random orders per instance
 PER_CLASS = 10  # test images of each class in a sample

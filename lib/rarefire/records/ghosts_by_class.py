@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire import ghosts, retrieval, stimuli
 from rarefire.errors import unknown
-from rarefire.records.ensembles import PROFILES, embedded, embedded_facts
+from rarefire.records.ensembles import embedded, embedded_facts
 from rarefire.records.ghosts import TOP, steps
-from rarefire.records.record import Array, Stack, answer_each, by_seed
+from rarefire.records.record import PROFILES, Array, Stack, answer_each, by_seed
 from rarefire.retrieval import QUERIES
 
 __all__ = ["ClassGhosts", "by_images", "known", "measure", "measure_network", "over_classes", "pictured"]

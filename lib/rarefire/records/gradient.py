@@ -17,7 +17,7 @@ LeNet-5 can learn by heart.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,12 +29,13 @@ from torch import nn
 
 from rarefire import dimension, embeddings, lowlevel, networks, stimuli, store, training, units
 from rarefire.errors import unknown
+from rarefire.records import record
 from rarefire.records.dimension import LAYERS
-from rarefire.records.record import Array, Stack, answer_each, by_seed, each_apart
+from rarefire.records.record import Array, Stack
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
 
-__all__ = ["CONDITIONS", "SETTINGS", "STATES", "Gradients", "Setting", "known", "measure"]
+__all__ = ["CONDITIONS", "SETTINGS", "STATES", "Gradients", "Setting", "by_images", "known", "measure"]
 
 #: What networks are trained on: the images, these with amounts of light, and with shuffled labels.
 CONDITIONS = ("original", "gradient", "shuffled")
@@ -185,33 +186,30 @@ def measure(
     UnknownNameError
         For images without a setting.
     """
-    setting = _setting(images)
-
-    def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        arguments = [(seed, train, test, setting) for seed in missing]
-        yield from each_apart(
-            _trained_and_measured, arguments, jobs=jobs, what=f"{images}: light", progress=progress
-        )
-
-    answers = answer_each(
-        "gradient",
-        _facts(images),
-        by_seed(seeds or range(setting.seeds)),
-        compute,
-        use_shipped=use_shipped,
-        what=f"{images}, light",
+    options: dict[str, Any] = {"jobs": jobs, "use_shipped": use_shipped, "progress": progress}
+    options |= {"seeds": seeds or range(_setting(images).seeds), "about": "light"}
+    return Gradients(
+        record.measured_lenets("gradient", images, _facts(images), _trained_and_measured, **options)
     )
-    return Gradients(tuple(answers.values()))
 
 
 def known(images: str) -> Gradients | None:
     """What is shipped or cached; None where that is nothing. Needs no data."""
-    setting = _setting(images)
-    if not stimuli.identifiable(images):
-        return None
-    answers = answer_each("gradient", _facts(images), by_seed(range(setting.seeds)), None)
-    return Gradients(tuple(answers.values())) if answers else None
+    answers = record.known_lenets("gradient", images, _facts, seeds=range(_setting(images).seeds))
+    return Gradients(answers) if answers else None
+
+
+def by_images(profile: str = "default", *, instances: int | None = None) -> dict[str, Gradients]:
+    """The LeNets that a chapter shows; as :func:`rarefire.records.record.by_images`.
+
+    Parameters
+    ----------
+    profile
+        ``"default"`` or ``"full"``.
+    instances
+        Of digits; default: as many as in :data:`SETTINGS`.
+    """
+    return record.by_images(SETTINGS, measure, known, profile, instances or SETTINGS["digits"].seeds)
 
 
 def _setting(images: str) -> Setting:
@@ -239,8 +237,9 @@ def _facts(images: str) -> dict[str, Any]:
 
 
 def _trained_and_measured(
-    seed: int, train: Stimuli, test: Stimuli, setting: Setting
+    seed: int, train: Stimuli, test: Stimuli, images: str
 ) -> tuple[int, dict[str, NDArray[Any]]]:
+    setting = _setting(images)
     with threadpool_limits(1), training.one_thread():
         shown = test.subset(test.spread(setting.shown))
         bright, dim = (

@@ -45,7 +45,7 @@ from tqdm import tqdm
 from rarefire import embeddings, inference, lowlevel, networks, stimuli, training, units
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.lowlevel import ReceptiveField
-from rarefire.records import dimension, people_across
+from rarefire.records import dimension, people_across, record
 from rarefire.records.people_orders import labelled
 from rarefire.records.record import (
     Array,
@@ -53,8 +53,6 @@ from rarefire.records.record import (
     Stack,
     answer_each,
     answer_one,
-    by_seed,
-    each_apart,
     shipped,
 )
 from rarefire.rounding import SAME
@@ -72,9 +70,11 @@ __all__ = [
     "Information",
     "Sample",
     "Setting",
+    "by_images",
     "groups",
     "known",
     "known_network",
+    "known_networks",
     "measure",
     "measure_here",
     "measure_network",
@@ -559,25 +559,28 @@ def measure(
     UnknownNameError
         For images without a setting.
     """
-    setting = _setting(images)
-
-    def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        arguments = [(seed, train, test, images) for seed in missing]
-        yield from each_apart(_measured, arguments, jobs=jobs, what=f"{images}: units", progress=progress)
-
-    own = by_seed(seeds or range(setting.seeds))
-    options: dict[str, Any] = {"use_shipped": use_shipped, "what": f"{images}, what units know"}
-    return Information(tuple(answer_each("information", _facts(images), own, compute, **options).values()))
+    options: dict[str, Any] = {"jobs": jobs, "use_shipped": use_shipped, "progress": progress}
+    options |= {"seeds": seeds or range(_setting(images).seeds), "about": "what units know"}
+    return Information(record.measured_lenets("information", images, _facts(images), _measured, **options))
 
 
 def known(images: str) -> Information | None:
     """What is known of LeNets, shipped or cached; None where that is nothing. Needs no data."""
-    setting = _setting(images)
-    if not stimuli.identifiable(images):
-        return None
-    answers = answer_each("information", _facts(images), by_seed(range(setting.seeds)), None)
-    return Information(tuple(answers.values())) if answers else None
+    answers = record.known_lenets("information", images, _facts, seeds=range(_setting(images).seeds))
+    return Information(answers) if answers else None
+
+
+def by_images(profile: str = "default", *, instances: int | None = None) -> dict[str, Information]:
+    """The LeNets that a chapter shows; as :func:`rarefire.records.record.by_images`.
+
+    Parameters
+    ----------
+    profile
+        ``"default"`` or ``"full"``.
+    instances
+        Of digits; default: as many as in :data:`SETTINGS`.
+    """
+    return record.by_images(SETTINGS, measure, known, profile, instances or SETTINGS["digits"].seeds)
 
 
 def _setting(images: str) -> Setting:
@@ -751,6 +754,12 @@ def known_network(name: str) -> Information | None:
     answers = shipped("information", network=name)
     ranked = sorted(answers, key=lambda answer: int(answer.provenance["facts"]["twin"]))
     return Information(tuple(ranked)) if ranked else None
+
+
+def known_networks() -> dict[str, Information]:
+    """What is shipped of ImageNet networks, by name, in the order of chapter 4."""
+    found = {name: known_network(name) for name in people_across.NETWORKS}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def _from_here(name: str) -> tuple[nn.Module, Stimuli]:

@@ -35,7 +35,7 @@ from rarefire import (
 from rarefire.curves import count, geometry_curve
 from rarefire.embeddings import PENULTIMATE
 from rarefire.errors import DataError, unknown
-from rarefire.records.ensembles import PROFILES
+from rarefire.records import record
 from rarefire.records.record import Array, Record, Stack, answer_each, answer_one, by_seed, each_apart
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
@@ -190,6 +190,7 @@ SETTINGS = {
 }
 
 
+_BY_IMAGES = ("digits", "mnist", "cifar10-jpg")  # settings that a chapter shows
 _CONTROL = {"trained": "on", "first": "again", "new": "seed"}  # by what a round begins with
 
 
@@ -589,43 +590,22 @@ def known(name: str, *, use_shipped: bool = True) -> Pruned | None:
 
 
 def by_images(profile: str = "default", *, instances: int | None = None) -> dict[str, Pruned]:
-    """The settings that a chapter shows, by image set.
+    """The settings that a chapter shows; as :func:`rarefire.records.record.by_images`.
 
     Parameters
     ----------
     profile
-        ``"default"``: digits are computed where they are not cached, the others are what is known of them;
-        ``"full"``: all are computed from the images.
+        ``"default"`` or ``"full"``.
     instances
         Of digits; default: as many as in :data:`SETTINGS`.
-
-    Raises
-    ------
-    UnknownNameError
-        For a profile that does not exist.
-    DataError
-        Where images that are to be computed from are not on this machine.
     """
-    if profile not in PROFILES:
-        raise unknown("profile", profile, list(PROFILES))
-    found = {"digits": measure("digits", seeds=range(instances or SETTINGS["digits"].seeds))}
-    for name in ("mnist", "cifar10-jpg"):
-        there = measure(name, use_shipped=False) if profile == "full" else known(name)
-        if there is not None:
-            found[name] = there
-    return found
+    return record.by_images(_BY_IMAGES, measure, known, profile, instances or SETTINGS["digits"].seeds)
 
 
 def units_by_images(profile: str = "default", *, instances: int | None = None) -> dict[str, Units]:
     """As :func:`by_images`, of the units."""
-    if profile not in PROFILES:
-        raise unknown("profile", profile, list(PROFILES))
-    found = {"digits": measure_units("digits", seeds=range(instances or SETTINGS["digits"].seeds))}
-    for name in ("mnist", "cifar10-jpg"):
-        there = measure_units(name, use_shipped=False) if profile == "full" else known_units(name)
-        if there is not None:
-            found[name] = there
-    return found
+    fewest = instances or SETTINGS["digits"].seeds
+    return record.by_images(_BY_IMAGES, measure_units, known_units, profile, fewest)
 
 
 def known_units(name: str, *, use_shipped: bool = True) -> Units | None:

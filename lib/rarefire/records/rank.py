@@ -7,7 +7,7 @@ PoZ bounds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,12 @@ from torch import nn
 
 from rarefire import dimension, embeddings, stimuli, training
 from rarefire.errors import unknown
+from rarefire.records import record
 from rarefire.records.dimension import EPOCHS, LAYERS, SETTINGS, through
-from rarefire.records.record import Array, Stack, answer_each, by_seed, each_apart
+from rarefire.records.record import Array, Stack
 from rarefire.stimuli import Stimuli
 
-__all__ = ["SIZE", "Ranks", "known", "measure"]
+__all__ = ["SIZE", "Ranks", "by_images", "known", "measure"]
 
 #: Side of the square of pixels by which is derived.
 SIZE = 16
@@ -113,32 +114,29 @@ def measure(
         For images without a setting.
     """
     _check(images)
-
-    def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
-        arguments = [(seed, train, test, images) for seed in missing]
-        yield from each_apart(
-            _trained_and_measured, arguments, jobs=jobs, what=f"{images}: ranks", progress=progress
-        )
-
-    answers = answer_each(
-        "rank",
-        _facts(images),
-        by_seed(seeds or range(SETTINGS[images].seeds)),
-        compute,
-        use_shipped=use_shipped,
-        what=f"{images}, ranks",
-    )
-    return Ranks(tuple(answers.values()))
+    options: dict[str, Any] = {"jobs": jobs, "use_shipped": use_shipped, "progress": progress}
+    options |= {"seeds": seeds or range(SETTINGS[images].seeds), "about": "ranks"}
+    return Ranks(record.measured_lenets("rank", images, _facts(images), _trained_and_measured, **options))
 
 
 def known(images: str) -> Ranks | None:
     """What is shipped or cached; None where that is nothing. Needs no data."""
     _check(images)
-    if not stimuli.identifiable(images):
-        return None
-    answers = answer_each("rank", _facts(images), by_seed(range(SETTINGS[images].seeds)), None)
-    return Ranks(tuple(answers.values())) if answers else None
+    answers = record.known_lenets("rank", images, _facts, seeds=range(SETTINGS[images].seeds))
+    return Ranks(answers) if answers else None
+
+
+def by_images(profile: str = "default", *, instances: int | None = None) -> dict[str, Ranks]:
+    """The LeNets that a chapter shows; as :func:`rarefire.records.record.by_images`.
+
+    Parameters
+    ----------
+    profile
+        ``"default"`` or ``"full"``.
+    instances
+        Of digits; default: as many as those of :mod:`rarefire.records.dimension`.
+    """
+    return record.by_images(SETTINGS, measure, known, profile, instances or SETTINGS["digits"].seeds)
 
 
 def _check(images: str) -> None:

@@ -22,17 +22,21 @@ from tqdm import tqdm
 from rarefire import stimuli, store
 from rarefire._engine import blocks
 from rarefire.curves import ENOUGH, enough
-from rarefire.errors import InputError
+from rarefire.errors import InputError, unknown
 
 __all__ = [
+    "PROFILES",
     "VERSIONS",
     "Array",
     "Record",
     "Stack",
     "answer_each",
     "answer_one",
+    "by_images",
     "by_seed",
     "each_apart",
+    "known_lenets",
+    "measured_lenets",
     "shipped",
     "source",
 ]
@@ -64,7 +68,11 @@ VERSIONS: dict[str, dict[str, int]] = {
     "information-units": {"version": 1},
 }
 
+#: What a chapter computes from the images: digits only, or everything.
+PROFILES = ("default", "full")
+
 _Key = TypeVar("_Key", bound=Hashable)
+_Found = TypeVar("_Found")
 
 
 class Array:
@@ -327,6 +335,96 @@ def each_apart(
     with blocks.processes(min(jobs or blocks.cores(), len(arguments))):
         done = joblib.Parallel(return_as="generator_unordered", max_nbytes="1M", batch_size=1)(tasks)
         yield from tqdm(done, total=len(arguments), desc=what, disable=not progress)
+
+
+def measured_lenets(
+    question: str,
+    images: str,
+    facts: Mapping[str, Any],
+    task: Callable[..., tuple[int, dict[str, NDArray[Any]]]],
+    *,
+    seeds: Iterable[int],
+    about: str,
+    jobs: int | None,
+    use_shipped: bool,
+    progress: bool,
+) -> tuple[store.Answer, ...]:
+    """Answers about LeNets, one for each seed; only what is not known is computed.
+
+    Parameters
+    ----------
+    question, facts, use_shipped
+        As for :func:`answer_each`.
+    images
+        Name of the image set.
+    task
+        A function of a module; of a seed, training images, test images and `images` it makes the seed and
+        the arrays.
+    seeds
+        One network each.
+    about
+        What is measured, for messages.
+    jobs, progress
+        As for :func:`each_apart`.
+    """
+
+    def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+        arguments = [(seed, train, test, images) for seed in missing]
+        yield from each_apart(task, arguments, jobs=jobs, what=f"{images}: {about}", progress=progress)
+
+    own, what = by_seed(seeds), f"{images}, {about}"
+    return tuple(answer_each(question, facts, own, compute, use_shipped=use_shipped, what=what).values())
+
+
+def known_lenets(
+    question: str, images: str, facts: Callable[[str], Mapping[str, Any]], *, seeds: Iterable[int]
+) -> tuple[store.Answer, ...]:
+    """What is shipped or cached of LeNets; none where the image set cannot even be identified."""
+    if not stimuli.identifiable(images):
+        return ()
+    return tuple(answer_each(question, facts(images), by_seed(seeds), None).values())
+
+
+def by_images(
+    names: Iterable[str],
+    measure: Callable[..., _Found],
+    known: Callable[[str], _Found | None],
+    profile: str,
+    instances: int,
+) -> dict[str, _Found]:
+    """What a chapter shows of LeNets, by image set.
+
+    Parameters
+    ----------
+    names
+        Of the image sets.
+    measure, known
+        The verbs of a module of records.
+    profile
+        ``"default"``: digits are computed where they are not cached, the others are what is known of them;
+        ``"full"``: all are computed from the images.
+    instances
+        Of digits.
+
+    Raises
+    ------
+    UnknownNameError
+        For a profile that does not exist.
+    DataError
+        Where images that are to be computed from are not on this machine.
+    """
+    if profile not in PROFILES:
+        raise unknown("profile", profile, list(PROFILES))
+    found = {}
+    for name in names:
+        if name == "digits":
+            found[name] = measure(name, seeds=range(instances))
+        else:
+            there = measure(name, use_shipped=False) if profile == "full" else known(name)
+            if there is not None:
+                found[name] = there
+    return found
 
 
 def by_seed(seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
