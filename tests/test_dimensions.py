@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rarefire.errors import InputError, UnknownNameError
 from rarefire.page import dimensions
 from rarefire.records.dimension import SHARES, Dimensions
 from rarefire.records.gradient import Gradients
@@ -95,6 +96,18 @@ def test_random_orders_are_drawn_as_their_mean(found):
     mean = found.kept[:, -1, 2:, :, 1].mean(axis=1)
     np.testing.assert_allclose(by["random"]["low"], mean.min(axis=0))
     assert by["random"]["share"].tolist() == list(SHARES)
+
+
+def test_what_remains_of_the_dimension(found):
+    kept = found.kept[:, -1, :, :, 0]
+    left = dimensions.remaining({"mnist": found}, "high PoZ first", SHARES[1])
+    assert left == {"mnist": pytest.approx(np.median(kept[:, 1, 1] / kept[:, 0, -1]))}
+    drawn = dimensions.remaining({"mnist": found}, "random", SHARES[1])["mnist"]
+    assert drawn == pytest.approx(np.median(kept[:, 2:, 1].mean(axis=1) / kept[:, 0, -1]))
+    with pytest.raises(InputError, match="share is one of 0.1, .* got 0.33"):
+        dimensions.remaining({"mnist": found}, "random", 0.33)
+    with pytest.raises(UnknownNameError, match="no order 'low'"):
+        dimensions.remaining({"mnist": found}, "low", 0.8)
 
 
 def test_the_shape_of_a_curve_by_hand(found):

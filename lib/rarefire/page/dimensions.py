@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from rarefire.errors import InputError, unknown
 from rarefire.page.palette import LABELS
 from rarefire.page.plots import panel, percent, spread
 from rarefire.records.dimension import SHARES, Dimensions
@@ -30,6 +31,7 @@ __all__ = [
     "layer_panels",
     "light_panels",
     "rank_panels",
+    "remaining",
     "scale_panels",
     "shapes",
     "training_panels",
@@ -197,6 +199,42 @@ def kept_panels(
         percent(axes, "x")
         panels.append(figure)
     return panels, pd.concat(tables, ignore_index=True)
+
+
+def remaining(found: Mapping[str, Dimensions], order: str, share: float) -> dict[str, float]:
+    """How much of the dimension of all penultimate features some of them have; TwoNN, trained.
+
+    Parameters
+    ----------
+    found
+        By name.
+    order
+        A key of :data:`KEPT`.
+    share
+        Of :data:`rarefire.records.dimension.SHARES`, the features that come first.
+
+    Returns
+    -------
+    dict
+        By name, the median over networks; NaN where it is undefined in any.
+
+    Raises
+    ------
+    InputError
+        For a share that was not measured.
+    UnknownNameError
+        For another order.
+    """
+    if share not in SHARES:
+        raise InputError(f"share is one of {', '.join(map(str, SHARES))}; got {share}.")
+    left = {}
+    for name, each in found.items():
+        kept = np.asarray(each.state(each.kept, trained=True)[..., 0], dtype=np.float64)  # (I, 7, T)
+        lines = dict(zip(KEPT, (kept[:, 0], kept[:, 1], kept[:, 2:].mean(axis=1)), strict=True))
+        if order not in lines:
+            raise unknown("order", order, list(KEPT))
+        left[name] = float(np.median(lines[order][:, SHARES.index(share)] / kept[:, 0, -1]))
+    return left
 
 
 def light_panels(found: Mapping[str, Gradients]) -> tuple[list[Figure], pd.DataFrame]:
