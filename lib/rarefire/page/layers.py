@@ -181,15 +181,16 @@ class _Network:
             if not (values == values[0]).all():
                 raise InputError(f"instances of {name!r} must have the same {what}.")
         self.points = [int(n) for n in found.points[0]]
-        each = [(found.state(found.two_nn, trained=t), found.state(found.se, trained=t)) for t in (0, 1)]
-        self.n = [len(two_nn) for two_nn, _ in each]
-        if not self.n[1]:
-            raise InputError(f"there is no trained network among those of {name!r}.")
         shape = (2, len(self.layers), len(self.points))
         self.two_nn, self.se = np.full((*shape, 3), np.nan, "<f4"), np.full(shape, np.nan, "<f4")
-        for state, (two_nn, se) in enumerate(each):
+        self.n = [0, 0]
+        for trained in STATES:
+            two_nn, se = (found.state(values, trained=trained) for values in (found.two_nn, found.se))
             if len(two_nn):
-                self.two_nn[state], self.se[state] = extents(two_nn), extents(se)[..., 1]
+                self.n[trained] = len(two_nn)
+                self.two_nn[int(trained)], self.se[int(trained)] = extents(two_nn), extents(se)[..., 1]
+        if not self.n[True]:
+            raise InputError(f"there is no trained network among those of {name!r}.")
         self.asked: list[str] = []
         self.inside = np.full(len(self.layers), -1)  # which of the sample's layers belongs to each
         if sample is not None:

@@ -293,7 +293,7 @@ function render({ model, el }) {
     key.replaceChildren(...[...s.states].reverse().map(({ name, kind }) => entry(kind, name)),
       ...(s.asked.length ? [entry("most", "all that a unit with this PoZ can tell")] : []));
     const counted = [...s.states].reverse().map(({ at, name }) => `${s.n[at]} ${name}`).join(" and ");
-    foot.textContent = `Lines are medians over ${counted} networks, shades reach from the lowest to the highest, bars are ± one standard error.`
+    foot.textContent = `Lines are medians over ${counted} network${s.n[0] + s.n[1] > 1 ? "s" : ""}, shades reach from the lowest to the highest, bars are ± one standard error.`
       + (s.asked.length ? ` Units are those of the first network, at most ${words.most} of a layer.` : "");
   }
 
