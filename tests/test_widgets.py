@@ -55,6 +55,18 @@ def test_scripts_are_what_all_share_and_their_own():
     assert source.count("export default") == 1
 
 
+def test_lowest_median_and_highest_of_what_is_defined():
+    values = np.array([[4.0, np.nan, np.nan], [1, 3, np.nan], [2, 5, np.nan], [9, np.nan, np.nan]])
+    expected = [[1, 3, 9], [3, 4, 5], [np.nan] * 3]
+    np.testing.assert_array_equal(widgets.extents(values), np.array(expected, dtype=np.float32))
+
+
+def test_halves_are_rounded_up_as_in_scripts():
+    """Not to the even digit, and as the number is, not as it is written: 1.005 is less than that."""
+    given = [(0.8125, 3), (81.25, 1), (0.5, 0), (1.005, 2), (2000, 0)]
+    assert [widgets.fixed(*each) for each in given] == ["0.813", "81.3", "1", "1.00", "2000"]
+
+
 def test_the_switch_in_python(switch):
     np.testing.assert_allclose(switch.similarities(), 1 - rdm.rdm([A, B, C]))
     switch.on = [True] * 5 + [False]

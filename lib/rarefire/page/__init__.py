@@ -4,8 +4,9 @@
     Colours and names; arrays as panels.
 ``frame``, ``cards``
     Panels, pictures and tables as figures of the page; the paper's claims as cards.
-``widgets``, ``explorer``, ``reader``, ``prunings``
-    What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared.
+``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``
+    What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared, a network
+    layer by layer.
 ``claims``, ``scorecard``
     What the paper says, and what was found.
 ``build``, ``static_page``
@@ -15,8 +16,8 @@
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("build", "cards", "claims", "explorer", "frame", "palette", "plots", "prunings", "reader"),
-    *("scorecard", "static_page", "widgets"),
+    *("build", "cards", "claims", "explorer", "frame", "layers", "palette", "plots", "prunings"),
+    *("reader", "scorecard", "static_page", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from rarefire import rdm
 from rarefire.errors import InputError
 from rarefire.page import frame, palette, plots
 from rarefire.page.scorecard import MEASURED
-from rarefire.page.widgets import PageWidget, script
+from rarefire.page.widgets import PageWidget, extents, fixed, script
 from rarefire.pruning import DENSE, METHODS
 from rarefire.records.pruned import WIDTHS, Pruned
 from rarefire.records.record import Record
@@ -247,14 +246,14 @@ class _Compared:
         self.reached = sorted({network for steps in self.steps.values() for network in steps})
         if not self.steps:
             raise InputError(f"no method masked any weight of {name!r}: there is nothing to compare.")
-        self.alike = _spread(found.alike[:, :, places])
-        self.accuracy = _spread(found.accuracy)
-        self.chance = _spread(found.chance[:, places])
+        self.alike = extents(found.alike[:, :, places])
+        self.accuracy = extents(found.accuracy)
+        self.chance = extents(found.chance[:, places])
         self.bands = {}
         for control in BANDS:
             alike = found.alike[:, self.method == control][:, :, places]
             if alike.size:  # each of its rounds is another network
-                self.bands[control] = _spread(alike.reshape(-1, *alike.shape[2:]))
+                self.bands[control] = extents(alike.reshape(-1, *alike.shape[2:]))
         self._count(found, shown)
         self.shown = 0
         if sample is not None:
@@ -374,19 +373,6 @@ def _layers(found: Pruned, name: str) -> list[_Layer]:
     return shown
 
 
-def _spread(values: NDArray[Any]) -> NDArray[np.float32]:
-    """``(I, …)`` -> ``(…, 3)``: lowest, median and highest of what is defined; NaN where nothing is."""
-    sort = np.sort(np.asarray(values, dtype=np.float64), axis=0)  # NaN last
-    n = np.isfinite(sort).sum(axis=0)
-
-    def at(place: NDArray[np.intp]) -> NDArray[np.float64]:
-        return np.asarray(np.take_along_axis(sort, place[None], axis=0)[0])
-
-    last = np.maximum(n - 1, 0)
-    middle = (at(last // 2) + at((last + 1) // 2)) / 2
-    return np.stack([at(0 * last), middle, at(last)], axis=-1).astype("<f4")
-
-
 def _agreement(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
     """R² of two quantised RDMs; NaN where it is undefined."""
     a, b = (np.where(d == _UNDEFINED, np.nan, d) for d in (first, second))
@@ -403,18 +389,13 @@ def _possessive(layer: str) -> str:
     return "the outputs’" if layer == "outputs" else f"{layer}’s"
 
 
-def _fixed(value: float, digits: int) -> str:
-    """As JavaScript's ``toFixed``, which rounds halves up."""
-    return str(Decimal(float(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
-
-
 def _number(value: float) -> str:
-    return "undefined" if np.isnan(value) else _fixed(value, 3).replace("-", "−")
+    return "undefined" if np.isnan(value) else fixed(value, 3).replace("-", "−")
 
 
 def _percent(share: float, digits: int | None = None) -> str:
     digits = (1 if share < 0.1 else 0) if digits is None else digits
-    return f"{_fixed(100 * float(share), digits)}\u00a0%"
+    return f"{fixed(100 * float(share), digits)}\u00a0%"
 
 
 # --- the figure for pages without scripts -----------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rarefire.errors import InputError, unknown
 from rarefire.page import palette
 from rarefire.poz import RARE
 
-__all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "save", "script"]
+__all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "extents", "fixed", "save", "script"]
 
 _FOLDER = Path(__file__).parent
 _FIGURE = '<figure class="rf-figure"'
@@ -38,6 +39,35 @@ def script(*names: str) -> str:
 
 def _joined(*files: str) -> str:
     return "\n".join((_FOLDER / file).read_text(encoding="utf-8") for file in files)
+
+
+def extents(values: ArrayLike) -> NDArray[np.float32]:
+    """What a line with a shade is made of: lowest, median and highest over instances.
+
+    Parameters
+    ----------
+    values
+        ``(I, …)``, at least one instance; NaN where undefined.
+
+    Returns
+    -------
+    ndarray
+        ``(…, 3)``, of what is defined; NaN where nothing is. As it travels in a page.
+    """
+    sort = np.sort(np.asarray(values, dtype=np.float64), axis=0)  # NaN last
+    n = np.isfinite(sort).sum(axis=0)
+
+    def at(place: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.asarray(np.take_along_axis(sort, place[None], axis=0)[0])
+
+    last = np.maximum(n - 1, 0)
+    middle = (at(last // 2) + at((last + 1) // 2)) / 2
+    return np.stack([at(0 * last), middle, at(last)], axis=-1).astype("<f4")
+
+
+def fixed(value: float, digits: int) -> str:
+    """A number in words, as JavaScript's ``toFixed`` writes it: it rounds halves up."""
+    return str(Decimal(float(value)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
 class PageWidget(anywidget.AnyWidget):

@@ -175,7 +175,7 @@ function menu(title, chosen) {
 }
 
 // A link that makes its table when it is clicked: rows of the same keys -> CSV.
-function download(name, rows) {
+function download(name, rows, label = "Numbers (CSV)") {
   const link = element("a", { class: "rf-numbers", href: "#", download: `${name}.csv`, click() {
     const table = rows(), keys = Object.keys(table[0]);
     const cell = value => (value !== value ? "" : /[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
@@ -183,7 +183,7 @@ function download(name, rows) {
     const text = [keys.join(","), ...table.map(line)].join("\n") + "\n";
     link.href = address(text, "text/csv");
     setTimeout(url => URL.revokeObjectURL(url), 60000, link.href);
-  } }, "Numbers (CSV)");
+  } }, label);
   return link;
 }
 
