@@ -186,7 +186,7 @@ def test_changes_are_written_in_a_square(known):
     pruning, distillation = (each.axes[0] for each in dimensions.change_panels(table))
     assert [t.get_text() for t in pruning.get_yticklabels()] == [
         "luminance",
-        "slope of the spectrum",
+        "spectral slope",
         "category",
     ]
     assert [t.get_text() for t in pruning.get_xticklabels()] == ["MNIST", "GoogLeNet"]

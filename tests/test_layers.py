@@ -14,7 +14,8 @@ import traitlets
 from rarefire import lowlevel, store, units
 from rarefire.errors import InputError, UnknownNameError
 from rarefire.page import widgets
-from rarefire.page.layers import PROPERTIES, LayerMap
+from rarefire.page.dimensions import PROPERTIES
+from rarefire.page.layers import LayerMap
 from rarefire.records.dimension import LAYERS, Dimensions
 from rarefire.records.information import CATEGORY
 from rarefire.records.information import LAYERS as MEASURED

@@ -45,15 +45,15 @@ KEPT = {"low PoZ first": "low", "high PoZ first": "high", "random": "random"}
 #: What networks of the toy were trained on, in the order of :data:`rarefire.records.gradient.CONDITIONS` ->
 #: its colour.
 CONDITIONS = {"images as they are": "low", "with amounts of light": "high", "with shuffled labels": "entropy"}
-#: Properties -> how they are called.
+#: What units are asked about -> its title.
 PROPERTIES = {
     "luminance": "luminance",
     "contrast": "contrast",
-    "energy_0": "edges, 0°",
-    "energy_45": "edges, 45°",
-    "energy_90": "edges, 90°",
-    "energy_135": "edges, 135°",
-    "spectral_slope": "slope of the spectrum",
+    "energy_0": "orientation 0°",
+    "energy_45": "orientation 45°",
+    "energy_90": "orientation 90°",
+    "energy_135": "orientation 135°",
+    "spectral_slope": "spectral slope",
     "red_green": "red–green",
     "blue_yellow": "blue–yellow",
     CATEGORY: "category",

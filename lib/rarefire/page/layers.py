@@ -21,27 +21,13 @@ from numpy.typing import NDArray
 from rarefire import units
 from rarefire.errors import InputError
 from rarefire.page import frame, palette, plots
-from rarefire.page.dimensions import STATES
+from rarefire.page.dimensions import PROPERTIES, STATES
 from rarefire.page.widgets import PageWidget, extents, fixed, script
 from rarefire.records.dimension import Dimensions
-from rarefire.records.information import CATEGORY, SHOWN_UNITS
+from rarefire.records.information import SHOWN_UNITS
 from rarefire.records.record import Record
 
-__all__ = ["PROPERTIES", "LayerMap"]
-
-#: What units are asked about -> its title.
-PROPERTIES = {
-    "luminance": "luminance",
-    "contrast": "contrast",
-    "energy_0": "orientation 0°",
-    "energy_45": "orientation 45°",
-    "energy_90": "orientation 90°",
-    "energy_135": "orientation 135°",
-    "spectral_slope": "spectral slope",
-    "red_green": "red–green",
-    "blue_yellow": "blue–yellow",
-    CATEGORY: "category",
-}
+__all__ = ["LayerMap"]
 
 _NAMES = ("untrained", "trained")
 _STEPS, _UNMEASURED = 160, 255  # of bits, as rarefire.records.information.sample keeps them
@@ -78,7 +64,8 @@ class LayerMap(PageWidget):
     layer
         Index of the layer; where the network has fewer, its last. At first the first one with units.
     what
-        What its units are asked about, of :data:`PROPERTIES`. Where the network's were not, their first.
+        What its units are asked about, a key of :data:`rarefire.page.dimensions.PROPERTIES`. Where the
+        network's were not, their first.
 
     Raises
     ------
