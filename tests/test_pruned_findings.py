@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rarefire import pruning, records
+from rarefire import pruning, records, stimuli
 from rarefire.errors import UnknownNameError
 from rarefire.page import claims, plots, pruned_tables, scorecard
 from rarefire.records.pruned import LAYERS, ORDERS, WIDTHS, Pruned, Units
@@ -399,7 +399,7 @@ def test_tickets_are_compared_with_the_whole_network(rng):
     np.testing.assert_allclose(said["tickets-new", "mnist", ""].values, stop[:, 4] / stop[:, 1])
 
 
-def test_every_claim_of_others_gets_a_finding_and_a_verdict(found, units):
+def test_every_claim_on_pruning_gets_a_finding_and_a_verdict(found, units):
     names = [("dense", 0), *(("imp", n) for n in (7, 9, 15)), ("reinitialised", 7)]
     arrays = {"method": [[m for m, _ in names]] * N, "number": [[n for _, n in names]] * N}
     arrays |= {"stop": np.ones((N, 5)), "accuracy": np.ones((N, 5))}
@@ -407,10 +407,11 @@ def test_every_claim_of_others_gets_a_finding_and_a_verdict(found, units):
     card = scorecard.verdicts(
         scorecard.pruned({"mnist": found}, {"mnist": units}, halves=found, tickets=tickets)
     )
-    assert set(card["id"]) == set(claims.of_others())
+    on_pruning = [claim.id for claim in claims.of_others().values() if claim.group == "pruning"]
+    assert set(card["id"]) == set(on_pruning)
     assert set(card["verdict"]) <= set(claims.VERDICTS)
     shown = scorecard.of_groups(card, "pruning")
-    assert list(dict.fromkeys(shown["id"])) == list(claims.of_others())  # in the order of the file
+    assert list(dict.fromkeys(shown["id"])) == on_pruning  # in the order of the file
 
 
 def test_the_readme_says_what_was_recorded():
@@ -436,18 +437,26 @@ def test_the_readme_says_what_was_recorded():
 
 # --- claims --------------------------------------------------------------------------------------
 
+#: Image sets that claims of others are about and that results of ours are of.
+AT_HAND = ("mnist", "cifar10", stimuli.SAMPLE)
+
 
 def test_claims_of_others_are_complete():
     known = claims.of_others()
+    each = {path.stem: claims.claims(path) for path in sorted((ROOT / "data" / "claims").glob("*.csv"))}
+    assert list(known) == [name for own in each.values() for name in own]  # no id is in two files
+    assert {group: {claim.group for claim in own.values()} for group, own in each.items()} == {
+        group: {group} for group in each
+    }
     assert not set(known) & set(claims.claims())
     assert list(claims.everyones()) == [*claims.claims(), *known]
     for name, claim in known.items():
         assert re.fullmatch("[a-z0-9-]+", name)
-        assert claim.group == "pruning"
         assert claim.declared in claims.DECLARED
         for text in (claim.title, claim.claim, claim.where, claim.value, claim.reading):
             assert text == text.strip() != "", name
-        assert bool(claim.missing) == (claim.scope == ("places",))
+        assert claim.scope, name
+        assert bool(claim.missing) == set(claim.scope).isdisjoint(AT_HAND), name
 
 
 def test_claims_of_others_are_where_they_say():

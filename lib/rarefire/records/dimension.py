@@ -79,7 +79,7 @@ class Setting:
     """
 
     mixed: int
-    seeds: int = 5
+    seeds: int = 6
 
     def recipe(self, images: str) -> Recipe:
         """The image set's own, without stopping."""

@@ -80,7 +80,7 @@ class Setting:
     recipes: Mapping[str, Recipe]
     shown: int
     by_heart: int
-    seeds: int = 5
+    seeds: int = 6
     strength: float = 3.0
 
 

@@ -128,7 +128,7 @@ class Setting:
 
     n_images: int = 2000
     n_bins: int = N_BINS
-    seeds: int = 5
+    seeds: int = 6
 
 
 #: By image set.
