@@ -1,12 +1,15 @@
 """Findings on dimension and on single units, from made records whose answers are known."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rarefire import records
 from rarefire.errors import InputError, UnknownNameError
 from rarefire.page import claims, scorecard
+from rarefire.page import dimensions as figures
 from rarefire.page.dimension_findings import dimensions
 from rarefire.records.dimension import EPOCHS, LAYERS, Dimensions
 from rarefire.records.gradient import CONDITIONS, Gradients
@@ -304,3 +307,37 @@ def test_records_that_lack_what_a_claim_is_about():
     asked = ("luminance", "edges", "spectral_slope", "category")
     with pytest.raises(UnknownNameError, match="no property 'contrast'. There are: luminance"):
         read(information={"mnist": informed(asked=asked)})
+
+
+def test_the_readme_says_what_was_recorded():
+    text = " ".join((Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8").split())
+    photographs = records.dimension.known_networks()
+    names = ("mnist", "cifar10-jpg")
+    every = {name: records.dimension.known(name) for name in names} | photographs
+    without, alone = (
+        [*figures.remaining(every, *kept).values()]
+        for kept in (("low PoZ first", 0.8), ("high PoZ first", 0.2))
+    )
+    shape = figures.shapes(photographs)
+    seen, peak, before = (
+        shape.loc[shape["trained"] == trained, column]
+        for trained, column in ((True, "input"), (True, "peak"), (False, "peak"))
+    )
+    known = records.information.known_networks()
+    known |= {name: records.information.known(name) for name in names}
+    low = figures.changes(known)
+    low = low[low["property"] != records.information.CATEGORY].dropna()
+    pruned, distilled = low["pruning"] < 0, low["distillation"] > 0
+    large = low["network"].isin(photographs)
+    for said in (
+        f"in {len(photographs)} ImageNet networks the dimension of photographs grows from {seen.min():.0f}",
+        f"to between {peak.min():.0f} and {peak.max():.0f} and shrinks again",
+        f"in untrained ones it reaches {before.min():.0f} to {before.max():.0f}.",
+        f"of the last hidden layer {min(without):.0%} to {max(without):.0%} of its dimensions stay",
+        f"that fifth alone has {np.nanmin(alone):.0%} to {np.nanmax(alone):.0%}.",
+        f"({pruned[large].sum()} of {large.sum()} pairs of a network and a property)",
+        f"to fewer of them ({distilled[large].sum()} of {large.sum()})",
+        f"in {pruned[~large].sum()} of {(~large).sum()} and {distilled[~large].sum()} of {(~large).sum()}.",
+    ):
+        assert said in text, said
+    assert figures.shapes(every).set_index(["network", "trained"]).loc[("mnist", True), "hump"] < 1.2

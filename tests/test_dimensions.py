@@ -155,6 +155,7 @@ def known(rng):
             "asked": np.array([["luminance", "spectral_slope", "category"]] * 3),
             "relative": values,
             "gini": values[::-1] ** 2,
+            "independent": values[..., 1:] / 2,
         },
         stimuli="mnist",
         network="lenet5",
@@ -167,6 +168,9 @@ def test_what_units_know_is_drawn_by_layer(known):
     np.testing.assert_allclose(by["trained"]["middle"], np.median(known.relative[:, 1, :, 2], axis=0))
     np.testing.assert_allclose(by["untrained"]["low"], known.relative[:, 0, :, 2].min(axis=0))
     assert by["trained"]["layer"].tolist() == ["relu1", "relu4"]
+    _, numbers = dimensions.unit_panels({"mnist": known}, "beyond contrast")
+    shares = numbers[numbers["state"] == "trained"]["high"]
+    np.testing.assert_allclose(shares, known.independent[:, 1, :, 1].max(axis=0))
 
 
 def test_changes_are_of_the_last_layer(known):

@@ -13,11 +13,14 @@ from rarefire.records import (
     error_rates,
     ghosts,
     ghosts_by_class,
+    gradient,
+    information,
     people,
     people_across,
     people_by_class,
     people_orders,
     pruned,
+    rank,
     recipes,
 )
 from rarefire.records.record import VERSIONS, Array, Record, Stack, source
@@ -43,8 +46,6 @@ FOUND = {
     "cifar10-jpg-lenet5-variations": ("variation", lambda: [*recipes.known("cifar10-jpg").values()]),
     "cifar10-jpg-lenet5-weights": ("weights", lambda: weights("cifar10-jpg")),
     "digits-lenet5-variations": ("variation", lambda: [*recipes.known("digits").values()]),
-    "dimension-cifar10-jpg": ("dimension", lambda: [dimension.known("cifar10-jpg")]),
-    "dimension-mnist": ("dimension", lambda: [dimension.known("mnist")]),
     "error-rates": ("error-rate", lambda: [error_rates.known()]),
     "mnist-lenet5": ("instance", lambda: [ensembles.known("mnist")]),
     "mnist-lenet5-ghosts": ("ghosts", lambda: [ghosts_by_class.known("mnist")]),
@@ -67,6 +68,21 @@ FOUND = {
     "pruned-mnist-units": ("units", lambda: [pruned.known_units("mnist")]),
     "pruned-tickets": ("pruned", lambda: [pruned.known("tickets")]),
     "relu6": ("capped", lambda: [people_across.known_capped()]),
+    "gradient-mnist": ("gradient", lambda: [gradient.known("mnist")]),
+    **{
+        f"{question}-{images}": (question, lambda module=module, images=images: [module.known(images)])
+        for question, module in (("dimension", dimension), ("information", information), ("rank", rank))
+        for images in ("mnist", "cifar10-jpg")
+    },
+    **{
+        f"{question}-{name}": (question, lambda module=module, name=name: [module.known_network(name)])
+        for question, module in (("dimension", dimension), ("information", information))
+        for name in people_across.NETWORKS
+    },
+    **{
+        f"information-{name}-units": ("information-units", lambda name=name: [information.sample(name)])
+        for name in information.SHOWN
+    },
 }
 
 

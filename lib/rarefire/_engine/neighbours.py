@@ -34,6 +34,7 @@ from rarefire.errors import InputError
 __all__ = ["distances"]
 
 _ROWS = 1024  # points of a block of pairs
+_FEWEST = 64  # of one that is small so that each thread has one: many small products do not pay for BLAS's
 _SLAB = 2048  # features of a product: fewer make sharper bounds
 _SPARE = 4  # points more than are asked for that are looked at closely
 _COPIED = 2**28  # numbers of a copy in single precision, at most
@@ -199,7 +200,8 @@ def _from_products(points: _Points, k: int, progress: bool) -> tuple[_Floats, _F
     """``(n, k)`` squared distances, and ``(n,)`` a lower bound for those of all points left aside."""
     n = len(points)
     kept = min(k + _SPARE, n - 1)
-    spans = [slice(i, min(i + _ROWS, n)) for i in range(0, n, _ROWS)]
+    size = min(_ROWS, max(_FEWEST, -(-n // blocks.threads())))
+    spans = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     pairs = [(a, b) for i, a in enumerate(spans) for b in spans[i:]]
     share, amount = points.slack(np.float32)
     norms = (1 - share) * points.norms(np.float32)

@@ -271,13 +271,17 @@ def unit_panels(found: Mapping[str, Information], what: str) -> tuple[list[Figur
     found
         By name.
     what
-        The property.
+        The property; or ``"beyond luminance"``, ``"beyond contrast"``: the share of what the median unit tells
+        of the category that it tells also where the other is known.
     """
+    beyond = {"beyond luminance": 0, "beyond contrast": 1}
 
     def told(each: Information, trained: bool) -> NDArray[Any]:
+        if what in beyond:
+            return each.independent[:, int(trained), :, beyond[what]]
         return each.relative[:, int(trained), :, each.properties.index(what)]
 
-    return _state_panels(found, told, "I/H")
+    return _state_panels(found, told, "share" if what in beyond else "I/H")
 
 
 def changes(found: Mapping[str, Information]) -> pd.DataFrame:
@@ -325,11 +329,12 @@ def change_panels(table: pd.DataFrame) -> list[Figure]:
         height = 0.8 + 0.22 * len(square)
         figure, axes = panel(1.4 + 0.42 * len(square.columns), height + 0.9, title=f"change of {title}")
         most = float(np.nanmax(np.abs(square.to_numpy())))
-        axes.imshow(square.to_numpy(), cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
+        axes.imshow(square.to_numpy(), cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto")
         for (i, j), value in np.ndenumerate(square.to_numpy()):
             if np.isfinite(value):
                 ink = "white" if abs(value) > 0.6 * most else "black"
-                text = f"{value:+.2f}".replace("-", "−").replace("+0.", "+.").replace("−0.", "−.")
+                text = f"{round(value, 2) + 0:+.2f}".replace("-", "−").replace("0.", ".", 1)
+                text = ".00" if text == "+.00" else text
                 axes.text(j, i, text, ha="center", va="center", fontsize=6.5, color=ink)
         axes.set_yticks(range(len(square)), [PROPERTIES[p] for p in square.index])
         names = [LABELS.get(n, n) for n in square.columns]
