@@ -26,7 +26,7 @@ LINES = (
     "ghosts retrieval",
     "reliability judgments ratings",
     "inference naive selection reweighting simulations triplets",
-    "units lowlevel dimension",
+    "units lowlevel dimension transport subnetworks",
     "records.record records.ensembles records.recipes records.people records.people_by_class",
     "records.people_across records.people_orders records.pruned records.dimension",
     "records.gradient records.rank records.information",

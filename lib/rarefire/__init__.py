@@ -12,7 +12,8 @@ How rarely features fire, and what slices of them carry
     :mod:`~rarefire.cluster` the same with Dask. :mod:`~rarefire.units` counts how often single units fire in
     windows of images, and what they know of classes or of what :mod:`~rarefire.lowlevel` measures in images;
     :mod:`~rarefire.dimension` says how many dimensions images span in a layer;
-    :mod:`~rarefire.similarity` compares two networks' layers.
+    :mod:`~rarefire.similarity` compares two networks' layers, :mod:`~rarefire.transport` any two layers by
+    Gromov–Wasserstein, :mod:`~rarefire.subnetworks` finds groups of layers and tests them.
 Networks with less in them
     :mod:`~rarefire.removal` says how important units are and slices them out; :mod:`~rarefire.pruning` masks
     weights and trains again, with controls.
@@ -42,7 +43,7 @@ _MODULES = (
     *("cli", "cluster", "curves", "dimension", "embeddings", "errors", "ghosts", "inference", "judgments"),
     *("lowlevel", "naive", "networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability"),
     *("removal", "retrieval", "reweighting", "rounding", "selection", "similarity", "simulations"),
-    *("stimuli", "store", "training", "triplets", "units"),
+    *("stimuli", "store", "subnetworks", "training", "transport", "triplets", "units"),
 )
 
 __version__ = version("rarefire")

@@ -50,6 +50,7 @@ __all__ = [
     "largest",
     "random_orders",
     "seed_interval",
+    "sign_flip",
     "t_interval",
     "two_factor_bootstrap",
     "with_interval",
@@ -1097,6 +1098,47 @@ def seed_interval(
     method = "t over independently trained instances, n − 1 df"
     bounds_and_p = t_interval(mean, se, df, level=level)
     return Estimate(quantity, steps, mean, se, *bounds_and_p, df, level, n, "seed", method)
+
+
+def sign_flip(
+    values: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    alternative: Alternative = "two-sided",
+    n_draws: int = 9999,
+) -> float:
+    """P that the mean of independent values is 0, if each could as well have had the other sign.
+
+    Parameters
+    ----------
+    values
+        ``(n,)``, of seeds: differences between twins, or what is as often below 0 as above without an effect.
+    rng, n_draws
+        All 2ⁿ flips are gone through where these are no more than `n_draws`; else so many are drawn.
+    alternative
+        ``"greater"``: the mean is above 0.
+
+    Returns
+    -------
+    float
+        At least 2⁻ⁿ, two-sided 2¹⁻ⁿ.
+
+    Raises
+    ------
+    InputError
+        For fewer than two values, NaN or infinite ones, another alternative, and fewer than one draw.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    check_rng(rng)
+    if given.ndim != 1 or len(given) < 2 or not np.isfinite(given).all():
+        raise InputError(f"values are a list of at least two finite numbers; got {given}.")
+    if alternative not in get_args(Alternative):
+        raise InputError(f"alternative is one of {', '.join(get_args(Alternative))}; got {alternative!r}.")
+    if n_draws < 1:
+        raise InputError(f"n_draws is at least 1; got {n_draws}.")
+    options: dict[str, Any] = {"permutation_type": "samples", "vectorized": True, "rng": rng}
+    options |= {"n_resamples": n_draws, "alternative": alternative}
+    return float(stats.permutation_test((given,), np.mean, **options).pvalue)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
