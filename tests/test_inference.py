@@ -1,5 +1,7 @@
 """Uncertainty: against naive loops, scipy, rsatoolbox and closed forms."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -339,6 +341,35 @@ def test_seed_interval_is_scipy_s(rng):
     assert np.isnan([found.estimate[2], found.low[2], found.p[2]]).all()
     assert found.unit == "seed"
     assert found.k.tolist() == [5, 6, 7]
+
+
+def test_flipped_signs_are_all_that_there_are(rng):
+    values = np.array([0.4, -0.1, 0.3, 0.7, 0.2, 0.05])
+    means = np.array([(values * signs).mean() for signs in itertools.product((1, -1), repeat=6)])
+    greater = (means >= values.mean() - 1e-12).mean()
+    both = (np.abs(means) >= abs(values.mean()) - 1e-12).mean()
+    assert inference.sign_flip(values, rng=rng, alternative="greater") == pytest.approx(greater)
+    assert inference.sign_flip(values, rng=rng) == pytest.approx(both)
+    assert inference.sign_flip(values - values.mean(), rng=rng, alternative="greater") > 0.4
+    assert inference.sign_flip(np.ones(5), rng=rng, alternative="greater") == 2**-5
+    many = rng.normal(size=40) + 0.3  # drawn, not gone through
+    t = stats.ttest_1samp(many, 0, alternative="greater").pvalue
+    assert inference.sign_flip(many, rng=rng, alternative="greater") == pytest.approx(t, abs=0.02)
+
+
+def test_flipped_signs_reject_at_the_nominal_rate(rng):
+    p = [inference.sign_flip(rng.laplace(size=7), rng=rng) for _ in range(300)]
+    assert np.mean(np.array(p) <= 0.05) <= stats.binom(300, 0.05).ppf(0.999) / 300
+
+
+def test_signs_that_cannot_be_flipped(rng):
+    for values in ([1.0], [1, np.nan], [[1, 2], [3, 4]]):
+        with pytest.raises(InputError, match="at least two finite numbers"):
+            inference.sign_flip(values, rng=rng)
+    with pytest.raises(InputError, match="alternative is one of two-sided, greater; got 'less'"):
+        inference.sign_flip([1, 2], rng=rng, alternative="less")
+    with pytest.raises(InputError, match="n_draws is at least 1; got 0"):
+        inference.sign_flip([1, 2], rng=rng, n_draws=0)
 
 
 def test_holm_by_hand():

@@ -1,4 +1,4 @@
-"""Groups of layers: whether a map of distances between layers has blocks, where, and more than a smooth chain.
+"""Groups of layers: whether a map of distances between layers has blocks, and more than a smooth chain has.
 
 A map ``(n_layers, n_layers)`` holds a distance for every two layers (:func:`rarefire.transport.square_map`;
 1 − CKA or 1 − R² of RDMs serve as well). Layers that change a little at every step give a map that darkens
@@ -6,6 +6,10 @@ towards its diagonal, in which every clustering finds blocks. So the rival of ev
 chain**: a distance that rises with the number of layers between, in whatever way. The block model has two
 distances, one within blocks and one between, and one number more for each cut. Both are fitted on one map,
 and predict the map of *other* images (:func:`against_chain`).
+
+A chain whose steps are *uneven* has no blocks either, but beats the even one about as often as not: of B > 0
+alone it does not follow that there are blocks. Where blocks are real they predict no less than a chain does
+that may go as far at each step as it wants (:attr:`Gain.b_uneven`).
 
 What varies is the network's seed, never the pair of layers (:func:`seed_test`), and an untrained twin has
 stages too.
@@ -22,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire._engine.resampling import check_rng
 from rarefire.errors import InputError, unknown
-from rarefire.inference import sign_flip, with_interval
+from rarefire.inference import sign_flip, t_interval
 from rarefire.rdm import condensed, square, unit_vectors
 from rarefire.rounding import SAME, first_largest
 
@@ -45,11 +49,11 @@ __all__ = [
     "without_large_norms",
 ]
 
-#: Chains of layers of which the truth is known: three blocks, and none.
-TOYS = ("blocks", "smooth")
+#: Chains of layers of which the truth is known: three blocks, and none, by even and by uneven steps.
+TOYS = ("blocks", "smooth", "uneven")
 
 _Floats = NDArray[np.float64]
-_Toy = Literal["blocks", "smooth"]
+_Toy = Literal["blocks", "smooth", "uneven"]
 _MOST = 12  # blocks that are looked for where nobody says how many
 
 
@@ -202,16 +206,25 @@ class Gain:
         The best on the first map, of any number of blocks.
     blocks, chain
         R² of the two on the other map.
+    uneven
+        R² of a chain of uneven steps: as `chain`, with the distances of neighbours on the first map added up
+        in place of the number of layers between. Blocks are its limit, where a few steps are all there is.
     """
 
     partition: Partition
     blocks: float
     chain: float
+    uneven: float
 
     @property
     def b(self) -> float:
         """B, `blocks` − `chain`: above 0 where blocks predict more."""
         return self.blocks - self.chain
+
+    @property
+    def b_uneven(self) -> float:
+        """`blocks` − `uneven`: near 0 for blocks, below for chains, however uneven; hardly ever above."""
+        return self.blocks - self.uneven
 
 
 def against_chain(distances: ArrayLike, others: ArrayLike, *, most: int | None = None) -> Gain:
@@ -237,8 +250,9 @@ def against_chain(distances: ArrayLike, others: ArrayLike, *, most: int | None =
     values, target, n = _both(distances, others)
     found = best_blocks(square(values), most=most)
     i, j = np.triu_indices(n, k=1)
-    chain = IsotonicRegression().fit_transform(j - i, values)
-    return Gain(found, _r2(target, found.predicted), _r2(target, chain))
+    along = np.append(0, square(values).diagonal(1).cumsum())
+    fits = (IsotonicRegression().fit_transform(apart, values) for apart in (j - i, along[j] - along[i]))
+    return Gain(found, *(_r2(target, predicted) for predicted in (found.predicted, *fits)))
 
 
 @dataclass(frozen=True)
@@ -300,10 +314,10 @@ def seed_test(
         raise InputError("B is NaN or infinite for some seeds.")
     differences, n = b - own, len(b)
     se = float(differences.std(ddof=1) / np.sqrt(n))
-    interval = with_interval(float(differences.mean()), se, n - 1, level=level)
+    low, high, _ = map(float, t_interval(differences.mean(), se, n - 1, level=level))
     p_chain, p_twin = (sign_flip(v, rng=rng, alternative="greater") for v in (b, differences))
-    ends = (interval[name] for name in ("estimate", "low", "high", "level"))
-    return SeedTest(float(b.mean()), float(own.mean()), *ends, p_chain, p_twin, max(p_chain, p_twin), n)
+    means = (float(v.mean()) for v in (b, own, differences))
+    return SeedTest(*means, low, high, level, p_chain, p_twin, max(p_chain, p_twin), n)
 
 
 @dataclass(frozen=True)
@@ -487,7 +501,9 @@ def without_large_norms(
     Nguyen, T., Raghu, M., & Kornblith, S. (2022). On the origins of the block structure phenomenon in neural
     network representations. *TMLR*.
     """
-    flat = {name: np.asarray(x, dtype=np.float64).reshape(len(np.asarray(x)), -1) for name, x in layers.items()}
+    flat = {
+        name: np.asarray(x, dtype=np.float64).reshape(len(np.asarray(x)), -1) for name, x in layers.items()
+    }
     counts = {name: len(x) for name, x in flat.items()}
     if len(set(counts.values())) != 1:
         raise InputError(f"all layers need the same images; got {counts or 'no layers'}.")
@@ -504,7 +520,9 @@ def without_large_norms(
     scale = np.median(norms, axis=1, keepdims=True)
     largest = np.divide(norms, scale, out=np.zeros_like(norms), where=scale > 0).max(axis=0)
     kept = np.sort(np.argsort(largest, kind="stable")[: n - out])
-    return {name: unit_vectors(x[kept], metric="cosine")[0] if normalised else x[kept] for name, x in flat.items()}, kept
+    return {
+        name: unit_vectors(x[kept], metric="cosine")[0] if normalised else x[kept] for name, x in flat.items()
+    }, kept
 
 
 def toy(
@@ -521,7 +539,8 @@ def toy(
     ----------
     kind
         ``"blocks"``: three, of as equal numbers of layers as can be. ``"smooth"``: from the first of their
-        geometries to the second and on to the third, by equal steps.
+        geometries to the second and on to the third, by equal steps. ``"uneven"``: by steps that are
+        exponentially distributed.
     rng
         Draws images, mixtures and noise.
     n_images, n_layers
@@ -562,10 +581,13 @@ def toy(
         rng.normal(size=(n_images, 16)),
     ]
     geometries = [g / np.sqrt(g.var(axis=0).sum()) for g in geometries]
-    steps = np.arange(n_layers)
-    place = steps * 3 // n_layers if kind == "blocks" else 2 * steps / (n_layers - 1)
+    if kind == "blocks":
+        places = np.arange(n_layers) * 3 // n_layers
+    else:
+        steps = rng.exponential(size=n_layers - 1) if kind == "uneven" else np.ones(n_layers - 1)
+        places = 2 * np.append(0, steps.cumsum()) / steps.sum()
     layers = []
-    for at in place:
+    for at in places:
         shares = np.sqrt(np.maximum(1 - np.abs(at - np.arange(3)), 0))
         mixed = np.concatenate([s * g for s, g in zip(shares, geometries, strict=True)], axis=1)
         width = int(rng.integers(32, 65))
@@ -605,7 +627,7 @@ def _partitions(values: _Floats, n: int, most: int) -> list[Partition]:
         with np.errstate(divide="ignore", invalid="ignore"):
             within, between = sums / counts, (total - sums) / (pairs - counts)
             gain = counts * (within - mean) ** 2 + (pairs - counts) * (between - mean) ** 2
-        closer = (0 < counts) & (counts < pairs) & (within < between - SAME * mean)
+        closer = (counts > 0) & (counts < pairs) & (within < between - SAME * mean)
         gain = np.where(np.isfinite(sums), np.where(closer, gain, 0.0), np.nan)
         p = first_largest(gain)
         blocked = bool(gain[p] > 0)

@@ -23,6 +23,7 @@ Computational Mathematics*, 11, 417–487. Flamary, R., et al. (2021). POT: Pyth
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -125,13 +126,16 @@ class Bracket:
     @property
     def partner(self) -> NDArray[np.intp]:
         """``(N,)``, to which image of the second layer most of each image of the first goes."""
-        return self.coupling.argmax(axis=1)
+        return np.asarray(self.coupling.argmax(axis=1))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """To be kept: its numbers by name, where the solver ended in the order of starts, and `partner`."""
         numbers = {name: getattr(self, name) for name in ("slb", "lower", "upper", "identity", "chance")}
         kept = {name: np.asarray(value) for name, value in numbers.items()}
-        kept |= {"starts": np.array([*self.starts.values()]), "start": np.asarray([*self.starts].index(self.start))}
+        kept |= {
+            "starts": np.array([*self.starts.values()]),
+            "start": np.asarray([*self.starts].index(self.start)),
+        }
         return kept | {"partner": self.partner.astype(np.int32)}
 
 
@@ -174,14 +178,12 @@ def distances(features: ArrayLike) -> _Floats:
     found = np.sqrt(squares)
     if found.max() <= SAME * np.sqrt(width):
         raise InputError(
-            f"all {len(rows)} images are equal in this layer: there are no distances to compare. Leave it out."
+            f"all {len(rows)} images are equal in this layer: no distances to compare. Leave it out."
         )
     return square(found / found.mean())
 
 
-def bracket(
-    first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_random: int = 10
-) -> Bracket:
+def bracket(first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_random: int = 10) -> Bracket:
     """Gromov–Wasserstein between two sets of distances, in whatever unit they are.
 
     Parameters
@@ -189,9 +191,9 @@ def bracket(
     first, second
         ``(n, n)``, symmetric, ≥ 0, with 0 on the diagonal; of as many points.
     rng, n_random
-        So many random orders to start from, beside the three starts that need no chance. Between layers of
-        one network they hardly ever win (never in 55 pairs of a trained LeNet); without them it takes a
-        quarter of the time. Between samples of images they do, by up to an eighth.
+        So many random orders to start from, beside the three starts that need no chance. Of 20 layers of
+        GoogLeNet they win in 58 of 190 pairs, by up to 7 %; of a trained LeNet never. Without them it takes a
+        quarter of the time.
 
     Returns
     -------
@@ -219,9 +221,7 @@ def bracket(
     return _bracket(a, b, rng, n_random)
 
 
-def compare(
-    first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_random: int = 10
-) -> Bracket:
+def compare(first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_random: int = 10) -> Bracket:
     """Gromov–Wasserstein between two layers.
 
     Parameters
@@ -252,8 +252,8 @@ def noise_floor(
 ) -> list[Bracket]:
     """Between two samples of images of the same layer that have none in common: what is no difference.
 
-    It is what sampling adds where layers saw *different* images. Of the same images nothing is drawn anew, and
-    layers next to each other are far below it: there it says which GW could not be told from 0 elsewhere.
+    It is what sampling adds where layers saw *different* images, and how far from 0 the solver ends when there
+    is nothing to start from. Layers that saw the same images can differ by far less, and truly.
 
     Parameters
     ----------
@@ -438,7 +438,8 @@ def _bracket(a: _Floats, b: _Floats, rng: np.random.Generator, n_random: int) ->
     first["product"] = None
     first |= {f"random {i + 1}": _plan(rng.permutation(n)) for i in range(n_random)}
     plans = {
-        name: solver.gromov.gromov_wasserstein(a, b, symmetric=True, G0=start) for name, start in first.items()
+        name: solver.gromov.gromov_wasserstein(a, b, symmetric=True, G0=start)
+        for name, start in first.items()
     }
     ends = {name: _of_plan(a, b, plan) for name, plan in plans.items()}
     best = [*ends][first_largest([-end for end in ends.values()])]
@@ -477,7 +478,10 @@ def _plan(order: NDArray[np.intp]) -> _Floats:
 
 def _pot() -> Any:
     try:
-        import ot  # slow to import
+        with warnings.catch_warnings():  # of POT's sources, where they are compiled first
+            for category in (SyntaxWarning, DeprecationWarning):
+                warnings.simplefilter("ignore", category)
+            import ot  # slow to import
     except ImportError as error:
         raise DataError("Gromov–Wasserstein distances need POT: pip install 'rarefire[gw]'.") from error
     return ot
