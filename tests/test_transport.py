@@ -9,6 +9,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from rarefire import embeddings, transport
 from rarefire.errors import DataError, InputError, UnknownNameError
+from rarefire.records import record
 
 ot = transport._pot()  # compiling it warns
 
@@ -59,6 +60,7 @@ def test_wide_layers_are_gone_through_in_parts(rng, monkeypatch):
         (np.ones((5, 0)), r"got \(5, 0\)"),
         (np.full((5, 4), 0.1), "all 5 images are equal in this layer"),
         (np.zeros((5, 4), dtype=bool), "all 5 images are equal in this layer"),
+        (np.float32(0.3) + np.float32(3e-8) * np.eye(5, dtype=np.float32), "all 5 images are equal"),
         (np.full((5, 3), 0.3) + 1e-17 * np.arange(15).reshape(5, 3), "all 5 images are equal"),
         (np.where(np.eye(5), np.nan, 1.0), "5 of 5 images have NaN or infinite features"),
     ],
@@ -318,6 +320,29 @@ def test_a_map_goes_on_where_it_was_interrupted(rng):
     both = first | rest
     assert {pair: one.starts for pair, one in both.items()} == {p: one.starts for p, one in whole.items()}
     assert list(transport.each_pair(spaces, pairs=[])) == []
+
+
+def test_records_keep_each_pair_as_it_is_done(rng, own_cache):
+    """Interrupted after the first of three; the second time only the others are computed."""
+    spaces = {name: gaussian(rng, 12) for name in "abc"}
+    own = {pair: {"pair": list(pair)} for pair in itertools.combinations("abc", 2)}
+    asked = []
+
+    def compute(missing, stop=None):
+        asked.append(missing)
+        for i, (pair, one) in enumerate(transport.each_pair(spaces, n_random=1, pairs=missing, jobs=1)):
+            if i == stop:
+                raise KeyboardInterrupt
+            yield pair, one.arrays()
+
+    with pytest.raises(KeyboardInterrupt):
+        record.answer_each("layers", {"seed": 0}, own, lambda missing: compute(missing, stop=1))
+    answers = record.answer_each("layers", {"seed": 0}, own, compute)
+    assert [len(missing) for missing in asked] == [3, 2]
+    whole = dict(transport.each_pair(spaces, n_random=1, jobs=1))
+    assert {pair: float(answer.arrays["upper"]) for pair, answer in answers.items()} == {
+        pair: one.upper for pair, one in whole.items()
+    }
 
 
 def test_maps_that_cannot_be(rng):

@@ -290,6 +290,10 @@ def seed_test(
 ) -> SeedTest:
     """Test that blocks predict more than a smooth chain, and more so than before training.
 
+    Of 200 simulated studies of six seeds (:func:`toy`), beside smooth twins, none of smooth chains were rejected
+    at .05, and all of three blocks; but a third of chains with uneven steps that were the same in all seeds, as
+    those of one architecture would be. Report :attr:`Gain.b_uneven` beside it.
+
     Parameters
     ----------
     trained, twins
@@ -316,8 +320,9 @@ def seed_test(
     se = float(differences.std(ddof=1) / np.sqrt(n))
     low, high, _ = map(float, t_interval(differences.mean(), se, n - 1, level=level))
     p_chain, p_twin = (sign_flip(v, rng=rng, alternative="greater") for v in (b, differences))
-    means = (float(v.mean()) for v in (b, own, differences))
-    return SeedTest(*means, low, high, level, p_chain, p_twin, max(p_chain, p_twin), n)
+    of_b, of_twins, estimate = (float(v.mean()) for v in (b, own, differences))
+    p = max(p_chain, p_twin)
+    return SeedTest(of_b, of_twins, estimate, low, high, level, p_chain, p_twin, p, n)
 
 
 @dataclass(frozen=True)

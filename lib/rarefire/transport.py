@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import threadpoolctl
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
@@ -176,7 +177,9 @@ def distances(features: ArrayLike) -> _Floats:
     for start in range(0, width if largest else 0, step):
         squares += pdist(rows[:, start : start + step].astype(np.float64) / largest, "sqeuclidean")
     found = np.sqrt(squares)
-    if found.max() <= SAME * np.sqrt(width):
+    # What a network computes for the same image twice differs by the rounding of its own precision.
+    rounding = max(SAME, 16 * float(np.finfo(rows.dtype).eps))
+    if found.max() <= rounding * np.sqrt(width):
         raise InputError(
             f"all {len(rows)} images are equal in this layer: no distances to compare. Leave it out."
         )
@@ -252,8 +255,8 @@ def noise_floor(
 ) -> list[Bracket]:
     """Between two samples of images of the same layer that have none in common: what is no difference.
 
-    It is what sampling adds where layers saw *different* images, and how far from 0 the solver ends when there
-    is nothing to start from. Layers that saw the same images can differ by far less, and truly.
+    It is what sampling adds where layers saw *different* images, and how far from 0 the solver ends when
+    there is nothing to start from. Layers that saw the same images can differ by far less, and truly.
 
     Parameters
     ----------
@@ -510,7 +513,8 @@ def _each(
 def _task(
     pair: tuple[str, str], first: _Floats, second: _Floats, seed: int, n_random: int
 ) -> tuple[tuple[str, str], Bracket]:
-    return pair, bracket(first, second, rng=np.random.default_rng(seed), n_random=n_random)
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):  # also where it is this process that works
+        return pair, bracket(first, second, rng=np.random.default_rng(seed), n_random=n_random)
 
 
 def _normalised(matrix: _Floats) -> _Floats:
