@@ -9,7 +9,8 @@ and predict the map of *other* images (:func:`against_chain`).
 
 A chain whose steps are *uneven* has no blocks either, but beats the even one about as often as not: of B > 0
 alone it does not follow that there are blocks. Where blocks are real they predict no less than a chain does
-that may go as far at each step as it wants (:attr:`Gain.b_uneven`).
+that may go as far at each step as it wants (:attr:`Gain.b_uneven`). And one layer far from all others, such
+as the pixels, makes a block of its own that outweighs everything else: look at the cuts, and leave it out.
 
 What varies is the network's seed, never the pair of layers (:func:`seed_test`), and an untrained twin has
 stages too.
@@ -223,7 +224,10 @@ class Gain:
 
     @property
     def b_uneven(self) -> float:
-        """`blocks` − `uneven`: near 0 for blocks, below for chains, however uneven; hardly ever above."""
+        """`blocks` − `uneven`: near 0 for blocks along a line, below for chains, however uneven.
+
+        Above where going on along the chain leads no farther away, as beyond one layer that is far from all.
+        """
         return self.blocks - self.uneven
 
 
@@ -290,9 +294,9 @@ def seed_test(
 ) -> SeedTest:
     """Test that blocks predict more than a smooth chain, and more so than before training.
 
-    Of 200 simulated studies of six seeds (:func:`toy`), beside smooth twins, none of smooth chains were rejected
-    at .05, and all of three blocks; but a third of chains with uneven steps that were the same in all seeds, as
-    those of one architecture would be. Report :attr:`Gain.b_uneven` beside it.
+    Of 200 simulated studies of six seeds (:func:`toy`), beside smooth twins, none of smooth chains were
+    rejected at .05, and all of three blocks; but also a third of chains with uneven steps that are the same
+    in all seeds, as those of one architecture would be. Report :attr:`Gain.b_uneven` beside it.
 
     Parameters
     ----------
