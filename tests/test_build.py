@@ -538,6 +538,11 @@ def test_people_and_the_network_in_the_built_page(html):
 def test_the_landing_page_has_a_line_for_each_finding(html):
     page = (html / "index.html").read_text()
     assert len(re.findall(r"<li><p><strong>[^<]+\?\s*</strong>", page)) == 7
+    shown = re.sub(r"\s+", " ", text(html / "index.html"))
+    assert re.search(r"the other 80 % have 0\.\d+ on digits; 0\.\d+ on MNIST", shown)
+    assert re.search(
+        r"93% to 102% of its dimensions stay; in LeNets that fifth alone has \d+% to \d+%\.", shown
+    )
     assert page.count("<ol") == 1  # the chapters; a line that begins with a number and a full stop makes one
 
 

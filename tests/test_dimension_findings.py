@@ -314,10 +314,8 @@ def test_the_readme_says_what_was_recorded():
     photographs = records.dimension.known_networks()
     names = ("mnist", "cifar10-jpg")
     every = {name: records.dimension.known(name) for name in names} | photographs
-    without, alone = (
-        [*figures.remaining(every, *kept).values()]
-        for kept in (("low PoZ first", 0.8), ("high PoZ first", 0.2))
-    )
+    without = [*figures.remaining(every, "low PoZ first", 0.8).values()]
+    alone = [figures.remaining(every, "high PoZ first", 0.2)[name] for name in names]
     shape = figures.shapes(photographs)
     seen, peak, before = (
         shape.loc[shape["trained"] == trained, column]
@@ -334,7 +332,7 @@ def test_the_readme_says_what_was_recorded():
         f"to between {peak.min():.0f} and {peak.max():.0f} and shrinks again",
         f"in untrained ones it reaches {before.min():.0f} to {before.max():.0f}.",
         f"of the last hidden layer {min(without):.0%} to {max(without):.0%} of its dimensions stay",
-        f"that fifth alone has {np.nanmin(alone):.0%} to {np.nanmax(alone):.0%}.",
+        f"in LeNets that fifth alone has {min(alone):.0%} to {max(alone):.0%}.",
         f"({pruned[large].sum()} of {large.sum()} pairs of a network and a property)",
         f"to fewer of them ({distilled[large].sum()} of {large.sum()})",
         f"in {pruned[~large].sum()} of {(~large).sum()} and {distilled[~large].sum()} of {(~large).sum()}.",

@@ -384,6 +384,37 @@ def test_an_untrained_twin():
     torch.testing.assert_close(first.norm.eval()(x), x, rtol=1e-4, atol=1e-4)
 
 
+def test_an_untrained_twin_on_the_scale_of_images(rng):
+    """Every layer's outputs have an SD of 1, a branch without a ReLU too; else they are the same twin."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 1)
+            self.relu, self.last = nn.ReLU6(), nn.Linear(16, 5)
+
+        def forward(self, x):
+            x = self.relu(self.first(x))
+            return self.last((x + self.second(x)).mean(dim=(2, 3)))
+
+    network = Branches()
+    images = rng.uniform(size=(20, 3, 8, 8)).astype(np.float32)
+    plain, twin = networks.untrained(network, seed=1), networks.untrained(network, seed=1, images=images)
+    spread = {}
+    for name in ("first", "second", "last"):
+        there = getattr(twin, name)
+        there.register_forward_hook(lambda _, __, out, name=name: spread.update({name: out.std().item()}))
+        factor = getattr(plain, name).weight / there.weight
+        torch.testing.assert_close(factor, factor.mean().expand_as(factor))
+    twin(torch.as_tensor(images))
+    assert spread == {name: pytest.approx(1, abs=1e-5) for name in spread}
+    assert twin.training == network.training
+    assert networks.capped(network)
+    assert not networks.capped(nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU()))
+    silent = networks.untrained(network, seed=1, images=np.zeros((2, 3, 8, 8), np.float32))
+    assert torch.equal(silent.first.weight, plain.first.weight)  # nothing to divide by
+
+
 def test_an_untrained_twin_normalises_its_input():
     network = networks.build("lenet5", input_shape=(1, 32, 32), n_classes=10, **GREY)
     twin, x = networks.untrained(network, seed=0), torch.rand(2, 1, 32, 32)

@@ -72,6 +72,39 @@ def test_a_small_image_is_the_same_image(rng):
         np.testing.assert_allclose(shown[np.isfinite(values)], expected[np.isfinite(values)], atol=1)
 
 
+@pytest.mark.browser
+def test_a_drawing_looks_the_same_in_fewer_bytes(tab, drawn, rng):
+    """As matplotlib writes it, but for the page's colours, and as it travels: pixel by pixel."""
+    figure, axes = drawn[:2]
+    axes.plot([0, 0.5, 1], [0.2, 0.9, 0.4], marker="o", color=palette.COLOURS["high"])
+    axes.plot([0, 0.5, 1], [0.3, 0.1, 0.8], marker="s", color=palette.COLOURS["sd"], alpha=0.5)
+    axes.scatter(*rng.uniform(size=(2, 9)), c=rng.uniform(size=9), cmap="viridis", edgecolors="black")
+    axes.set_xticks([0, 1], ["one", "other"], rotation=60)
+    whole = io.StringIO()
+    with palette.style():
+        figure.savefig(whole, format="svg", metadata={"Date": None, "Creator": None})
+    plain = palette.themed(whole.getvalue()[whole.getvalue().index("<svg") :])
+    short = frame._svg(figure, prefix="x")
+    assert len(short) < 0.7 * len(plain)
+    pictures = []
+    for drawing in (
+        re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", plain.replace(' height="', ' data-h="', 1)),
+        short,
+    ):
+        tab.set_content(f'<div id="d" style="width:600px;color:#000">{drawing}</div>')
+        tab.locator("svg").evaluate("e => { e.style.width = '600px'; e.style.maxWidth = 'none'; }")
+        shot = tab.locator("#d").screenshot()
+        pictures.append(np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int))
+    assert pictures[0].shape == pictures[1].shape
+    # Edges move by up to a tenth of a point, text by hints; tiles of 6 × 6 pixels hold most of that.
+    high, wide = (side // 6 * 6 for side in pictures[0].shape[:2])
+    tiles = [p[:high, :wide].reshape(high // 6, 6, wide // 6, 6, 3).mean(axis=(1, 3)) for p in pictures]
+    away = np.abs(tiles[0] - tiles[1])
+    assert away.max() < 60  # a mark that is lost or has another colour: above 100
+    assert away.mean() < 3
+    assert (pictures[0].min(axis=-1) < 250).mean() > 0.02  # something is drawn
+
+
 def test_page_colours():
     assert palette.page_colour("low") == "var(--rf-0072b2, #0072b2)"
     with pytest.raises(UnknownNameError, match="no colour 'lwo'. There are: low"):

@@ -25,6 +25,7 @@ from urllib.error import URLError
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rarefire import store
@@ -32,6 +33,7 @@ from rarefire.errors import CheckpointError, DataError, InputError, UnknownNameE
 
 __all__ = [
     "build",
+    "capped",
     "check_name",
     "digest",
     "lenet5",
@@ -215,12 +217,16 @@ def digest(network: nn.Module) -> str:
     return store.array_digest(*state, *buffers, code)
 
 
-def untrained(network: nn.Module, *, seed: int) -> nn.Module:
+def untrained(network: nn.Module, *, seed: int, images: NDArray[np.floating] | None = None) -> nn.Module:
     """A twin with the same layers, and weights from a random draw.
 
     Weights of convolutions and linear layers are normal with variance 2/inputs (He et al. 2015), so that
-    activations keep their size through any depth; biases are 0, and norms do nothing. What it does to images
-    before its first layer stays.
+    activations keep their size through any depth of layers with a ReLU each; biases are 0, and norms do
+    nothing. What it does to images before its first layer stays.
+
+    Where some layers have no ReLU, or branches are added up, activations grow all the same. That is a matter
+    of scale for a ReLU, but a capped one (ReLU6) then clips nearly all, and neighbours are torn apart. Batch
+    norms prevent it; where they are folded into weights, or not trained, `images` do what they would.
 
     Parameters
     ----------
@@ -228,10 +234,14 @@ def untrained(network: nn.Module, *, seed: int) -> nn.Module:
         It is left as it is.
     seed
         Of the draw.
+    images
+        ``(n, c, h, w)``: each layer's weights are divided by the SD of its outputs for these, in the order in
+        which layers are called (Mishkin & Matas 2016). By default they are not.
 
     References
     ----------
     He, K., Zhang, X., Ren, S., & Sun, J. (2015). Delving deep into rectifiers. *ICCV*.
+    Mishkin, D., & Matas, J. (2016). All you need is a good init. *ICLR*.
     """
     twin = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(int(seed))
@@ -246,7 +256,35 @@ def untrained(network: nn.Module, *, seed: int) -> nn.Module:
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.reset_running_stats()
                 module.reset_parameters()
+    if images is not None:
+        _calibrate(twin, images)
     return twin
+
+
+def _calibrate(network: nn.Module, images: NDArray[np.floating]) -> None:
+    """Divide the weights of each layer by the SD of its outputs, in the order of the calls."""
+
+    def divide(layer: nn.Module, _: Any, output: Tensor) -> Tensor:
+        spread = output.std()
+        if spread > 0:
+            assert isinstance(layer.weight, Tensor)
+            layer.weight.div_(spread)
+            output = output / spread
+        return output
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    hooks = [layer.register_forward_hook(divide) for layer in layers]
+    was_training = network.training
+    with torch.no_grad():
+        network.eval()(torch.as_tensor(np.asarray(images, dtype=np.float32)))
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+
+
+def capped(network: nn.Module) -> bool:
+    """Whether any of its ReLUs has a largest output, as a ReLU6 has."""
+    return any(isinstance(module, nn.ReLU6) for module in network.modules())
 
 
 def normalisation(network: nn.Module) -> list[list[float]] | None:

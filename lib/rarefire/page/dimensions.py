@@ -271,8 +271,8 @@ def unit_panels(found: Mapping[str, Information], what: str) -> tuple[list[Figur
     found
         By name.
     what
-        The property; or ``"beyond luminance"``, ``"beyond contrast"``: the share of what the median unit tells
-        of the category that it tells also where the other is known.
+        The property; or ``"beyond luminance"``, ``"beyond contrast"``: the share of what the median unit
+        tells of the category that it tells also where the other is known.
     """
     beyond = {"beyond luminance": 0, "beyond contrast": 1}
 

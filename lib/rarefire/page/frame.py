@@ -274,6 +274,13 @@ def _svg(figure: Figure, *, prefix: str) -> str:
     text = re.sub(r"\n +", "\n", text)
     text = re.sub(r' d="([^"]*)"', lambda path: f' d="{_short_path(path[1])}"', text)
     text = re.sub(r"data:image/png;base64,([^\"]+)", lambda image: _short_image(image[1]), text)
+    # What says nothing, or the same everywhere: groups' names, turns by nothing, thousandths, the font.
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", text)
+    text = re.sub(r'\b([xy])="(-?\d+\.\d\d)\d*"', r'\1="\2"', text)
+    text = re.sub(r"<g([^>]*)>\n((?:<use [^>]*/>\n)+)</g>", _shared_style, text)
+    font = re.search(r"font-family: [^;\"]*", text)
+    text = text.replace(f"{font[0]}; ", "") if font else text
     text = re.sub(r'\bid="', f'id="{prefix}', text)
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = re.sub(r'(xlink:href|href)="#', rf'\1="#{prefix}', text)
@@ -282,8 +289,18 @@ def _svg(figure: Figure, *, prefix: str) -> str:
     points = float(width.group(1)) if width else 250.0
     start = re.sub(r' (width|height)="[\d.]+pt"', "", text[: text.index(">")])
     pixels = points * 96 / 72
-    size = f'style="width:100%;max-width:{1.5 * pixels:.0f}px" aria-hidden="true"'
+    named = f"{font[0]};" if font else ""
+    size = f'style="{named}width:100%;max-width:{1.5 * pixels:.0f}px" aria-hidden="true"'
     return f"{start} {size}{text[text.index('>') :]}"
+
+
+def _shared_style(group: re.Match[str]) -> str:
+    """A group whose marks have one style has it itself."""
+    styles = set(re.findall(r' style="[^"]*"', group[2]))
+    if len(styles) != 1 or "style" in group[1]:
+        return group[0]
+    style = styles.pop()
+    return f"<g{group[1]}{style}>\n{group[2].replace(style, '')}</g>"
 
 
 def _short_path(path: str) -> str:

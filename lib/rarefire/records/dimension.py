@@ -6,7 +6,7 @@ twin with other weights (:func:`rarefire.networks.untrained`). Every position of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ __all__ = [
     "measure_points",
     "stages",
     "through",
+    "twin_facts",
+    "untrained",
 ]
 
 #: Layers of LeNet-5, before and after ReLU and pooling.
@@ -64,6 +66,7 @@ _LINEAR = 500  # images of linear dimensions, evenly spaced
 _RANDOM = 5  # random orders of features
 _MOST = 400_000  # features of a layer
 _OF_CLASS = 500  # images of one class
+_CALIBRATING = 64  # images on whose scale twins with capped ReLUs are
 
 
 @dataclass(frozen=True)
@@ -535,7 +538,7 @@ def measure_here(
             layers = stages(network, shown.images[:1])
             group = [np.flatnonzero(np.isin(shown.labels, GROUP))]
             for twin in tqdm(missing, desc=name, disable=not progress):
-                model = networks.untrained(network, seed=twin) if twin else network
+                model = untrained(network, twin, shown) if twin else network
                 options: dict[str, Any] = {"layers": layers, "groups": group, "progress": progress}
                 one = measure_network(model, shown, mixed=np.arange(len(shown)), **options)
                 fixed = ("layer", "width", "points", "grouped_points")
@@ -548,11 +551,23 @@ def measure_here(
                 )
 
         facts = _network_facts(name, networks.digest(network), photographs.digest)
-        own = {twin: {"twin": twin} for twin in range(twins + 1)}
+        own = {0: {"twin": 0}} | twin_facts(network, range(1, twins + 1))
         what = f"{name}, dimensions"
         answers = answer_each("dimension", facts, own, compute, use_shipped=use_shipped, what=what)
         found[name] = Dimensions(tuple(answers.values()))
     return found
+
+
+def untrained(network: nn.Module, twin: int, images: Stimuli) -> nn.Module:
+    """A twin of an ImageNet network; on the scale of its first images where its ReLUs are capped."""
+    few = images.images[:_CALIBRATING] if networks.capped(network) else None
+    return networks.untrained(network, seed=twin, images=few)
+
+
+def twin_facts(network: nn.Module, twins: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """The facts of each twin, for :func:`rarefire.records.record.answer_each`."""
+    more = {"calibrating": _CALIBRATING} if networks.capped(network) else {}
+    return {twin: {"twin": twin, **more} for twin in twins}
 
 
 def _network_facts(name: str, weights: str, photographs: str) -> dict[str, Any]:

@@ -737,11 +737,11 @@ def measure_here(
             options: dict[str, Any] = {"category": kinds, "n_bins": N_BINS, "progress": progress}
             options["n_permutations"] = _PERMUTATIONS
             for twin in tqdm(missing, desc=name, disable=not progress):
-                pair = networks.untrained(network, seed=twin), network
+                pair = dimension.untrained(network, twin, shown), network
                 arrays = _together(pair, shown, fields, seed=twin, **options)
                 yield twin, {**arrays, "left_out": np.array(left_out), "epoch": np.array([0, -1])}
 
-        own = {twin: {"twin": twin} for twin in range(1, twins + 1)}
+        own = dimension.twin_facts(network, range(1, twins + 1))
         facts = _network_facts(name, network, photographs)
         what = f"{name}, what units know"
         answers = answer_each("information", facts, own, compute, use_shipped=use_shipped, what=what)
@@ -821,11 +821,11 @@ def sample(name: str, *, use_shipped: bool = True) -> Record | None:
     def ask() -> dict[str, NDArray[Any]]:
         layers, _ = post_relu(network, photographs.images[:8])
         fields = windows(network, layers, photographs.input_shape)
-        pair = networks.untrained(network, seed=1), network
+        pair = dimension.untrained(network, 1, photographs), network
         kinds = groups(photographs.labels)
         return _units(pair, photographs, fields, category=kinds, n_bins=N_BINS, seed=1)
 
-    facts = {**_network_facts(name, network, photographs), "twin": 1}
+    facts = {**_network_facts(name, network, photographs), **dimension.twin_facts(network, [1])[1]}
     return answer_one(question, facts, ask, use_shipped=use_shipped)
 
 
