@@ -474,6 +474,10 @@ def test_a_network_is_left_as_it_was_and_works_in_its_place(rng):
         conv=nn.Conv2d(1, 3, 3), relu=nn.ReLU(inplace=True), flatten=nn.Flatten(), fc=nn.Linear(108, 4)
     )
     model = nn.Sequential(layers).train()
+    generator = torch.Generator().manual_seed(0)  # by chance nearly all of its units might be silent
+    with torch.no_grad():
+        for values in model.parameters():
+            values.copy_(0.2 * torch.randn(values.shape, generator=generator))
     image = rng.random((1, 8, 8))
     found = dimension.jacobian_ranks(model, image, layers=["conv", "relu", "fc"])
     assert found["fc"] == 4
