@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rarefire.errors import InputError, unknown
 from rarefire.page.palette import LABELS
 from rarefire.page.plots import panel, percent, spread
+from rarefire.records import gradient
 from rarefire.records.dimension import SHARES, Dimensions
 from rarefire.records.gradient import Gradients
 from rarefire.records.information import CATEGORY, Information
@@ -254,7 +255,7 @@ def light_panels(found: Mapping[str, Gradients]) -> tuple[list[Figure], pd.DataF
                 shown = np.asarray(values[:, c, 1], dtype=np.float64)
                 tables.append(_line(axes, each.layers, shown, colour, images=title, of=what, to=condition))
             if what.startswith("I/H"):
-                before = np.asarray(values[:, list(CONDITIONS.values()).index("high"), 0], dtype=np.float64)
+                before = np.asarray(values[:, gradient.CONDITIONS.index("gradient"), 0], dtype=np.float64)
                 line = _line(axes, each.layers, before, "random", images=title, of=what, to="untrained")
                 tables.append(line)
             axes.set_ylabel(what)
