@@ -28,11 +28,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-__all__ = ["MEASURES", "Pair", "chance", "cka", "compare", "layers", "svcca"]
+__all__ = ["MEASURES", "OF_GRAMS", "Grams", "Pair", "chance", "cka", "compare", "layers", "svcca"]
 
 MEASURES = ("pearson", "cosine", "cka", "cca")
+#: Those that need no more of a layer than images by images.
+OF_GRAMS = MEASURES[:3]
 
 _Floats = NDArray[np.float64]
+_Metric = Literal["correlation", "cosine"]
+_Units = tuple[_Floats, NDArray[np.bool_]]  # products of unit vectors, and which images have one
+_METRICS: dict[str, _Metric] = {"pearson": "correlation", "cosine": "cosine"}
 
 
 def compare(first: ArrayLike, second: ArrayLike, *, measures: Sequence[str] = MEASURES) -> dict[str, float]:
@@ -74,8 +79,7 @@ def compare(first: ArrayLike, second: ArrayLike, *, measures: Sequence[str] = ME
         elif measure == "cca":
             found[measure] = (features() if x.ndim == y.ndim == 2 else _sums(*_by_position(x, y))).svcca()
         else:
-            units = _of_units(a, b, "cosine" if measure == "cosine" else "correlation")
-            found[measure] = min(units._moments().distances() ** 2, 1.0) if units else np.nan
+            found[measure] = _r2(_of_units(a, b, _METRICS[measure]))
     return found
 
 
@@ -222,6 +226,59 @@ def layers(
     return pd.DataFrame(rows, columns=["layer", *measures])
 
 
+class Grams:
+    """A layer of which only images by images are kept, to be compared with many others.
+
+    Parameters
+    ----------
+    features
+        As for :func:`compare`.
+
+    Raises
+    ------
+    InputError
+        For another shape, fewer than four images, or NaN or infinite features.
+    """
+
+    def __init__(self, features: ArrayLike) -> None:
+        rows, _ = _by_image(*_checked(features, features))
+        images = _Images(rows)
+        self._features = images.gram()
+        self._units = {metric: images.units(_METRICS[metric]) for metric in _METRICS}
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def compare(self, other: Grams, *, measures: Sequence[str] = OF_GRAMS) -> dict[str, float]:
+        """As :func:`compare`, whose numbers these are up to rounding.
+
+        Parameters
+        ----------
+        other
+            Another layer, of the same images in the same order.
+        measures
+            Of :data:`OF_GRAMS`.
+
+        Raises
+        ------
+        InputError
+            For another number of images.
+        UnknownNameError
+            For another measure.
+        """
+        if len(self) != len(other):
+            raise InputError(f"both layers need the same images; got {len(self)} and {len(other)}.")
+        found = {}
+        for measure in measures:
+            if measure not in OF_GRAMS:
+                raise unknown("measure", measure, list(OF_GRAMS))
+            if measure == "cka":
+                found[measure] = _Products(self._features, other._features)._moments().cka()
+            else:
+                found[measure] = _r2(_of_both(self._units[measure], other._units[measure]))
+        return found
+
+
 class Pair:
     """Two layers, seen batch by batch: only sums over features by features are kept.
 
@@ -309,7 +366,7 @@ class Pair:
             raise InputError(f"at least four rows are needed to compare layers; there are {self._n} so far.")
 
 
-class _Grams:
+class _Products:
     """As :class:`Pair`, from centred images by images: smaller where there are more features."""
 
     def __init__(self, first: _Floats, second: _Floats, variance: float = 0.99) -> None:
@@ -373,7 +430,7 @@ class _Images:
         centred = _recentred(self.raw)
         return centred if np.trace(centred) > _LEFT * np.trace(self.raw) else _gram(self.rows)
 
-    def units(self, metric: Literal["correlation", "cosine"]) -> tuple[_Floats, NDArray[np.bool_]]:
+    def units(self, metric: _Metric) -> _Units:
         """The same, of :func:`rarefire.rdm.unit_vectors`, and which images have one."""
         products, squares = self.raw, np.diag(self.raw)
         if metric == "correlation":
@@ -389,30 +446,39 @@ class _Images:
         return products * scale * scale[:, None], defined
 
 
+#: Images with a similarity that an RDM needs.
+_FEWEST = 3
 #: Rows at a time: the copy of them in double precision stays small.
 _ROWS = 8192
 #: A mean is taken off products, rather than off features, where at least this share of them is left.
 _LEFT = 1e-6
 
 
-def _of_images(a: _Images, b: _Images) -> Pair | _Grams:
+def _of_images(a: _Images, b: _Images) -> Pair | _Products:
     """Sums of two layers' features."""
-    return _Grams(a.gram(), b.gram()) if _is_wide(a.rows, b.rows) else _sums(a.rows, b.rows)
+    return _Products(a.gram(), b.gram()) if _is_wide(a.rows, b.rows) else _sums(a.rows, b.rows)
 
 
-def _of_units(a: _Images, b: _Images, metric: Literal["correlation", "cosine"]) -> Pair | _Grams | None:
+def _of_units(a: _Images, b: _Images, metric: _Metric) -> Pair | _Products | None:
     """Sums of their unit vectors, of images that have one in both; None, if these are fewer than three."""
-    wide = _is_wide(a.rows, b.rows)
-    (x, has_x), (y, has_y) = (
-        z.units(metric) if wide else unit_vectors(z.rows, metric=metric) for z in (a, b)
-    )
+    if _is_wide(a.rows, b.rows):
+        return _of_both(a.units(metric), b.units(metric))
+    (x, has_x), (y, has_y) = (unit_vectors(z.rows, metric=metric) for z in (a, b))
     use = np.flatnonzero(has_x & has_y)
-    if len(use) < 3:
-        return None
-    if wide:
-        both = np.ix_(use, use)
-        return _Grams(_recentred(x[both]), _recentred(y[both]))
-    return _sums(x[use], y[use])
+    return _sums(x[use], y[use]) if len(use) >= _FEWEST else None
+
+
+def _of_both(a: _Units, b: _Units) -> _Products | None:
+    """The same, from products of unit vectors."""
+    (x, has_x), (y, has_y) = a, b
+    use = np.flatnonzero(has_x & has_y)
+    both = np.ix_(use, use)
+    return _Products(_recentred(x[both]), _recentred(y[both])) if len(use) >= _FEWEST else None
+
+
+def _r2(units: Pair | _Products | None) -> float:
+    """R² of two RDMs."""
+    return min(units._moments().distances() ** 2, 1.0) if units else float("nan")
 
 
 def _is_wide(x: NDArray[Any], y: NDArray[Any]) -> bool:
@@ -420,10 +486,10 @@ def _is_wide(x: NDArray[Any], y: NDArray[Any]) -> bool:
     return 2 * len(x) ** 2 < int(x.shape[1] + y.shape[1]) ** 2
 
 
-def _sums(x: NDArray[Any], y: NDArray[Any], *, variance: float = 0.99) -> Pair | _Grams:
+def _sums(x: NDArray[Any], y: NDArray[Any], *, variance: float = 0.99) -> Pair | _Products:
     """Sums over rows of two layers, by the shorter way."""
     if _is_wide(x, y):
-        return _Grams(_gram(x), _gram(y), variance)
+        return _Products(_gram(x), _gram(y), variance)
     pair = Pair(variance)
     for start in range(0, len(x), _ROWS):
         pair.update(x[start : start + _ROWS], y[start : start + _ROWS])

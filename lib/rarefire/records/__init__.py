@@ -22,6 +22,8 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     images, and how nearly orthogonal features are.
 ``information``
     What single units know of images, trained and untrained.
+``subnetworks``
+    How far apart the layers of networks are, trained in several ways and untrained.
 ``error_rates``
     How often each test is wrong.
 """
@@ -32,6 +34,7 @@ from rarefire.records.record import Record, Stack, answer_each, source
 _MODULES = (
     *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient", "information"),
     *("people", "people_across", "people_by_class", "people_orders", "pruned", "rank", "recipes"),
+    "subnetworks",
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

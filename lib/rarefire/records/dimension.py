@@ -36,6 +36,7 @@ __all__ = [
     "Dimensions",
     "Setting",
     "by_images",
+    "each_stage",
     "known",
     "known_network",
     "known_networks",
@@ -273,7 +274,7 @@ def measure_network(
     found: dict[str, list[Any]] = {}
     extra: dict[str, Any] = {}
     bar = tqdm(total=len(layers), desc="layers", disable=not progress, leave=False)
-    for layer, values in _each(network, images, layers):
+    for layer, values in each_stage(network, images, layers):
         flat = values.reshape(len(values), -1)
         for name, numbers in measure_points(flat, mixed=mixed, groups=groups, seed=seed).items():
             found.setdefault(name, []).append(numbers)
@@ -295,7 +296,7 @@ def measure_network(
     }
 
 
-def _each(
+def each_stage(
     network: nn.Module, images: Stimuli, layers: Sequence[str]
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Activations, with positions, of layers and of what :func:`measure_network` adds to them."""

@@ -66,6 +66,9 @@ VERSIONS: dict[str, dict[str, int]] = {
     "rank": {"version": 1},
     "information": {"version": 1},
     "information-units": {"version": 1},
+    "subnetworks": {"version": 1},
+    "subnetworks-shown": {"version": 1},
+    "subnetworks-use": {"version": 1},
 }
 
 #: What a chapter computes from the images: digits only, or everything.
