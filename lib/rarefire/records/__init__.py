@@ -22,8 +22,9 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     images, and how nearly orthogonal features are.
 ``information``
     What single units know of images, trained and untrained.
-``subnetworks``
-    How far apart the layers of networks are, trained in several ways and untrained.
+``subnetworks``, ``layer_choice``
+    How far apart the layers of networks are, trained in several ways and untrained; what groups of layers are
+    good for.
 ``error_rates``
     How often each test is wrong.
 """
@@ -34,7 +35,7 @@ from rarefire.records.record import Record, Stack, answer_each, source
 _MODULES = (
     *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient", "information"),
     *("people", "people_across", "people_by_class", "people_orders", "pruned", "rank", "recipes"),
-    "subnetworks",
+    *("layer_choice", "subnetworks"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -68,7 +68,7 @@ VERSIONS: dict[str, dict[str, int]] = {
     "information-units": {"version": 1},
     "subnetworks": {"version": 1},
     "subnetworks-shown": {"version": 1},
-    "subnetworks-use": {"version": 1},
+    "layer-choice": {"version": 1},
 }
 
 #: What a chapter computes from the images: digits only, or everything.
