@@ -223,6 +223,24 @@ def test_a_constant_on_top_changes_nothing(rng, n, p, q):
     assert after["pearson"] == pytest.approx(before["pearson"], abs=1e-6)
 
 
+@pytest.mark.parametrize(("n", "p", "q"), SHAPES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_that_are_kept_say_the_same(rng, n, p, q, dtype):
+    x, y = (layer.astype(dtype) for layer in two_layers(rng, n, p, q))
+    if n > 10:
+        x[3] = 0  # silent: it has no cosine
+    a, b = similarity.Grams(x), similarity.Grams(y)
+    assert len(a) == n
+    found, expected = a.compare(b), similarity.compare(x, y, measures=similarity.OF_GRAMS)
+    assert found == pytest.approx(expected, rel=1e-5 if dtype == np.float32 else 1e-9, nan_ok=True)
+    assert similarity.Grams(x[:, :, None, None]).compare(b) == pytest.approx(found, nan_ok=True)
+    assert a.compare(a, measures=["cka", "pearson"]) == pytest.approx({"cka": 1, "pearson": 1})
+    with pytest.raises(InputError, match=f"the same images; got {n} and {n + 1}"):
+        a.compare(similarity.Grams(np.vstack([y, y[:1]])))
+    with pytest.raises(UnknownNameError, match="there is no measure 'cca'. There are: cka"):
+        a.compare(b, measures=["cca"])
+
+
 def test_positions_are_rows_for_canonical_correlations_and_features_for_the_rest(rng):
     x, y = (np.maximum(rng.normal(size=(30, c, 3, 2)), 0).astype(np.float32) for c in (5, 4))
     y[:, :2] += x[:, :2]
