@@ -8,7 +8,7 @@ from scipy import stats
 
 from rarefire import subnetworks, transport
 from rarefire.errors import InputError, UnknownNameError
-from rarefire.rdm import square
+from rarefire.rdm import condensed, square
 
 
 def random_map(rng, n):
@@ -398,3 +398,51 @@ def test_toys_are_the_same_for_the_same_seed(rng):
         InputError, match="four images, six layers and noise of at least 0; got 3, 12 and 0.3"
     ):
         subnetworks.toy("blocks", rng=rng, n_images=3)
+
+
+# --- two ways of training ------------------------------------------------------------------------
+
+
+def some_maps(rng, n, shift=0.0):
+    """Maps of five layers around a same one."""
+    i, j = np.triu_indices(5, k=1)
+    centre = np.abs(i - j) + np.where((i < 2) & (j >= 2), shift, 0)
+    return np.stack([square(np.abs(centre + 0.1 * rng.normal(size=len(i)))) for _ in range(n)])
+
+
+def test_ways_differ_where_their_maps_do(rng):
+    found = subnetworks.difference(some_maps(rng, 6), some_maps(rng, 6, shift=1), rng=rng)
+    assert found.p == pytest.approx(2 / 924)  # of all divisions, this one and the same turned round
+    assert found.n == (6, 6)
+    maps = some_maps(rng, 4), some_maps(rng, 3)
+    found = subnetworks.difference(*maps, rng=rng)
+
+    def rms(a, b):
+        return np.sqrt(np.mean((condensed(a) - condensed(b)) ** 2))
+
+    between = np.mean([rms(a, b) for a in maps[0] for b in maps[1]])
+    within = np.mean([np.mean([rms(a, b) for a, b in itertools.combinations(own, 2)]) for own in maps])
+    assert (found.between, found.within) == pytest.approx((between, within))
+    drawn = subnetworks.difference(*maps, rng=rng, n_permutations=30)  # of 35: drawn
+    assert drawn.between == found.between
+    assert 0 < drawn.p <= 1
+
+
+def test_ways_that_do_not_differ_are_rejected_as_often_as_is_said(rng):
+    p = [subnetworks.difference(some_maps(rng, 5), some_maps(rng, 5), rng=rng).p for _ in range(300)]
+    assert np.mean(np.array(p) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+    assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_difference_says_what_it_needs(rng):
+    maps = some_maps(rng, 3)
+    with pytest.raises(
+        InputError, match=r"three networks of each way.*got \(3, 5, 5\), \(2, 5, 5\) and 9999"
+    ):
+        subnetworks.difference(maps, maps[:2], rng=rng)
+    with pytest.raises(InputError, match=r"of the same layers.*\(3, 5, 5\), \(3, 4, 4\)"):
+        subnetworks.difference(maps, maps[:, :4, :4], rng=rng)
+    broken = maps.copy()
+    broken[1, 0, 2] = broken[1, 2, 0] = np.nan
+    with pytest.raises(InputError, match="1 distances between layers are NaN or infinite"):
+        subnetworks.difference(broken, maps, rng=rng)
