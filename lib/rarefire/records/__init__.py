@@ -24,14 +24,17 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     What single units know of images, trained and untrained.
 ``error_rates``
     How often each test is wrong.
+``block_tests``
+    Which measure of layers finds planted blocks, and how often the test of blocks is wrong.
 """
 
 from rarefire._engine.lazy import submodules
 from rarefire.records.record import Record, Stack, answer_each, source
 
 _MODULES = (
-    *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient", "information"),
-    *("people", "people_across", "people_by_class", "people_orders", "pruned", "rank", "recipes"),
+    *("block_tests", "dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient"),
+    *("information", "people", "people_across", "people_by_class", "people_orders", "pruned", "rank"),
+    "recipes",
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

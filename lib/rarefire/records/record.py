@@ -66,6 +66,8 @@ VERSIONS: dict[str, dict[str, int]] = {
     "rank": {"version": 1},
     "information": {"version": 1},
     "information-units": {"version": 1},
+    "blocks": {"version": 1},
+    "block-studies": {"version": 1},
 }
 
 #: What a chapter computes from the images: digits only, or everything.
