@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rarefire import subnetworks, transport
+from rarefire import similarity, subnetworks, transport
 from rarefire.errors import InputError, UnknownNameError
 from rarefire.rdm import square
 
@@ -398,3 +398,67 @@ def test_toys_are_the_same_for_the_same_seed(rng):
         InputError, match="four images, six layers and noise of at least 0; got 3, 12 and 0.3"
     ):
         subnetworks.toy("blocks", rng=rng, n_images=3)
+    with pytest.raises(UnknownNameError, match="no difference 'size'. There are: both, who, shape"):
+        subnetworks.toy("blocks", rng=rng, differ="size")
+
+
+def test_toys_that_differ_in_both_are_what_they_were():
+    """Three geometries drawn one after the other; first of all numbers that a seed gave before."""
+    layers = subnetworks.toy("uneven", rng=np.random.default_rng(4), n_images=8, n_layers=7, differ="both")
+    same = subnetworks.toy("uneven", rng=np.random.default_rng(4), n_images=8, n_layers=7)
+    assert all(np.array_equal(a, b) for a, b in zip(layers, same, strict=True))
+    np.testing.assert_allclose(
+        [layers[0][0, 0], layers[6][7, 1]], [0.05727646694669821, 0.24055321536339774], rtol=1e-9
+    )
+
+
+def first_of_blocks(differ, rng, n_images=60):
+    layers = subnetworks.toy("blocks", rng=rng, noise=0, differ=differ, n_images=n_images)
+    return layers[0], layers[5], layers[11]
+
+
+def test_gromov_wasserstein_is_blind_where_images_change_places(rng):
+    """The same points: its distances sorted are the same, and the order is found in which all are."""
+    layers = first_of_blocks("who", rng)
+    for one, other in itertools.combinations(layers, 2):
+        for images in (slice(None), slice(0, None, 2), slice(1, None, 2)):
+            a, b = (transport.distances(layer[images]) for layer in (one, other))
+            np.testing.assert_allclose(np.sort(a, axis=None), np.sort(b, axis=None), atol=1e-9)
+            found = transport.bracket(a, b, rng=rng, n_random=0)
+            assert found.distance < 1e-6
+            assert found.identity > 0.1
+        assert abs(similarity.cka(one, other)) < 0.25
+        assert similarity.compare(one, other, measures=["cosine"])["cosine"] < 0.1
+
+
+def test_cka_is_all_but_blind_where_shape_differs(rng):
+    layers = first_of_blocks("shape", rng)
+    for one, other in itertools.combinations(layers, 2):
+        assert similarity.cka(one, other) > 0.9
+        bracket = transport.compare(one, other, rng=rng, n_random=0)
+        assert bracket.slb > 0.005
+    assert transport.compare(layers[0], layers[2], rng=rng, n_random=0).slb > 0.05
+    # A plane, and what is each image's own: of 1, 1.75 and 4 times its variance.
+    variances = [layer.var(axis=0).sum() for layer in layers]
+    np.testing.assert_allclose(variances, [1, 1.75, 4], rtol=1e-9)
+
+
+def test_uneven_steps_that_are_given_are_taken(rng):
+    """All in one step: the first geometry, and the last."""
+    steps = np.zeros(8)
+    steps[4] = 3
+    layers = subnetworks.toy("uneven", rng=rng, noise=0, n_layers=9, steps=steps)
+    gaps = [1 - similarity.cka(a, b) for a, b in itertools.pairwise(layers)]
+    np.testing.assert_allclose(np.delete(gaps, 4), 0, atol=1e-9)
+    assert gaps[4] > 0.5
+    even = subnetworks.toy("uneven", rng=np.random.default_rng(1), steps=np.full(11, 2))
+    smooth = subnetworks.toy("smooth", rng=np.random.default_rng(1))
+    assert all(np.allclose(a, b) for a, b in zip(even, smooth, strict=True))
+    for kind, given, said in (
+        ("smooth", np.ones(11), r"got \(11,\) for smooth"),
+        ("uneven", np.ones(12), r"got \(12,\) for uneven"),
+        ("uneven", np.zeros(11), r"got \(11,\) for uneven"),
+        ("uneven", -np.ones(11), r"got \(11,\) for uneven"),
+    ):
+        with pytest.raises(InputError, match=f"11 from layer to layer, at least 0 and not all 0; {said}"):
+            subnetworks.toy(kind, rng=rng, steps=given)

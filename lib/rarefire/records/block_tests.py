@@ -119,7 +119,7 @@ class Blocks(Stack):
     :data:`MEASURES`.
     """
 
-    one = "kind of network"
+    one = "setting"
     b = Array("K, N, M", "B, :attr:`rarefire.subnetworks.Gain.b`")
     b_uneven = Array("K, N, M", ":attr:`rarefire.subnetworks.Gain.b_uneven`")
     exact = Array("K, N, M", "whether the best partition of the first sample is the planted one")
