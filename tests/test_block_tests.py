@@ -1,10 +1,13 @@
 """Which measure finds planted blocks: the maps of each, and the tables against counting by hand."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from rarefire import similarity, store, subnetworks, transport
+from rarefire import cli, similarity, store, subnetworks, transport
 from rarefire.errors import InputError
 from rarefire.records import block_tests, source
 
@@ -198,3 +201,16 @@ def test_uneven_steps_are_the_same_in_all_seeds_of_a_study(own_cache, small, mon
     assert len(set(steps[:6])) == len(set(steps[6:])) == 1
     assert len(set(steps)) == 2
     assert all(steps is None for kind, steps in asked if kind != "uneven")
+
+
+def test_both_are_printed_and_written(own_cache, small, tmp_path):
+    done = CliRunner().invoke(
+        cli.app, ["record", "blocks", "--fewer", "200", "--jobs", "1", "--ship", f"{tmp_path / 'one.npz'}"]
+    )
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"b_uneven +either +both +0\.300 +pearson", done.stdout)
+    assert re.search(r"0\.300 +uneven +1", done.stdout)
+    assert done.stdout.count("computed on this machine") == 2
+    for name, of in (("one", block_tests.known), ("one-studies", block_tests.known_studies)):
+        with np.load(tmp_path / f"{name}.npz") as archive:
+            np.testing.assert_array_equal(archive["b"], of(fewer=200).b)

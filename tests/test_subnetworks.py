@@ -434,13 +434,13 @@ def test_gromov_wasserstein_is_blind_where_images_change_places(rng):
 def test_cka_is_all_but_blind_where_shape_differs(rng):
     layers = first_of_blocks("shape", rng)
     for one, other in itertools.combinations(layers, 2):
-        assert similarity.cka(one, other) > 0.9
+        assert similarity.cka(one, other) > 0.85
         bracket = transport.compare(one, other, rng=rng, n_random=0)
         assert bracket.slb > 0.005
     assert transport.compare(layers[0], layers[2], rng=rng, n_random=0).slb > 0.05
-    # A plane, and what is each image's own: of 1, 1.75 and 4 times its variance.
+    # A plane, and what is each image's own: 0, .3 and 1.5 times its variance.
     variances = [layer.var(axis=0).sum() for layer in layers]
-    np.testing.assert_allclose(variances, [1, 1.75, 4], rtol=1e-9)
+    np.testing.assert_allclose(variances, [1, 1.3, 2.5], rtol=1e-9)
 
 
 def test_uneven_steps_that_are_given_are_taken(rng):

@@ -61,7 +61,7 @@ _Floats = NDArray[np.float64]
 _Differ = Literal["both", "who", "shape"]
 _Toy = Literal["blocks", "smooth", "uneven"]
 _MOST = 12  # blocks that are looked for where nobody says how many
-_SHAPES = ((1, 0), (1, 0.75), (1, 3))  # of a plane, and of what is each image's own
+_SHAPES = ((1, 0), (1, 0.3), (1, 1.5))  # of a plane, and of what is each image's own
 
 
 # --- contiguous blocks ---------------------------------------------------------------------------
