@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rarefire import subnetworks, transport
+from rarefire import similarity, subnetworks, transport
 from rarefire.errors import InputError, UnknownNameError
 from rarefire.rdm import condensed, square
 
@@ -398,6 +398,70 @@ def test_toys_are_the_same_for_the_same_seed(rng):
         InputError, match="four images, six layers and noise of at least 0; got 3, 12 and 0.3"
     ):
         subnetworks.toy("blocks", rng=rng, n_images=3)
+    with pytest.raises(UnknownNameError, match="no difference 'size'. There are: both, who, shape"):
+        subnetworks.toy("blocks", rng=rng, differ="size")
+
+
+def test_toys_that_differ_in_both_are_what_they_were():
+    """Three geometries drawn one after the other; first of all numbers that a seed gave before."""
+    layers = subnetworks.toy("uneven", rng=np.random.default_rng(4), n_images=8, n_layers=7, differ="both")
+    same = subnetworks.toy("uneven", rng=np.random.default_rng(4), n_images=8, n_layers=7)
+    assert all(np.array_equal(a, b) for a, b in zip(layers, same, strict=True))
+    np.testing.assert_allclose(
+        [layers[0][0, 0], layers[6][7, 1]], [0.05727646694669821, 0.24055321536339774], rtol=1e-9
+    )
+
+
+def first_of_blocks(differ, rng, n_images=60):
+    layers = subnetworks.toy("blocks", rng=rng, noise=0, differ=differ, n_images=n_images)
+    return layers[0], layers[5], layers[11]
+
+
+def test_gromov_wasserstein_is_blind_where_images_change_places(rng):
+    """The same points: its distances sorted are the same, and the order is found in which all are."""
+    layers = first_of_blocks("who", rng)
+    for one, other in itertools.combinations(layers, 2):
+        for images in (slice(None), slice(0, None, 2), slice(1, None, 2)):
+            a, b = (transport.distances(layer[images]) for layer in (one, other))
+            np.testing.assert_allclose(np.sort(a, axis=None), np.sort(b, axis=None), atol=1e-9)
+            found = transport.bracket(a, b, rng=rng, n_random=0)
+            assert found.distance < 1e-6
+            assert found.identity > 0.1
+        assert abs(similarity.cka(one, other)) < 0.25
+        assert similarity.compare(one, other, measures=["cosine"])["cosine"] < 0.1
+
+
+def test_cka_is_all_but_blind_where_shape_differs(rng):
+    layers = first_of_blocks("shape", rng)
+    for one, other in itertools.combinations(layers, 2):
+        assert similarity.cka(one, other) > 0.85
+        bracket = transport.compare(one, other, rng=rng, n_random=0)
+        assert bracket.slb > 0.005
+    assert transport.compare(layers[0], layers[2], rng=rng, n_random=0).slb > 0.05
+    # A plane, and what is each image's own: 0, .3 and 1.5 times its variance.
+    variances = [layer.var(axis=0).sum() for layer in layers]
+    np.testing.assert_allclose(variances, [1, 1.3, 2.5], rtol=1e-9)
+
+
+def test_uneven_steps_that_are_given_are_taken(rng):
+    """All in one step: the first geometry, and the last."""
+    steps = np.zeros(8)
+    steps[4] = 3
+    layers = subnetworks.toy("uneven", rng=rng, noise=0, n_layers=9, steps=steps)
+    gaps = [1 - similarity.cka(a, b) for a, b in itertools.pairwise(layers)]
+    np.testing.assert_allclose(np.delete(gaps, 4), 0, atol=1e-9)
+    assert gaps[4] > 0.5
+    even = subnetworks.toy("uneven", rng=np.random.default_rng(1), steps=np.full(11, 2))
+    smooth = subnetworks.toy("smooth", rng=np.random.default_rng(1))
+    assert all(np.allclose(a, b) for a, b in zip(even, smooth, strict=True))
+    for kind, given, said in (
+        ("smooth", np.ones(11), r"got \(11,\) for smooth"),
+        ("uneven", np.ones(12), r"got \(12,\) for uneven"),
+        ("uneven", np.zeros(11), r"got \(11,\) for uneven"),
+        ("uneven", -np.ones(11), r"got \(11,\) for uneven"),
+    ):
+        with pytest.raises(InputError, match=f"11 from layer to layer, at least 0 and not all 0; {said}"):
+            subnetworks.toy(kind, rng=rng, steps=given)
 
 
 # --- two ways of training ------------------------------------------------------------------------
@@ -411,11 +475,11 @@ def some_maps(rng, n, shift=0.0):
 
 
 def test_ways_differ_where_their_maps_do(rng):
-    found = subnetworks.difference(some_maps(rng, 6), some_maps(rng, 6, shift=1), rng=rng)
+    found = subnetworks.ways_test(some_maps(rng, 6), some_maps(rng, 6, shift=1), rng=rng)
     assert found.p == pytest.approx(2 / 924)  # of all divisions, this one and the same turned round
     assert found.n == (6, 6)
     maps = some_maps(rng, 4), some_maps(rng, 3)
-    found = subnetworks.difference(*maps, rng=rng)
+    found = subnetworks.ways_test(*maps, rng=rng)
 
     def rms(a, b):
         return np.sqrt(np.mean((condensed(a) - condensed(b)) ** 2))
@@ -423,13 +487,13 @@ def test_ways_differ_where_their_maps_do(rng):
     between = np.mean([rms(a, b) for a in maps[0] for b in maps[1]])
     within = np.mean([np.mean([rms(a, b) for a, b in itertools.combinations(own, 2)]) for own in maps])
     assert (found.between, found.within) == pytest.approx((between, within))
-    drawn = subnetworks.difference(*maps, rng=rng, n_permutations=30)  # of 35: drawn
+    drawn = subnetworks.ways_test(*maps, rng=rng, n_permutations=30)  # of 35: drawn
     assert drawn.between == found.between
     assert 0 < drawn.p <= 1
 
 
 def test_ways_that_do_not_differ_are_rejected_as_often_as_is_said(rng):
-    p = [subnetworks.difference(some_maps(rng, 5), some_maps(rng, 5), rng=rng).p for _ in range(300)]
+    p = [subnetworks.ways_test(some_maps(rng, 5), some_maps(rng, 5), rng=rng).p for _ in range(300)]
     assert np.mean(np.array(p) <= 0.05) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.1)
 
@@ -439,10 +503,10 @@ def test_a_difference_says_what_it_needs(rng):
     with pytest.raises(
         InputError, match=r"three networks of each way.*got \(3, 5, 5\), \(2, 5, 5\) and 9999"
     ):
-        subnetworks.difference(maps, maps[:2], rng=rng)
+        subnetworks.ways_test(maps, maps[:2], rng=rng)
     with pytest.raises(InputError, match=r"of the same layers.*\(3, 5, 5\), \(3, 4, 4\)"):
-        subnetworks.difference(maps, maps[:, :4, :4], rng=rng)
+        subnetworks.ways_test(maps, maps[:, :4, :4], rng=rng)
     broken = maps.copy()
     broken[1, 0, 2] = broken[1, 2, 0] = np.nan
     with pytest.raises(InputError, match="1 distances between layers are NaN or infinite"):
-        subnetworks.difference(broken, maps, rng=rng)
+        subnetworks.ways_test(broken, maps, rng=rng)

@@ -35,32 +35,38 @@ from rarefire.rdm import condensed, square, unit_vectors
 from rarefire.rounding import SAME, first_largest
 
 __all__ = [
+    "DIFFERENCES",
     "TOYS",
     "Agreement",
     "Choice",
-    "Difference",
     "Gain",
     "Partition",
     "SeedTest",
     "Spectral",
+    "WaysTest",
     "against_chain",
     "best_blocks",
     "blocks",
     "choose",
     "cut_agreement",
-    "difference",
     "seed_test",
     "spectral",
     "toy",
+    "ways_test",
     "without_large_norms",
 ]
 
 #: Chains of layers of which the truth is known: three blocks, and none, by even and by uneven steps.
 TOYS = ("blocks", "smooth", "uneven")
 
+#: In what the three geometries of a toy can differ: who is near whom, how distances are distributed, or both.
+DIFFERENCES = ("both", "who", "shape")
+
 _Floats = NDArray[np.float64]
+_Differ = Literal["both", "who", "shape"]
 _Toy = Literal["blocks", "smooth", "uneven"]
 _MOST = 12  # blocks that are looked for where nobody says how many
+_SHAPES = ((1, 0), (1, 0.3), (1, 1.5))  # of a plane, and of what is each image's own
 
 
 # --- contiguous blocks ---------------------------------------------------------------------------
@@ -400,7 +406,7 @@ def cut_agreement(
 
 
 @dataclass(frozen=True)
-class Difference:
+class WaysTest:
     """Whether the maps of networks that came about in two ways differ.
 
     Attributes
@@ -420,9 +426,9 @@ class Difference:
     n: tuple[int, int]
 
 
-def difference(
+def ways_test(
     first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_permutations: int = 9999
-) -> Difference:
+) -> WaysTest:
     """Whether networks that were trained in two ways have different maps of their layers.
 
     Parameters
@@ -474,7 +480,7 @@ def difference(
     within = (inside[0] + inside[1]) / 2
     excess = across - within
     p = float(np.mean(excess >= excess[0] - SAME * apart.max()))
-    return Difference(float(across[0]), float(within[0]), p, (n, total - n))
+    return WaysTest(float(across[0]), float(within[0]), p, (n, total - n))
 
 
 # --- clusters that need not be contiguous --------------------------------------------------------
@@ -624,6 +630,8 @@ def toy(
     n_images: int = 60,
     n_layers: int = 12,
     noise: float = 0.3,
+    differ: _Differ = "both",
+    steps: ArrayLike | None = None,
 ) -> list[_Floats]:
     """Layers of a network that has three blocks, or that changes a little at every step.
 
@@ -639,6 +647,14 @@ def toy(
         At least four, and at least six.
     noise
         Standard deviation of what each layer adds of its own, with that of what it is about 1.
+    differ
+        In what the three geometries do, of :data:`DIFFERENCES`. ``"both"``: in nothing are they alike. A
+        plane; five tight clusters; sixteen dimensions. ``"who"``: who is where. A plane, on which images
+        change places. ``"shape"``: how distances are distributed. A plane, and beside it none, some and much
+        of what is each image's own.
+    steps
+        ``(n_layers − 1,)``, how far ``"uneven"`` goes from each layer to the next, in any unit; by default
+        they are drawn. To give several networks the same.
 
     Returns
     -------
@@ -648,40 +664,43 @@ def toy(
     Raises
     ------
     UnknownNameError
-        For another kind.
+        For another kind, or another difference.
     InputError
-        For fewer images or layers, or noise below 0.
+        For fewer images or layers, noise below 0, and steps that are none.
 
     Notes
     -----
-    Three geometries of the same images, alike in nothing: a plane; five tight clusters; sixteen dimensions.
-    They differ in how distances are distributed, so that Gromov–Wasserstein can tell them apart without
-    knowing which image is which. A layer mixes two of them.
+    A layer mixes two geometries of the same images. What measures of layers can see of them:
+
+    * Gromov–Wasserstein does not know which image is which, but sees how distances are distributed. With
+      ``"who"`` it is blind: the geometries are the same set of points, for all images, for every second one
+      and for those between. What a solver finds from the identity plan on is not: with noise it stays there
+      between layers of a block, and between blocks it misses the order that would be as good.
+    * CKA sees who is near whom, up to the unit and the origin of squared distances. What is each image's own
+      shifts that origin: with ``"shape"`` it is all but blind, and would be wholly so if that had many more
+      than thirty dimensions. Correlation and cosine RDMs are of unit vectors, and see some of it.
     """
     if kind not in TOYS:
         raise unknown("toy", kind, list(TOYS))
+    if differ not in DIFFERENCES:
+        raise unknown("difference", differ, list(DIFFERENCES))
     check_rng(rng)
     if n_images < 4 or n_layers < 6 or noise < 0:
         raise InputError(
             "a toy has at least four images, six layers and noise of at least 0; "
             f"got {n_images}, {n_layers} and {noise}."
         )
-    centres = rng.normal(size=(5, 8))[rng.integers(0, 5, n_images)]
-    geometries = [
-        rng.normal(size=(n_images, 2)),
-        centres + 0.1 * rng.normal(size=centres.shape),
-        rng.normal(size=(n_images, 16)),
-    ]
-    geometries = [g / np.sqrt(g.var(axis=0).sum()) for g in geometries]
+    parts, mixtures = _geometries(differ, n_images, rng)
     if kind == "blocks":
         places = np.arange(n_layers) * 3 // n_layers
     else:
-        steps = rng.exponential(size=n_layers - 1) if kind == "uneven" else np.ones(n_layers - 1)
-        places = 2 * np.append(0, steps.cumsum()) / steps.sum()
+        drawn = kind == "uneven" and steps is None
+        along = rng.exponential(size=n_layers - 1) if drawn else _checked_steps(steps, kind, n_layers - 1)
+        places = 2 * np.append(0, along.cumsum()) / along.sum()
     layers = []
     for at in places:
-        shares = np.sqrt(np.maximum(1 - np.abs(at - np.arange(3)), 0))
-        mixed = np.concatenate([s * g for s, g in zip(shares, geometries, strict=True)], axis=1)
+        shares = np.sqrt(np.maximum(1 - np.abs(at - np.arange(3)), 0) @ mixtures)
+        mixed = np.concatenate([s * g for s, g in zip(shares, parts, strict=True)], axis=1)
         width = int(rng.integers(32, 65))
         turned = mixed @ np.linalg.qr(rng.normal(size=(width, mixed.shape[1])))[0].T
         layers.append(turned + noise / np.sqrt(width) * rng.normal(size=(n_images, width)))
@@ -689,6 +708,45 @@ def toy(
 
 
 # --- helpers -------------------------------------------------------------------------------------
+
+
+def _geometries(differ: _Differ, n: int, rng: np.random.Generator) -> tuple[list[_Floats], _Floats]:
+    """Parts of unit variance, and how much of each makes the three geometries, ``(3, n_parts)``."""
+    if differ == "both":
+        centres = rng.normal(size=(5, 8))[rng.integers(0, 5, n)]
+        parts = [
+            rng.normal(size=(n, 2)),
+            centres + 0.1 * rng.normal(size=centres.shape),
+            rng.normal(size=(n, 16)),
+        ]
+    elif differ == "who":
+        plane, order = rng.normal(size=(n, 2)), np.arange(n)
+        parts = [plane]
+        for _ in range(2):
+            for half in (order[::2], order[1::2]):
+                rng.shuffle(half)
+            parts.append(plane[order])
+    else:
+        parts = [rng.normal(size=(n, 2)), rng.normal(size=(n, 30))]
+    mixtures = np.array(_SHAPES) if differ == "shape" else np.eye(3)
+    return [g / np.sqrt(g.var(axis=0).sum()) for g in parts], mixtures
+
+
+def _checked_steps(steps: ArrayLike | None, kind: _Toy, n: int) -> _Floats:
+    if steps is None:
+        return np.ones(n)
+    given = np.asarray(steps, dtype=np.float64)
+    if (
+        kind != "uneven"
+        or given.shape != (n,)
+        or not (np.isfinite(given) & (given >= 0)).all()
+        or not given.any()
+    ):
+        raise InputError(
+            f"steps are of an uneven toy: {n} from layer to layer, at least 0 and not all 0; "
+            f"got {given.shape} for {kind}."
+        )
+    return given
 
 
 def _partitions(values: _Floats, n: int, most: int) -> list[Partition]:

@@ -15,6 +15,7 @@ __all__ = [
     "Instances",
     "Jobs",
     "Networks",
+    "blocks",
     "dimension",
     "ensembles",
     "error_rates",
@@ -256,6 +257,26 @@ def error_rates(
     print(found.summary().to_string(index=False, float_format="%.3f"))
     if ship is not None:
         print(f"written: {found.ship(ship)}")
+
+
+@record.command()
+@readable
+def blocks(
+    fewer: Annotated[int, typer.Option(help="divides the numbers of networks and of studies", min=1)] = 1,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Simulate which measure of layers finds planted blocks, and how often the test of blocks is wrong.
+
+    Takes an hour of one core. The studies are written to a file of their own, with -studies after its name.
+    """
+    from rarefire import records
+
+    options = {"fewer": fewer, "jobs": jobs, "use_shipped": not recompute}
+    found, studies = records.block_tests.measure(**options), records.block_tests.measure_studies(**options)
+    _show(found, found.power(), ship)
+    _show(studies, studies.table(), ship and ship.with_stem(f"{ship.stem}-studies"))
 
 
 @record.command()

@@ -27,15 +27,17 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     good for.
 ``error_rates``
     How often each test is wrong.
+``block_tests``
+    Which measure of layers finds planted blocks, and how often the test of blocks is wrong.
 """
 
 from rarefire._engine.lazy import submodules
 from rarefire.records.record import Record, Stack, answer_each, source
 
 _MODULES = (
-    *("dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient", "information"),
-    *("people", "people_across", "people_by_class", "people_orders", "pruned", "rank", "recipes"),
-    *("layer_choice", "subnetworks"),
+    *("block_tests", "dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient"),
+    *("information", "layer_choice", "people", "people_across", "people_by_class", "people_orders"),
+    *("pruned", "rank", "recipes", "subnetworks"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)
