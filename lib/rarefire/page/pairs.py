@@ -390,15 +390,14 @@ def _of_pair(own: _Network, first: int, second: int) -> str:
     )
     if of["chance"] <= 0:
         return f"{text}; all images are equally far apart in both."
-    cost, place_cost = (_percent(of[name] / of["chance"]) for name in ("upper", "identity"))
+    cost, in_place = (_percent(of[name] / of["chance"]) for name in ("upper", "identity"))
     text += f"; the best match that was found costs {cost} of a random one. "
-    if same == 1:
-        text += "Every image goes to itself"
-    else:
-        text += f"{_percent(same)} of the images go to themselves, {_percent(kin)} to their class"
-    if of["gap"] > 0:
-        return f"{text}; leaving all in place would cost {place_cost}."
-    return f"{text}; nothing was found that costs less than leaving all in place."
+    if same == 1 and of["gap"] <= 0:
+        return f"{text}Every image goes to itself: no cheaper match was found."
+    return (
+        f"{text}{_percent(same)} of the images go to themselves, {_percent(kin)} to their class; leaving all "
+        f"in place would cost {in_place}."
+    )
 
 
 def _of_blocks(own: _Network, n_blocks: int) -> str:
@@ -407,7 +406,9 @@ def _of_blocks(own: _Network, n_blocks: int) -> str:
     runs = " | ".join(_run(own.layers[a:b]) for a, b in itertools.pairwise(ends))
     text = f"{n_blocks} block{'s' if n_blocks > 1 else ''}{f' ({runs})' if n_blocks <= _NAMED else ''}: "
     text += f"R² {fixed(found.r2, 3)}, {_percent(found.r2)} of how distances vary; "
-    return text + ("no number of blocks does better." if n_blocks == own.best else f"{own.best} do best.")
+    if n_blocks == own.best:
+        return f"{text}no number of blocks does better."
+    return f"{text}{own.best} do{'es' if own.best == 1 else ''} best."
 
 
 def _run(layers: Sequence[str]) -> str:
@@ -415,7 +416,7 @@ def _run(layers: Sequence[str]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{fixed(100 * share, 1 if share < 0.1 else 0)}\u00a0%"
+    return f"{fixed(100 * share, 1 if 0 < share < 0.1 else 0)}\u00a0%"
 
 
 # --- the figure for pages without scripts -----------------------------------------------------------

@@ -2,7 +2,7 @@
 
 const BOUNDS = ["slb", "lower", "upper", "identity", "chance"];
 const half = cost => Math.sqrt(cost) / 2; // a distance, of a cost
-const FORMS = { relative: share => percent(share, share < 0.1 ? 1 : 0), distance: v => v.toFixed(3), gap: v => v.toFixed(4) };
+const FORMS = { relative: share => percent(share, share > 0 && share < 0.1 ? 1 : 0), distance: v => v.toFixed(3), gap: v => v.toFixed(4) };
 
 // --- one network: layers, their pairs, and images by class ---
 
@@ -89,7 +89,7 @@ class PairsMap {
     this.high = element("span");
     this.said = element("p");
     this.box = element("div", { class: "rf-every" }, this.title, this.svg,
-      element("div", { class: "rf-under" }, this.said, element("div", { class: "rf-bar" }, "0", element("i", { style: gradient(colours) }), this.high)));
+      element("div", { class: "rf-bar" }, "0", element("i", { style: gradient(colours) }), this.high), this.said);
     this.listen(look);
   }
 
@@ -141,7 +141,7 @@ class PairsMap {
     this.left = Math.max(28, long);
     this.size = (WIDE - this.left - 3) / n;
     const upright = this.size < 16, below = this.y(n), form = FORMS[quantity];
-    this.svg.setAttribute("viewBox", `0 0 ${WIDE} ${Math.ceil(below + 6 + (upright ? 1 : 0.75) * long)}`);
+    this.svg.setAttribute("viewBox", `0 0 ${WIDE} ${Math.ceil(below + 14 + (upright ? 1 : 0.7) * long)}`);
     this.svg.setAttribute("class", `rf-square${n > 14 ? " rf-many" : ""}`);
     this.svg.setAttribute("aria-label", `Map of every two layers of ${s.title}: ${words.quantities[quantity]}. Arrow keys move from pair to pair.`);
     this.title.textContent = `Every two layers: ${words.quantities[quantity]}`;
@@ -172,7 +172,7 @@ class PairsMap {
   mark(cell, shown) {
     Object.assign(this, { cell, shown });
     const ring = ([i, j], kind) => ["rf-casing", kind].map(name => element("svg:circle", {
-      class: name, cx: this.x(j + 0.5), cy: this.y(i + 0.5), r: Math.max(4, 0.34 * this.size) }));
+      class: name, cx: this.x(j + 0.5), cy: this.y(i + 0.5), r: Math.max(5.5, 0.34 * this.size) }));
     const mirrored = [shown[1], shown[0]];
     this.marks.replaceChildren(...ring(mirrored, "rf-mirrored"), ...ring(shown, "rf-chosen"));
     for (const [labels, at] of [[this.rows, shown[0]], [this.columns, shown[1]]])
@@ -189,8 +189,8 @@ class BracketPlot {
     this.moving = element("svg:g");
     this.svg.append(this.still, this.moving);
     const entry = (kind, text) => element("li", {}, element("i", { class: `rf-${kind}` }), text);
-    this.box = element("div", {}, element("b", {}, "How far apart: between these bounds"), this.svg,
-      element("ul", { class: "rf-lines" }, entry("between", "from the least that is possible"), entry("found", "to the best match found"),
+    this.box = element("div", {}, element("b", {}, "Their distance lies in the bar"), this.svg,
+      element("ul", { class: "rf-lines" }, entry("between", "possible"), entry("possible", "by a weaker bound"), entry("found", "best match found"),
         entry("place", "all images in place"), entry("random", "random match")));
   }
 
@@ -231,12 +231,10 @@ class Coupling {
     this.moving = element("svg:g");
     this.svg.append(this.still, this.moving);
     this.shares = Object.fromEntries(Object.keys(KINDS).map(kind => [kind, element("dd")]));
-    this.note = element("p");
-    this.box = element("div", {}, element("b", {}, "The best match: which image goes where"),
-      element("div", { class: "rf-goes-where" }, this.svg, element("div", {},
-        element("dl", {}, ...Object.entries(KINDS).map(([kind, text]) => element("div", {},
-          this.shares[kind], element("dt", {}, element("svg:svg", { viewBox: "-6 -6 12 12", "aria-hidden": "true" }, this.sign(kind, 0, 0, 4)), text)))),
-        this.note)));
+    const example = kind => element("svg:svg", { viewBox: "-6 -6 12 12", "aria-hidden": "true" }, this.sign(kind, 0, 0, 4));
+    this.title = element("b");
+    this.box = element("div", { class: "rf-match" }, this.title, this.svg,
+      element("dl", {}, ...Object.entries(KINDS).map(([kind, text]) => element("div", {}, element("dt", {}, example(kind), text), this.shares[kind]))));
   }
 
   outline(s) {
@@ -260,30 +258,35 @@ class Coupling {
     const [same, kin] = s.stays(first, second), to = s.partners(first, second), r = Math.min(7, 0.46 * this.size);
     const shares = { same, kin: kin - same, away: 1 - kin };
     for (const [kind, share] of Object.entries(shares)) this.shares[kind].textContent = percent(share);
-    this.note.textContent = `Rows are images in ${s.layers[first]}, columns those in ${s.layers[second]}, by class. On the diagonal, an image goes to itself.`;
+    this.title.textContent = `↓ ${s.layers[first]} goes to ${s.layers[second]} →`;
     this.svg.setAttribute("aria-label", description);
     this.moving.replaceChildren(...[...to].map((j, i) => this.sign(
       i === j ? "same" : s.group[i] === s.group[j] ? "kin" : "away", this.left + (j + 0.5) * this.size, 2 + (i + 0.5) * this.size, r)));
   }
 }
 
-// --- the distances of both layers ---
+// --- the distances of both layers, and between them the match ---
 
-class Spaces {
+class Matched {
   constructor(colours) {
     this.colours = colours;
-    this.panels = [0, 1].map(() => {
-      const canvas = element("canvas", { role: "img" }), lines = element("svg:svg", { class: "rf-classes", "aria-hidden": "true", preserveAspectRatio: "none" }), title = element("b");
-      return { canvas, lines, title, box: element("div", { class: "rf-heat rf-matrix" }, title, element("div", {}, canvas, lines)) };
+    this.coupling = new Coupling();
+    this.panels = ["one", "other"].map(area => {
+      const canvas = element("canvas", { role: "img" }), title = element("b");
+      const lines = element("svg:svg", { class: "rf-classes", "aria-hidden": "true", preserveAspectRatio: "none" });
+      return { canvas, lines, title, box: element("div", { class: `rf-heat rf-matrix rf-${area}` }, title, element("div", {}, canvas, lines)) };
     });
     this.most = element("span");
     this.title = element("b");
-    this.box = element("div", {}, this.title, element("div", { class: "rf-two" }, ...this.panels.map(panel => panel.box)),
-      element("div", { class: "rf-bar" }, "alike 0", element("i", { style: gradient(colours) }), this.most));
+    const [one, other] = this.panels, key = element("div", { class: "rf-bar" }, "0", element("i", { style: gradient(colours) }), this.most);
+    one.box.append(key);
+    this.box = element("div", { class: "rf-below" }, this.title, element("div", { class: "rf-matched" }, one.box, this.coupling.box, other.box));
   }
 
   outline(s) {
-    this.title.textContent = `What is matched: distances between ${s.n} images, by class`;
+    this.title.textContent = `What is matched: the distances between ${s.n} images, by class. In the middle, which image goes where`;
+    this.coupling.outline(s);
+    this.box.style.setProperty("--match", `${WIDE / (s.n * this.coupling.size)}fr`); // all three are equally large
     for (const { canvas, lines } of this.panels) {
       canvas.width = canvas.height = s.n;
       lines.setAttribute("viewBox", `0 0 ${s.n} ${s.n}`);
@@ -292,9 +295,10 @@ class Spaces {
   }
 
   // On one scale, to the larger of the two.
-  draw(s, pair) {
+  draw(s, pair, text) {
     const most = Math.max(...pair.map(layer => s.most[layer]));
-    this.most.textContent = `${most.toFixed(1)} × the mean`;
+    this.most.textContent = `${most.toFixed(1)} × mean`;
+    this.coupling.draw(s, ...pair, `To which image of ${s.layers[pair[1]]} each image of ${s.layers[pair[0]]} goes. ${text}`);
     this.panels.forEach(({ canvas, title }, side) => {
       title.textContent = s.layers[pair[side]];
       canvas.setAttribute("aria-label", `Distances between ${s.n} images in ${s.layers[pair[side]]}, sorted by class.`);
@@ -325,9 +329,12 @@ function render({ model, el }) {
   const look = (cell, stays) => {
     pointed = stays ? null : cell;
     if (stays && cell) set(model, { first: cell[0], second: cell[1] });
-    said.setAttribute("aria-live", stays ? "polite" : "off");
+    aloud(stays);
     show();
   };
+
+  // A mouse that passes is not read out.
+  const aloud = read => said.setAttribute("aria-live", read ? "polite" : "off");
 
   const network = menu("Network", chosen => go(networks[chosen]));
   const quantity = menu("Show", chosen => set(model, { quantity: words.order[chosen] }));
@@ -335,14 +342,14 @@ function render({ model, el }) {
   const live = { role: "status", "aria-live": "polite" };
   const said = element("p", { class: "rf-result", ...live }), room = element("div", { class: "rf-room" });
   const cuts = element("p", { class: "rf-cuts", ...live }), cutRoom = element("div", { class: "rf-room" });
-  const map = new PairsMap(colours, look), bracket = new BracketPlot(), coupling = new Coupling(), spaces = new Spaces(colours);
+  const map = new PairsMap(colours, look), bracket = new BracketPlot(), matched = new Matched(colours);
   const lead = element("p", { class: "rf-lead" });
   const root = element("div", { class: "rf-pairs", role: "group", "aria-label": "Layers pair by pair" },
     element("div", { class: "rf-controls" }, network.box, quantity.box), lead,
     element("div", { class: "rf-halves" },
-      element("div", {}, map.box, count.box, cutRoom),
-      element("div", {}, room, bracket.box, coupling.box, spaces.box)),
-    element("p", { class: "rf-foot" }, "Point at the map; a click, a tap or Enter keeps the pair. All pairs: ", download(`${model.get("name")}-pairs`, table)));
+      element("div", { class: "rf-cut-into" }, count.box, cutRoom, element("p", {}, "Blocks, outlined in the map, are runs of layers that are closer to each other than to the rest.")),
+      map.box, element("div", { class: "rf-one-pair" }, room, bracket.box)),
+    matched.box, element("p", { class: "rf-foot" }, "All pairs: ", download(`${model.get("name")}-pairs`, table)));
 
   let drawn = "";
 
@@ -357,6 +364,7 @@ function render({ model, el }) {
     map.cut(s.blocks(blocks));
     const text = ofBlocks(s, blocks);
     if (cuts.textContent !== text) cuts.textContent = text;
+    aloud(!pointed);
     show();
   }
 
@@ -365,8 +373,8 @@ function render({ model, el }) {
     network.show(networks.map(({ title }) => title), networks.indexOf(s));
     quantity.show(words.order.map(name => words.quantities[name]), words.order.indexOf(asked));
     count.input.max = s.last + 1;
-    lead.textContent = `Two layers are alike where their ${s.n} images can be matched so that any two are about as far apart in one layer as their partners are in the other. Nobody says which image is which.`;
-    for (const part of [bracket, coupling, spaces]) part.outline(s);
+    lead.textContent = `Two layers are alike where their ${s.n} images can be matched so that any two are about as far apart in one layer as their partners are in the other. Nobody says which image is which. Choose two layers in the map: point, click or tap, or use the arrow keys.`;
+    for (const part of [bracket, matched]) part.outline(s);
     map.outline(s, asked, words);
     reserve(room, said, s.every().map(pair => ofPair(s, ...pair)));
     reserve(cutRoom, cuts, s.layers.map((_, i) => ofBlocks(s, i + 1)));
@@ -384,8 +392,7 @@ function render({ model, el }) {
     if (said.textContent !== text) said.textContent = text;
     map.mark(cell, shown);
     bracket.draw(s.of(...pair), `Bounds of the distance, the best match found, all images in place, and a random match. ${text}`);
-    coupling.draw(s, ...pair, `To which image of ${s.layers[pair[1]]} each image of ${s.layers[pair[0]]} goes. ${text}`);
-    spaces.draw(s, pair);
+    matched.draw(s, pair, text);
   }
 
   // As PairMap.words: of the pair, and of the blocks.
@@ -394,15 +401,15 @@ function render({ model, el }) {
     let text = `${s.layers[first]} and ${s.layers[second]}: distance ${of.distance.toFixed(3)}, at least ${half(of.lower).toFixed(3)}`;
     if (!(of.chance > 0)) return `${text}; all images are equally far apart in both.`;
     text += `; the best match that was found costs ${share(of.upper)} of a random one. `;
-    text += same === 1 ? "Every image goes to itself" : `${FORMS.relative(same)} of the images go to themselves, ${FORMS.relative(kin)} to their class`;
-    return text + (of.gap > 0 ? `; leaving all in place would cost ${share(of.identity)}.` : "; nothing was found that costs less than leaving all in place.");
+    if (same === 1 && !(of.gap > 0)) return `${text}Every image goes to itself: no cheaper match was found.`;
+    return `${text}${FORMS.relative(same)} of the images go to themselves, ${FORMS.relative(kin)} to their class; leaving all in place would cost ${share(of.identity)}.`;
   }
 
   function ofBlocks(s, blocks) {
     const r2 = s.r2[blocks - 1], run = ([start, end]) => (end - start > 1 ? `${s.layers[start]}–${s.layers[end - 1]}` : s.layers[start]);
     const runs = blocks <= words.named ? ` (${s.blocks(blocks).map(run).join(" | ")})` : "";
     return `${blocks} block${blocks > 1 ? "s" : ""}${runs}: R² ${r2.toFixed(3)}, ${FORMS.relative(r2)} of how distances vary; `
-      + (blocks === s.best ? "no number of blocks does better." : `${s.best} do best.`);
+      + (blocks === s.best ? "no number of blocks does better." : `${s.best} do${s.best > 1 ? "" : "es"} best.`);
   }
 
   function table() {
