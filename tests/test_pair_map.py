@@ -128,8 +128,8 @@ def test_images_that_moved_within_their_class(moved, shown):
     cost = widget.bracket["identity"] / widget.bracket["chance"]
     assert widget.words.startswith(
         "a and c: distance 0.000, at least 0.000; the best match that was found costs 0\xa0% of a random "
-        "one. 0\xa0% of the images go to themselves, 100\xa0% to their class; leaving all in place would cost "
-        f"{100 * cost:.0f}\xa0%. "
+        "one. 0\xa0% of the images go to themselves, 100\xa0% to their class; leaving all in place would "
+        f"cost {100 * cost:.0f}\xa0%. "
     )
 
 

@@ -190,8 +190,8 @@ class BracketPlot {
     this.svg.append(this.still, this.moving);
     const entry = (kind, text) => element("li", {}, element("i", { class: `rf-${kind}` }), text);
     this.box = element("div", {}, element("b", {}, "Their distance lies in the bar"), this.svg,
-      element("ul", { class: "rf-lines" }, entry("between", "possible"), entry("possible", "by a weaker bound"), entry("found", "best match found"),
-        entry("place", "all images in place"), entry("random", "random match")));
+      element("ul", { class: "rf-lines" }, entry("between", "possible"), entry("possible", "weaker bound"), entry("found", "best match found"),
+        entry("place", "all in place"), entry("random", "random match")));
   }
 
   x(distance) {
@@ -284,7 +284,7 @@ class Matched {
   }
 
   outline(s) {
-    this.title.textContent = `What is matched: the distances between ${s.n} images, by class. In the middle, which image goes where`;
+    this.title.textContent = `Distances between ${s.n} images, by class, and which image goes where`;
     this.coupling.outline(s);
     this.box.style.setProperty("--match", `${WIDE / (s.n * this.coupling.size)}fr`); // all three are equally large
     for (const { canvas, lines } of this.panels) {
@@ -391,7 +391,7 @@ function render({ model, el }) {
     const { s, cell } = now(), shown = pointed ?? cell, pair = s.pair(...shown), text = ofPair(s, ...pair);
     if (said.textContent !== text) said.textContent = text;
     map.mark(cell, shown);
-    bracket.draw(s.of(...pair), `Bounds of the distance, the best match found, all images in place, and a random match. ${text}`);
+    bracket.draw(s.of(...pair), `Bounds of the distance, the best match found, all in place, and a random match. ${text}`);
     matched.draw(s, pair, text);
   }
 
