@@ -4,9 +4,9 @@
     Colours and names; arrays as panels.
 ``frame``, ``cards``
     Panels, pictures and tables as figures of the page; the paper's claims as cards.
-``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``
+``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``
     What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared, a network
-    layer by layer.
+    layer by layer, its layers pair by pair.
 ``claims``, ``scorecard``
     What the paper says, and what was found.
 ``build``, ``static_page``
@@ -16,8 +16,8 @@
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("build", "cards", "claims", "explorer", "frame", "layers", "palette", "plots", "prunings"),
-    *("reader", "scorecard", "static_page", "widgets"),
+    *("build", "cards", "claims", "explorer", "frame", "layers", "pairs", "palette", "plots"),
+    *("prunings", "reader", "scorecard", "static_page", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -74,6 +74,13 @@ function element(tag, attributes = {}, ...children) {
 
 const svgText = (x, y, content, anchor) => element("svg:text", { x, y, "text-anchor": anchor }, content);
 
+// Of an axis from 0 to at least `most`, in at most five steps of 1, 2 or 5 and zeros.
+function fromZero(most) {
+  let step = 10 ** Math.floor(Math.log10(most / 5) + 1e-9), digits = Math.max(0, -Math.round(Math.log10(step)));
+  for (const factor of [2, 2.5, 2]) if (most / step > 5 + 1e-9) step *= factor;
+  return { digits, values: Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, i) => i * step) };
+}
+
 // Dissimilarities (n, n) between `low` and `high` as the pixels of a canvas, in 256 RGB colours; NaN is left empty.
 function paintMatrix(pen, dissimilarity, [low, high], colours) {
   const n = Math.sqrt(dissimilarity.length), pixels = pen.createImageData(n, n), out = pixels.data, to = 255 / (high - low);

@@ -67,13 +67,6 @@ const median = values => {
 
 // --- drawings ---
 
-// From 0 to at least `most`, in at most five steps of 1, 2 or 5 and zeros.
-function ticks(most) {
-  let step = 10 ** Math.floor(Math.log10(most / 5) + 1e-9), digits = Math.max(0, -Math.round(Math.log10(step)));
-  for (const factor of [2, 2.5, 2]) if (most / step > 5 + 1e-9) step *= factor;
-  return { digits, values: Array.from({ length: Math.ceil(most / step - 1e-9) + 1 }, (_, i) => i * step) };
-}
-
 class Plot {
   constructor(kind) {
     this.title = element("b");
@@ -94,7 +87,7 @@ class Plot {
 
   // What stays while the slider moves. `labels`: [along, text, anchor] of the horizontal axis, `under` its name.
   axes(title, most, labels, under) {
-    const { left, width, bottom } = FRAME, { values, digits } = ticks(most);
+    const { left, width, bottom } = FRAME, { values, digits } = fromZero(most);
     this.most = values.at(-1);
     this.title.textContent = title;
     this.still.replaceChildren(
