@@ -2,8 +2,8 @@
 
 Networks are simulated (:func:`rarefire.subnetworks.toy`), so that the truth is known: three blocks, a smooth
 chain, a chain of uneven steps. Every measure sees the same layers and the same images, and gets its own
-threshold from networks without blocks. Of the others, one makes a difference of what Gromov–Wasserstein alone
-can do: ``"identity"`` has the same distances, and leaves every image where it is.
+threshold from networks without blocks. Beside Gromov–Wasserstein stands ``"identity"``, the same distances
+with every image left where it is: what is had beyond it is had by moving images.
 """
 
 from __future__ import annotations
