@@ -26,18 +26,9 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 #: Modules in which results are compared, other than in pages; and what in them is long, not numeric.
 NUMERIC = (
     *("block_tests", "blocks", "claims", "curves", "dimension", "ensembles", "error_rates", "explorer"),
-    *(
-        "ghosts",
-        "ghosts_by_class",
-        "grams",
-        "inference",
-        "judgments",
-        "lowlevel",
-        "naive",
-        "networks",
-        "orders",
-    ),
-    *("pairs", "people", "people_by_class", "poz", "pruned_findings", "ratings", "rdm", "recipes", "record"),
+    *("ghosts", "ghosts_by_class", "grams", "inference", "judgments", "lowlevel", "naive", "networks"),
+    *("orders", "pairs", "people", "people_by_class", "poz", "pruned_findings", "ratings", "rdm"),
+    *("recipes", "record"),
     *("records", "records_ghosts", "records_gradient", "reliability", "resampling", "retrieval"),
     *("reweighting", "scorecard", "selection", "similarity", "simulations", "subnetworks", "training"),
     *("transport", "units"),

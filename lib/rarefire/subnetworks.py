@@ -646,9 +646,10 @@ def toy(
     n_images, n_layers
         At least four, and at least six.
     noise
-        Standard deviation of what each layer adds of its own, with that of what it is about 1.
+        Standard deviation of what each layer adds of its own, with that of what it is about 1; up to 1.6 with
+        ``"shape"``.
     differ
-        In what the three geometries do, of :data:`DIFFERENCES`. ``"both"``: in nothing are they alike. A
+        In what the three geometries differ, of :data:`DIFFERENCES`. ``"both"``: in nothing are they alike. A
         plane; five tight clusters; sixteen dimensions. ``"who"``: who is where. A plane, on which images
         change places. ``"shape"``: how distances are distributed. A plane, and beside it none, some and much
         of what is each image's own.

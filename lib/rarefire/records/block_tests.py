@@ -2,8 +2,8 @@
 
 Networks are simulated (:func:`rarefire.subnetworks.toy`), so that the truth is known: three blocks, a smooth
 chain, a chain of uneven steps. Every measure sees the same layers and the same images, and gets its own
-threshold from networks without blocks. Of the others, one makes a difference of what Gromov–Wasserstein alone
-can do: ``"identity"`` has the same distances, and leaves every image where it is.
+threshold from networks without blocks. Beside Gromov–Wasserstein stands ``"identity"``, the same distances
+with every image left where it is: what is had beyond it is had by moving images.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ __all__ = [
 #: 1 − R² of RDMs, by correlation and by cosine.
 MEASURES = ("gw", "identity", "cka", "pearson", "cosine")
 #: What each layer adds of its own, as a standard deviation.
-NOISES = (0.3, 1.0, 1.5, 2.0)
+NOISES = (0.3, 0.6, 1.0, 1.5, 2.0)
 #: Networks of each kind, difference and noise.
-NETWORKS = 200
+NETWORKS = 160
 #: Of each of a network's two samples.
 IMAGES = 40
 #: Of each network.
