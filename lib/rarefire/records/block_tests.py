@@ -48,9 +48,9 @@ __all__ = [
 #: 1 − R² of RDMs, by correlation and by cosine.
 MEASURES = ("gw", "identity", "cka", "pearson", "cosine")
 #: What each layer adds of its own, as a standard deviation.
-NOISES = (0.3, 0.6, 1.0, 1.5, 2.0)
+NOISES = (0.3, 1.0, 1.5, 2.0)
 #: Networks of each kind, difference and noise.
-NETWORKS = 160
+NETWORKS = 200
 #: Of each of a network's two samples.
 IMAGES = 40
 #: Of each network.
