@@ -15,7 +15,8 @@ import traitlets
 from rarefire import networks, rdm, stimuli, subnetworks, transport
 from rarefire.errors import InputError, UnknownNameError
 from rarefire.page import widgets
-from rarefire.page.pairs import QUANTITIES, PairMap, Shown
+from rarefire.page.pairs import QUANTITIES, PairMap
+from rarefire.records.subnetworks import Shown
 
 LAYERS = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "fc1", "relu3", "fc2", "relu4", "fc3")
 GROUP, GROUPS = np.repeat(np.arange(10), 6), tuple("0123456789")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,17 +16,18 @@ import traitlets
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rarefire import rdm, subnetworks
 from rarefire.errors import InputError
 from rarefire.page import frame, palette, plots
 from rarefire.page.widgets import PageWidget, fixed, script
+from rarefire.records.subnetworks import BOUNDS, Shown
 from rarefire.rounding import first_largest
 from rarefire.subnetworks import Partition
 from rarefire.transport import Bracket
 
-__all__ = ["QUANTITIES", "PairMap", "Shown"]
+__all__ = ["QUANTITIES", "PairMap"]
 
 #: What the map can be of, attributes of :class:`rarefire.transport.Bracket` -> what the page calls it.
 QUANTITIES = {
@@ -40,146 +40,9 @@ _SAYS = {
     "distance": "Half the root of the best match’s cost; 1 is the mean distance between two images.",
     "gap": "How much less the best match costs than leaving every image in its place (in GW²).",
 }
-_NUMBERS = ("slb", "lower", "upper", "identity", "chance")  # of each pair, as in Bracket
-_MOST = 255
-_MANY = 256  # images: partners are bytes
 _NAMED = 6  # blocks whose layers are named in words
 
 _Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """What is shown of one network: L layers, their P = L(L−1)/2 pairs, and N images, sorted by class.
-
-    Attributes
-    ----------
-    layer
-        Names, in order; at least three.
-    space
-        ``(L, N(N−1)/2)`` uint8, distances between images, condensed; 255 is the layer's largest.
-    most
-        ``(L,)``, that distance in units of the layer's mean.
-    slb, lower, upper, identity, chance
-        ``(P,)``, as in :class:`rarefire.transport.Bracket`, pairs in condensed order.
-    partner
-        ``(P, N)`` uint8, to which image of the later layer most of each image of the earlier one goes.
-    group
-        ``(N,)``, each image's class, an index into `groups`; it never falls.
-    groups
-        Names of the classes.
-
-    Raises
-    ------
-    InputError
-        For what does not fit together, and for more than 256 images.
-    """
-
-    layer: tuple[str, ...]
-    space: NDArray[np.uint8]
-    most: _Floats
-    slb: _Floats
-    lower: _Floats
-    upper: _Floats
-    identity: _Floats
-    chance: _Floats
-    partner: NDArray[np.uint8]
-    group: NDArray[np.intp]
-    groups: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        n_layers, n = len(self.layer), len(self.group)
-        n_pairs = n_layers * (n_layers - 1) // 2
-        if n_layers < 3 or not 2 <= n <= _MANY:
-            raise InputError(
-                f"a map is of at least three layers and of 2 to {_MANY} images; got {n_layers} and {n}."
-            )
-        for name, shape in {
-            "space": (n_layers, n * (n - 1) // 2),
-            "most": (n_layers,),
-            **dict.fromkeys(_NUMBERS, (n_pairs,)),
-            "partner": (n_pairs, n),
-        }.items():
-            given = getattr(self, name)
-            if given.shape != shape:
-                raise InputError(f"{name} of {n_layers} layers and {n} images is {shape}; got {given.shape}.")
-            if not np.isfinite(given).all():
-                raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(given))} values are not finite.")
-        bounds = np.stack([np.zeros(n_pairs), *(getattr(self, name) for name in _NUMBERS[:-1])])
-        if (np.diff(bounds, axis=0) < 0).any() or (self.chance < 0).any():
-            raise InputError("of every pair 0 ≤ slb ≤ lower ≤ upper ≤ identity, and chance is at least 0.")
-        if self.partner.max() >= n:
-            raise InputError(f"partner is an image from 0 to {n - 1}; got {self.partner.max()}.")
-        if (np.diff(self.group) < 0).any() or self.group[0] < 0 or self.group[-1] >= len(self.groups):
-            raise InputError(
-                f"group is an index from 0 to {len(self.groups) - 1} that never falls: sort images by class."
-            )
-
-    @classmethod
-    def of(
-        cls,
-        spaces: Mapping[str, ArrayLike],
-        found: Mapping[tuple[str, str], Bracket],
-        *,
-        group: ArrayLike,
-        groups: Sequence[str],
-    ) -> Self:
-        """From :func:`rarefire.transport.layer_distances` and :func:`rarefire.transport.each_pair`.
-
-        Parameters
-        ----------
-        spaces
-            Layer -> ``(N, N)``, in order.
-        found
-            Every pair, whichever layer is first.
-        group, groups
-            As above.
-
-        Raises
-        ------
-        InputError
-            As above, and for pairs that are missing.
-        """
-        layers = tuple(spaces)
-        known = {(b, a): replace(one, coupling=one.coupling.T) for (a, b), one in found.items()} | dict(found)
-        wanted = [(a, b) for i, a in enumerate(layers) for b in layers[i + 1 :]]
-        if missing := [pair for pair in wanted if pair not in known]:
-            raise InputError(
-                f"{len(missing)} of {len(wanted)} pairs are missing, such as {' and '.join(missing[0])}."
-            )
-        distances = np.stack([rdm.condensed(space) for space in spaces.values()])
-        largest = distances.max(axis=1)
-        return cls.read(
-            {
-                "layer": np.array(layers),
-                "space": np.rint(_MOST * distances / largest[:, None]),
-                "most": largest / distances.mean(axis=1),
-                **{name: np.array([getattr(known[p], name) for p in wanted]) for name in _NUMBERS},
-                "partner": np.array([known[pair].partner for pair in wanted]),
-                "group": np.asarray(group),
-                "groups": np.array(groups),
-            }
-        )
-
-    @classmethod
-    def read(cls, arrays: Mapping[str, ArrayLike]) -> Self:
-        """From :meth:`arrays`, as they are recorded."""
-        if absent := [field.name for field in fields(cls) if field.name not in arrays]:
-            raise InputError(f"what is shown of a network lacks {', '.join(absent)}.")
-        given = {field.name: np.asarray(arrays[field.name]) for field in fields(cls)}
-        return cls(
-            layer=tuple(map(str, given["layer"])),
-            space=given["space"].astype(np.uint8),
-            most=given["most"].astype(np.float64),
-            **{name: given[name].astype(np.float64) for name in _NUMBERS},
-            partner=given["partner"].astype(np.uint8),
-            group=given["group"].astype(np.intp),
-            groups=tuple(map(str, given["groups"])),
-        )
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """To be recorded."""
-        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
 
 class PairMap(PageWidget):
@@ -326,7 +189,7 @@ class _Network:
         self.space, self.partner = shown.space, shown.partner
         self.group = shown.group.astype("<u2")
         self.most = shown.most.astype("<f4")
-        self.bounds = np.stack([getattr(shown, name) for name in _NUMBERS]).astype("<f4")
+        self.bounds = np.stack([getattr(shown, name) for name in BOUNDS]).astype("<f4")
         distances, n = self.values("distance"), len(self.layers)
         try:
             self.partitions = [subnetworks.blocks(distances, k) for k in range(1, n + 1)]
@@ -348,7 +211,7 @@ class _Network:
         return first * len(self.layers) - first * (first + 1) // 2 + second - first - 1
 
     def numbers(self, place: int) -> dict[str, float]:
-        given = dict(zip(_NUMBERS, map(float, self.bounds[:, place]), strict=True))
+        given = dict(zip(BOUNDS, map(float, self.bounds[:, place]), strict=True))
         one = Bracket(**given, start="", starts={}, coupling=np.empty((0, 0)))
         return given | {name: float(getattr(one, name)) for name in QUANTITIES}
 

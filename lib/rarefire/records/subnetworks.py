@@ -10,27 +10,30 @@ own.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 from torch import nn
 from tqdm import tqdm
 
 from rarefire import networks, poz, pruning, stimuli, store, subnetworks, training, transport
-from rarefire.errors import DataError, unknown
-from rarefire.rdm import square
+from rarefire.errors import DataError, InputError, unknown
+from rarefire.rdm import condensed, square
 from rarefire.records import dimension, people_across, pruned, record
 from rarefire.records.people_orders import labelled
 from rarefire.records.record import Array, Stack, answer_each, each_apart
 from rarefire.similarity import OF_GRAMS, Grams
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
+from rarefire.transport import Bracket
 
 __all__ = [
+    "BOUNDS",
     "CONTROLS",
     "LAYERS",
     "MEASURES",
@@ -41,13 +44,17 @@ __all__ = [
     "WAYS",
     "Maps",
     "Setting",
+    "Shown",
     "Way",
     "known",
     "known_network",
     "known_networks",
+    "known_shown",
     "measure",
     "measure_here",
     "measure_samples",
+    "measure_shown",
+    "shown_of",
 ]
 
 #: Layers of LeNet-5.
@@ -143,6 +150,13 @@ SETTINGS = {
     "mnist": Setting(200, 6000),
     "cifar10-jpg": Setting(200, 6000),
 }
+
+#: Of each pair of layers, as in :class:`rarefire.transport.Bracket`.
+BOUNDS = ("slb", "lower", "upper", "identity", "chance")
+_MOST = 255
+_SHOWN = 60  # images
+_ANIMALS = 398  # ImageNet's first classes
+_MANY = 256  # images that can be shown: partners are bytes
 
 _BY_HEART = 60  # epochs
 _TUNED = 5  # classes that fine-tuned networks knew first
@@ -345,6 +359,216 @@ def measure_samples(
     # Half precision keeps the order of bounds, and three digits.
     small = {name: np.asarray(values).astype(np.float16) for name, values in numbers.items()}
     return {**small, "layer": np.array(layers), "width": np.array(samples[0].width)}
+
+
+# --- what a page shows of one ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What is shown of one network: L layers, their P = L(L−1)/2 pairs, and N images, sorted by class.
+
+    Attributes
+    ----------
+    layer
+        Names, in order; at least three.
+    space
+        ``(L, N(N−1)/2)`` uint8, distances between images, condensed; 255 is the layer's largest.
+    most
+        ``(L,)``, that distance in units of the layer's mean.
+    slb, lower, upper, identity, chance
+        ``(P,)``, as in :class:`rarefire.transport.Bracket`, pairs in condensed order.
+    partner
+        ``(P, N)`` uint8, to which image of the later layer most of each image of the earlier one goes.
+    group
+        ``(N,)``, each image's class, an index into `groups`; it never falls.
+    groups
+        Names of the classes.
+
+    Raises
+    ------
+    InputError
+        For what does not fit together, and for more than 256 images.
+    """
+
+    layer: tuple[str, ...]
+    space: NDArray[np.uint8]
+    most: NDArray[np.float64]
+    slb: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    identity: NDArray[np.float64]
+    chance: NDArray[np.float64]
+    partner: NDArray[np.uint8]
+    group: NDArray[np.intp]
+    groups: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n_layers, n = len(self.layer), len(self.group)
+        n_pairs = n_layers * (n_layers - 1) // 2
+        if n_layers < 3 or not 2 <= n <= _MANY:
+            raise InputError(
+                f"a map is of at least three layers and of 2 to {_MANY} images; got {n_layers} and {n}."
+            )
+        for name, shape in {
+            "space": (n_layers, n * (n - 1) // 2),
+            "most": (n_layers,),
+            **dict.fromkeys(BOUNDS, (n_pairs,)),
+            "partner": (n_pairs, n),
+        }.items():
+            given = getattr(self, name)
+            if given.shape != shape:
+                raise InputError(f"{name} of {n_layers} layers and {n} images is {shape}; got {given.shape}.")
+            if not np.isfinite(given).all():
+                raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(given))} values are not finite.")
+        bounds = np.stack([np.zeros(n_pairs), *(getattr(self, name) for name in BOUNDS[:-1])])
+        if (np.diff(bounds, axis=0) < 0).any() or (self.chance < 0).any():
+            raise InputError("of every pair 0 ≤ slb ≤ lower ≤ upper ≤ identity, and chance is at least 0.")
+        if self.partner.max() >= n:
+            raise InputError(f"partner is an image from 0 to {n - 1}; got {self.partner.max()}.")
+        if (np.diff(self.group) < 0).any() or self.group[0] < 0 or self.group[-1] >= len(self.groups):
+            raise InputError(
+                f"group is an index from 0 to {len(self.groups) - 1} that never falls: sort images by class."
+            )
+
+    @classmethod
+    def of(
+        cls,
+        spaces: Mapping[str, ArrayLike],
+        found: Mapping[tuple[str, str], Bracket],
+        *,
+        group: ArrayLike,
+        groups: Sequence[str],
+    ) -> Self:
+        """From :func:`rarefire.transport.layer_distances` and :func:`rarefire.transport.each_pair`.
+
+        Parameters
+        ----------
+        spaces
+            Layer -> ``(N, N)``, in order.
+        found
+            Every pair, whichever layer is first.
+        group, groups
+            As above.
+
+        Raises
+        ------
+        InputError
+            As above, and for pairs that are missing.
+        """
+        layers = tuple(spaces)
+        known = {(b, a): replace(one, coupling=one.coupling.T) for (a, b), one in found.items()} | dict(found)
+        wanted = [(a, b) for i, a in enumerate(layers) for b in layers[i + 1 :]]
+        if missing := [pair for pair in wanted if pair not in known]:
+            raise InputError(
+                f"{len(missing)} of {len(wanted)} pairs are missing, such as {' and '.join(missing[0])}."
+            )
+        distances = np.stack([condensed(space) for space in spaces.values()])
+        largest = distances.max(axis=1)
+        return cls.read(
+            {
+                "layer": np.array(layers),
+                "space": np.rint(_MOST * distances / largest[:, None]),
+                "most": largest / distances.mean(axis=1),
+                **{name: np.array([getattr(known[p], name) for p in wanted]) for name in BOUNDS},
+                "partner": np.array([known[pair].partner for pair in wanted]),
+                "group": np.asarray(group),
+                "groups": np.array(groups),
+            }
+        )
+
+    @classmethod
+    def read(cls, arrays: Mapping[str, ArrayLike]) -> Self:
+        """From :meth:`arrays`, as they are recorded."""
+        if absent := [field.name for field in fields(cls) if field.name not in arrays]:
+            raise InputError(f"what is shown of a network lacks {', '.join(absent)}.")
+        given = {field.name: np.asarray(arrays[field.name]) for field in fields(cls)}
+        return cls(
+            layer=tuple(map(str, given["layer"])),
+            space=given["space"].astype(np.uint8),
+            most=given["most"].astype(np.float64),
+            **{name: given[name].astype(np.float64) for name in BOUNDS},
+            partner=given["partner"].astype(np.uint8),
+            group=given["group"].astype(np.intp),
+            groups=tuple(map(str, given["groups"])),
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """To be recorded."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+
+
+def shown_of(
+    layers: Iterable[tuple[str, NDArray[np.floating]]],
+    *,
+    group: ArrayLike,
+    groups: Sequence[str],
+    jobs: int | None = 1,
+) -> Shown:
+    """From features of few images, as for :func:`measure_samples`, sorted by class; every start is tried."""
+    spaces = {layer: transport.distances(values) for layer, values in layers}
+    return Shown.of(spaces, dict(transport.each_pair(spaces, jobs=jobs)), group=group, groups=groups)
+
+
+def measure_shown(
+    name: str, *, jobs: int | None = None, use_shipped: bool = True, progress: bool = True
+) -> Shown:
+    """What a page shows of one trained network on 60 images; computed where it is not known.
+
+    Parameters
+    ----------
+    name
+        An image set of :data:`SETTINGS`, of which it is the first LeNet, or an ImageNet network.
+    jobs, use_shipped, progress
+        As for :func:`measure`.
+
+    Raises
+    ------
+    UnknownNameError
+        For another name.
+    DataError
+        Where the network or its images are not on this machine.
+    """
+    if name in SETTINGS:
+        facts, compute = _facts(name), functools.partial(_lenet_shown, name, jobs, progress)
+    else:
+        if name not in people_across.NETWORKS:
+            raise unknown("network", name, [*SETTINGS, *people_across.NETWORKS])
+        maps = measure_here([name], jobs=jobs, use_shipped=use_shipped, progress=progress)[name]
+        facts = {k: v for k, v in maps["trained"].facts.items() if k not in ("state", "n", "version")}
+        compute = functools.partial(_network_shown, name, jobs)
+    one = record.answer_one("subnetworks-shown", {**facts, "n": _SHOWN}, compute, use_shipped=use_shipped)
+    assert one is not None  # it is computed where it is not known
+    return Shown.read(one.arrays)
+
+
+def known_shown(name: str) -> Shown | None:
+    """What is shipped of a network, as of :func:`measure_shown`."""
+    if name in SETTINGS:
+        here = stimuli.identifiable(name)
+        facts = {**_facts(name), "n": _SHOWN} if here else {}
+        one = record.answer_one("subnetworks-shown", facts, None) if here else None
+        return Shown.read(one.arrays) if one else None
+    answers = record.shipped("subnetworks-shown", network=name)
+    return Shown.read(answers[0].arrays) if answers else None
+
+
+def _lenet_shown(images: str, jobs: int | None, progress: bool) -> dict[str, NDArray[Any]]:
+    train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+    network = _rounds(train, [("usual", 0)], images, jobs=jobs, progress=progress)["usual", 0].network()
+    some = test.subset(_samples(test, _SHOWN)[0])
+    layers = dimension.each_stage(network, some, LAYERS)
+    return shown_of(layers, group=some.labels, groups=some.class_names, jobs=jobs).arrays()
+
+
+def _network_shown(name: str, jobs: int | None) -> dict[str, NDArray[Any]]:
+    where = people_across.place(name)
+    network = networks.build(where.name, weights=networks.local_weights(where.name))
+    photographs = labelled(stimuli.gallery(size=where.size))
+    some = photographs.subset(photographs.spread(_SHOWN))
+    layers = dimension.each_stage(network, some, dimension.stages(network, some.images[:1])[1:])
+    group = (some.labels >= _ANIMALS).astype(int)
+    return shown_of(layers, group=group, groups=("animals", "things"), jobs=jobs).arrays()
 
 
 # --- LeNets ---------------------------------------------------------------------------------------
