@@ -209,7 +209,7 @@ def _steps(network: nn.Module, images: NDArray[np.floating]) -> list[str]:
         print(f"Left out, of more than {_WIDEST:,} features: {', '.join(large)}.")
     if len(taken) < _FEWEST:
         raise InputError(
-            f"only {len(taken)} steps of the network are modules of their own, {_FEWEST} are needed: name "
+            f"{len(taken)} of the network's steps can be taken by themselves, {_FEWEST} are needed: name "
             f"--layers. There are: {', '.join(embeddings.layers(network))}."
         )
     return taken
