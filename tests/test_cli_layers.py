@@ -135,7 +135,9 @@ def test_a_lenet_and_digits(here):
     assert f"R² = {gain.blocks:.2f} of the distances, a smooth chain {gain.chain:.2f}" in done.stdout
     assert f"(B = {gain.b:+.2f}), one of uneven steps {gain.uneven:.2f}" in done.stdout
     assert f"(b_uneven = {gain.b_uneven:+.2f})" in done.stdout
-    assert "relative is upper divided by what it would be with one layer's images shuffled" in done.stdout
+    assert (
+        "relative is upper divided by what identity would be with one layer's images shuffled" in done.stdout
+    )
     assert "% of it for comparing pairs of layers" in done.stdout
     assert "Written: out/layers.csv and out/layers.blocks.csv\n" in done.stdout
 
@@ -154,6 +156,19 @@ def test_a_network_of_ones_own_and_few_images(here):
     assert "own, on 30 of 30 images.\n" in done.stdout
     assert "Not judged on other images: 30 are too few for two samples of at least 50.\n" in done.stdout
     assert "B =" not in done.stdout
+
+
+def test_steps_that_are_too_large_and_images_by_name(here, own_cache, monkeypatch):
+    monkeypatch.setattr(cli.layers, "_WIDEST", 500)
+    arguments = ["own.py:own", "imagenet-sample", "--size", "32", "--starts", "0", "--jobs", "1"]
+    assert "there is no image set 'imagenet-sample'" in said_wrong(*arguments, "--out", "l.csv")
+    own_cache.mkdir()
+    (own_cache / "imagenet-sample").symlink_to(here / "images")
+    done = run(*arguments, "--images-at-most", "10", "--out", "l.csv")
+    assert done.exit_code == 0, done.output
+    assert "Left out, of more than 500 features: 0.1.2, 0.2.0.\n" in done.stdout
+    assert "own, on 10 of 30 images, and as many others to judge the blocks by.\n" in done.stdout
+    assert pd.read_csv("l.blocks.csv").layer.tolist() == ["0.2.1", "0.2.2", "0.2.3", "2"]
 
 
 def test_layers_that_are_named_and_a_pipe(here):

@@ -37,7 +37,7 @@ __all__ = ["layers_command"]
 
 _FEWEST = 3  # layers of which blocks are made
 _ENOUGH = 6  # steps of a network; if it has fewer, these are taken apart
-_WIDEST = 400_000  # features of a step
+_WIDEST = 1_000_000  # features of a step
 _SAMPLE = 50  # images of each of two samples, at least
 _NEAR = 0.05  # of R², what is no difference
 
@@ -105,8 +105,8 @@ def layers_command(
     least = min(_SAMPLE, images_at_most)
     print(said or f"Not judged on other images: {of:,} are too few for two samples of at least {least}.")
     print(
-        "relative is upper divided by what it would be with one layer's images shuffled: 0 for the same "
-        "geometry, near 1 where moving images does not help."
+        "relative is upper divided by what identity would be with one layer's images shuffled: 0 for the "
+        "same geometry, near 1 where moving images does not help."
     )
     print(_time(tables))
     print(f"Written: {' and '.join(map(str, written))}")
