@@ -181,6 +181,21 @@ def test_nan_activations_are_counted_and_located(images):
         embeddings.extract(network(inplace=True), images, batch_size=4)
 
 
+def test_a_layer_must_have_the_images_first(images):
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.turned, self.last = nn.Identity(), nn.Linear(1, 2)
+
+        def forward(self, x):
+            return self.last(self.turned(x.flatten(1).T[..., None]).mean(0))
+
+    n, pixels = len(images), images[0].size
+    with pytest.raises(InputError, match=rf"'turned' is \({pixels}, {n}, 1\) for {n} images: its first axis"):
+        embeddings.extract(Tokens(), images, layer="turned")
+    assert embeddings.extract(Tokens(), images, layer="last").shape == (n, 2)
+
+
 def test_more_errors(images):
     with pytest.raises(InputError, match="got none to embed"):
         embeddings.extract(network(inplace=True), images[:0])

@@ -35,7 +35,7 @@ LINES = (
     "page.dimension_findings page.pruned_tables page.dimensions page.widgets page.explorer page.reader",
     "page.prunings page.layers page.pairs page.static_page page.build",
     "cli.common cli.poz cli.curve cli.explore cli.people cli.ghosts cli.embed cli.prune cli.dimension",
-    "cli.book cli.record",
+    "cli.layers cli.book cli.record",
 )
 ORDER = " ".join(LINES).split()
 

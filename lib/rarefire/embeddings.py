@@ -211,6 +211,12 @@ def _stream(
             for layer in wanted:
                 if layer not in caught:
                     raise InputError(f"the layer {layer!r} exists but is not used in a forward pass.")
+                shape, n = tuple(caught[layer].shape), len(inputs)
+                if shape[:1] != (n,):
+                    raise InputError(
+                        f"the layer {layer!r} is {shape} for {n} image{'s' * (n > 1)}: its first axis is not "
+                        "the images. Name another layer."
+                    )
                 found[layer] = _shape(caught[layer], spatial).cpu().numpy()
                 bad = ~np.isfinite(found[layer].reshape(len(found[layer]), -1)).all(axis=1)
                 if bad.any():

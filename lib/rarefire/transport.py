@@ -23,6 +23,7 @@ Computational Mathematics*, 11, 417–487. Flamary, R., et al. (2021). POT: Pyth
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,14 +36,16 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
 from tqdm import tqdm
 
-from rarefire import embeddings
+from rarefire import embeddings, store
 from rarefire._engine import blocks
 from rarefire._engine.resampling import check_rng
 from rarefire.errors import DataError, InputError
 from rarefire.rdm import condensed, square
 from rarefire.rounding import SAME, first_largest
+from rarefire.similarity import Grams
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import nn
 
     from rarefire.stimuli import Stimuli
@@ -56,6 +59,7 @@ __all__ = [
     "distances",
     "each_pair",
     "layer_distances",
+    "layer_table",
     "noise_floor",
     "square_map",
 ]
@@ -69,6 +73,9 @@ QUANTITIES = ("distance", "upper", "lower", "slb", "identity", "relative", "gap"
 _Floats = NDArray[np.float64]
 _Quantity = Literal["distance", "upper", "lower", "slb", "identity", "relative", "gap"]
 _STEP = 2**22  # features of all images at once
+_MOST = 2**30  # bytes of activations, of several layers, for which the network runs once
+_QUESTION = "layers"
+_NUMBERS = ("lower", "upper", "identity", "relative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,10 +339,7 @@ def layer_distances(
     found = {}
     options: dict[str, Any] = {"layers": layers, "spatial": spatial, "batch_size": batch_size}
     for layer, features in embeddings.each(network, images, **options):
-        try:
-            found[layer] = distances(features)
-        except InputError as error:
-            raise InputError(f"{layer}: {error}") from error
+        found[layer] = _of_layer(layer, features)
     return found
 
 
@@ -389,6 +393,87 @@ def each_pair(
     return _each(checked, wanted, seed, n_random, jobs, progress)
 
 
+def layer_table(
+    network: nn.Module,
+    images: NDArray[np.floating] | Stimuli,
+    *,
+    layers: Sequence[str],
+    spatial: embeddings.Spatial = "flatten",
+    batch_size: int = 64,
+    seed: int = 0,
+    n_random: int = 10,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """How far apart every two layers of a network are: Gromov–Wasserstein, CKA and RSA.
+
+    Of a layer no more stays in memory than images by images. Each pair's bracket goes into the user's cache
+    as soon as it is there: what was interrupted goes on where it was when it is called again.
+
+    Parameters
+    ----------
+    network, images, layers, spatial, batch_size
+        As for :func:`rarefire.embeddings.each`; at least four images and two layers, each named once.
+    seed, n_random, jobs, progress
+        As for :func:`each_pair`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each pair of layers, in the order of the condensed map. ``first, second``: their names;
+        ``lower, upper, identity, relative``: of :class:`Bracket`, the first three in units of GW²; ``cka``,
+        debiased, and ``rsa``, R² of the RDMs by correlation: of :func:`rarefire.similarity.compare`, NaN
+        where they are undefined. Its ``attrs`` say what it took: ``layers`` and ``pairs``, in seconds, and
+        ``known``, how many pairs were in the cache.
+
+    Raises
+    ------
+    UnknownNameError
+        If a layer does not exist.
+    InputError
+        For fewer images or layers, a layer without distances (see :func:`distances`; the message names it),
+        and one whose first axis is not the images.
+    DataError
+        If POT is not installed.
+    """
+    import pandas as pd  # slow to import
+
+    names, start = [*layers], time.perf_counter()
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(f"at least two layers are compared, each named once; got {', '.join(names)!r}.")
+    if len(images) < LEAST:
+        raise InputError(f"layers are compared on at least {LEAST} images; got {len(images)}.")
+    version = _pot().__version__  # before the network is run
+    options: dict[str, Any] = {"layers": names, "spatial": spatial, "batch_size": batch_size}
+    spaces, grams = dict[str, _Floats](), dict[str, Grams]()
+    each = embeddings.each(network, images, **options, most=_MOST)
+    for layer, values in tqdm(each, total=len(names), desc="layers", disable=not progress):
+        rows = values.reshape(len(values), -1)
+        spaces[layer], grams[layer] = _of_layer(layer, rows), Grams(rows)
+    seen = time.perf_counter()
+
+    # By the distances, not by what they were computed from: a network's code has no digest.
+    digests, pairs = {layer: store.array_digest(space) for layer, space in spaces.items()}, _pairs(names)
+    facts: dict[str, Any] = {"seed": seed, "n_random": n_random, "pot": version, "version": 1}
+    own = {pair: {**facts, "spaces": sorted(digests[layer] for layer in pair)} for pair in pairs}
+    asked = {pair: store.recall(_QUESTION, own[pair], use_shipped=False) for pair in pairs}
+    found = {pair: answer for pair, answer in asked.items() if answer is not None}
+    known, missing = len(found), [pair for pair in pairs if pair not in found]
+    if missing:
+        search: dict[str, Any] = {"seed": seed, "n_random": n_random, "jobs": jobs, "progress": progress}
+        for pair, one in each_pair(spaces, pairs=missing, **search):
+            numbers = {name: np.asarray(getattr(one, name)) for name in _NUMBERS}
+            found[pair] = store.keep(_QUESTION, own[pair], numbers)
+    lines = []
+    for first, second in pairs:
+        bounds = (float(found[first, second].arrays[name]) for name in _NUMBERS)
+        alike = grams[first].compare(grams[second], measures=["cka", "pearson"])
+        lines.append([first, second, *bounds, alike["cka"], alike["pearson"]])
+    table = pd.DataFrame(lines, columns=["first", "second", *_NUMBERS, "cka", "rsa"])
+    table.attrs = {"layers": seen - start, "pairs": time.perf_counter() - seen, "known": known}
+    return table
+
+
 def square_map(
     found: Mapping[tuple[str, str], Bracket],
     layers: Sequence[str],
@@ -429,6 +514,13 @@ def square_map(
 
 
 # --- helpers -------------------------------------------------------------------------------------
+
+
+def _of_layer(layer: str, features: NDArray[np.floating]) -> _Floats:
+    try:
+        return distances(features)
+    except InputError as error:
+        raise InputError(f"{layer}: {error}") from error
 
 
 def _bracket(a: _Floats, b: _Floats, rng: np.random.Generator, n_random: int) -> Bracket:

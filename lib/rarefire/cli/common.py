@@ -15,9 +15,11 @@ import typer
 from typer.exceptions import TyperException
 
 import rarefire
-from rarefire.errors import InputError, RarefireError, RarefireWarning
+from rarefire.errors import InputError, RarefireError, RarefireWarning, unknown
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
     from rarefire.stimuli import Stimuli
@@ -30,6 +32,8 @@ __all__ = [
     "Weights",
     "apart",
     "app",
+    "evenly",
+    "images_of",
     "is_lenet",
     "lenet_options",
     "outputs",
@@ -211,6 +215,57 @@ def outputs(model: nn.Module, images: Stimuli, name: str) -> int:
     if not isinstance(output, torch.Tensor) or output.ndim != 2:
         raise InputError(f"{name} must return one tensor, (n_images, noutputs); wrap it in one that does.")
     return int(output.shape[1])
+
+
+def evenly(n: int, most: int) -> NDArray[np.intp]:
+    """At most so many of `n` rows, evenly spaced."""
+    import numpy as np
+
+    return np.linspace(0, n - 1, min(n, most)).astype(np.intp)
+
+
+def images_of(
+    name: str,
+    size: int | None,
+    network: str,
+    rows: Callable[[int], NDArray[np.intp]],
+    *written: Path | None,
+) -> tuple[Stimuli, int]:
+    """Some of an image set's test images, or of a folder's, to show a network, and how many there are.
+
+    Parameters
+    ----------
+    name
+        An image set, or a folder; that of one picture of each ImageNet class goes by its name.
+    size
+        Of a folder's images, in pixels; by default 224, unless the network is a LeNet.
+    network
+        Which is to see them.
+    rows
+        Of their number: which ones.
+    *written
+        Files that must not lie among them.
+    """
+    import numpy as np
+
+    from rarefire import stimuli
+
+    if name in stimuli.NAMES:
+        whole = stimuli.load(name, "test", size=size)
+        return whole.subset(rows(len(whole))), len(whole)
+    folder: Path | None = Path(name.removeprefix("folder:")).expanduser()
+    if name == stimuli.SAMPLE and not Path(name).is_dir():
+        folder = stimuli.gallery_root()
+    if folder is None or not folder.is_dir():
+        raise unknown("image set", name, stimuli.NAMES, hint=f"Nor is there a folder {folder or name}.")
+    outside(folder, *written)
+    if size is None and is_lenet(network):
+        raise InputError(f"{network} is made for images of one size: say which with --size.")
+    gallery = stimuli.gallery(folder, size=size or 224)
+    classes, use = tuple(sorted(set(gallery.names))), rows(len(gallery))
+    labels = np.searchsorted(classes, [gallery.names[i] for i in use]).astype(np.int64)
+    shown = stimuli.Stimuli(f"folder:{folder}", "all", gallery[use], labels, classes, folder.name)
+    return shown, len(gallery)
 
 
 def read_for(network: str, weights: str) -> list[Path]:

@@ -16,9 +16,9 @@ from rarefire.cli.common import (
     Weights,
     apart,
     app,
-    is_lenet,
+    evenly,
+    images_of,
     outputs,
-    outside,
     read_for,
     readable,
     suited,
@@ -92,7 +92,8 @@ def dimension_command(
     else:
         networks.check_name(network)
         apart(out, *read_for(network, weights))
-        seen, of = _images(source, size, images or 500, network, out)
+        most = images or 500
+        seen, of = images_of(source, size, network, lambda n: evenly(n, most), out)
         model = suited(network, weights, seen)
         outputs(model, seen, networks.short_name(network))
         rows = [
@@ -145,32 +146,6 @@ def _local(points: Any, method: Any, scales: bool, seed: int, progress: bool) ->
     few = points.shape[0] < 2 * dimension.LEAST
     se = np.nan if few else dimension.halves_error(points, rng=rng, estimator=whole, n_splits=_SPLITS)
     return [replace(found, se=se)]
-
-
-def _images(name: str, size: int | None, most: int, network: str, out: Path) -> tuple[Stimuli, int]:
-    """Images to show, evenly spaced among those that there are, and how many these are."""
-    import numpy as np
-
-    from rarefire import stimuli
-
-    def spaced(n: int) -> Any:
-        return np.linspace(0, n - 1, min(n, most)).astype(int)
-
-    folder = Path(name.removeprefix("folder:")).expanduser()
-    if name in stimuli.NAMES:
-        whole = stimuli.load(name, "test", size=size)
-        return whole.subset(spaced(len(whole))), len(whole)
-    if not folder.is_dir():
-        raise unknown("image set", name, stimuli.NAMES, hint=f"Nor is there a folder {folder}.")
-    outside(folder, out)
-    if size is None and is_lenet(network):
-        raise InputError(f"{network} is made for images of one size: say which with --size.")
-    gallery = stimuli.gallery(folder, size=size or 224)
-    classes = tuple(sorted(set(gallery.names)))
-    use = spaced(len(gallery))
-    labels = np.searchsorted(classes, [gallery.names[i] for i in use]).astype(np.int64)
-    shown = stimuli.Stimuli(f"folder:{folder}", "all", gallery[use], labels, classes, folder.name)
-    return shown, len(gallery)
 
 
 def _layers(model: nn.Module, images: Stimuli) -> Iterator[tuple[str, Any]]:
