@@ -73,6 +73,7 @@ QUANTITIES = ("distance", "upper", "lower", "slb", "identity", "relative", "gap"
 _Floats = NDArray[np.float64]
 _Quantity = Literal["distance", "upper", "lower", "slb", "identity", "relative", "gap"]
 _STEP = 2**22  # features of all images at once
+_LEFT = 1e-6  # of two squared norms: where less is left of a squared distance, it is computed by itself
 _MOST = 2**30  # bytes of activations, of several layers, for which the network runs once
 _QUESTION = "layers"
 _NUMBERS = ("lower", "upper", "identity", "relative")
@@ -179,11 +180,7 @@ def distances(features: ArrayLike) -> _Floats:
     if not finite.all():
         raise InputError(f"{np.count_nonzero(~finite)} of {len(rows)} images have NaN or infinite features.")
     largest, width = float(np.abs(rows).max()), rows.shape[1]
-    squares = np.zeros(len(rows) * (len(rows) - 1) // 2)
-    step = max(1, _STEP // len(rows))
-    for start in range(0, width if largest else 0, step):
-        squares += pdist(rows[:, start : start + step].astype(np.float64) / largest, "sqeuclidean")
-    found = np.sqrt(squares)
+    found = np.sqrt(_squares(rows, largest))
     # What a network computes for the same image twice differs by the rounding of its own precision.
     rounding = max(SAME, 16 * float(np.finfo(rows.dtype).eps))
     if found.max() <= rounding * np.sqrt(width):
@@ -521,6 +518,27 @@ def _of_layer(layer: str, features: NDArray[np.floating]) -> _Floats:
         return distances(features)
     except InputError as error:
         raise InputError(f"{layer}: {error}") from error
+
+
+def _squares(rows: NDArray[np.floating], unit: float) -> _Floats:
+    """Squared distances of all rows, condensed, in units of `unit`²; 0 where that is 0."""
+    n, step = len(rows), max(1, _STEP // len(rows))
+    parts = [slice(start, start + step) for start in range(0, rows.shape[1], step)] if unit else []
+    products = np.zeros((n, n))
+    for part in parts:
+        centred = rows[:, part] / np.float64(unit)
+        centred -= centred.mean(axis=0)
+        products += centred @ centred.T
+    norms = np.diag(products)
+    squares = norms[:, None] + norms - 2 * products
+    # Of images that are all but equal, the difference of products is rounding.
+    near = squares < _LEFT * (norms[:, None] + norms)
+    np.fill_diagonal(near, False)
+    own = np.flatnonzero(near.any(axis=1))
+    if len(own):
+        apart = sum(pdist(rows[own, part] / np.float64(unit), "sqeuclidean") for part in parts)
+        squares[near] = square(apart)[near[np.ix_(own, own)]]
+    return condensed(np.maximum(squares + squares.T, 0) / 2)
 
 
 def _bracket(a: _Floats, b: _Floats, rng: np.random.Generator, n_random: int) -> Bracket:
