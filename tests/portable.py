@@ -29,8 +29,8 @@ NUMERIC = (
     *("ghosts_by_class", "grams", "inference", "judgments", "lowlevel", "naive", "networks", "orders"),
     *("pairs", "people", "people_by_class", "poz", "pruned_findings", "ratings", "rdm", "recipes", "record"),
     *("records", "records_ghosts", "records_gradient", "reliability", "resampling", "retrieval"),
-    *("reweighting", "scorecard", "selection", "similarity", "simulations", "subnetworks", "training"),
-    *("transport", "units"),
+    *("reweighting", "scorecard", "selection", "sequences", "similarity", "simulations", "subnetworks"),
+    *("training", "transport", "units"),
 )
 
 
