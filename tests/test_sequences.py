@@ -58,8 +58,11 @@ def test_the_number_of_weights(width, depth, length):
 
 def test_a_block_is_that_of_torch(network, rng):
     """The same weights in ``nn.TransformerEncoderLayer``, with a mask over what comes later."""
-    block, theirs = network.blocks[1], torch.nn.TransformerEncoderLayer(
-        16, 2, dim_feedforward=64, dropout=0.0, batch_first=True, norm_first=True
+    block, theirs = (
+        network.blocks[1],
+        torch.nn.TransformerEncoderLayer(
+            16, 2, dim_feedforward=64, dropout=0.0, batch_first=True, norm_first=True
+        ),
     )
     pairs = {
         "self_attn.in_proj_": block.attention.inputs,
@@ -84,7 +87,7 @@ def test_weights_are_the_seeds_and_leave_global_generators_alone():
     assert torch.equal(flat[0], flat[1])
     assert not torch.equal(flat[0], flat[2])
     weight = sequences.Transformer(500, width=64, depth=1, heads=1, length=2).outputs.weight
-    assert float(weight.std()) == pytest.approx(0.5 / 8, rel=0.02)
+    assert float(weight.detach().std()) == pytest.approx(0.5 / 8, rel=0.02)
 
 
 def test_the_states_are_those_of_the_forward_pass(network, rows):
@@ -174,8 +177,7 @@ def test_baselines_count():
     text = np.array([0, 1, 0, 1, 0, 2, 0, 1, 0, 1, 1], dtype=np.uint8)
     rows = np.lib.stride_tricks.sliding_window_view(text, 4)
     data = sequences.Sequences("text", 3, rows, np.array([[0, 1, 0, 2]]), 3, {})
-    pairs = list(zip(text[2:].tolist(), text[3:].tolist(), strict=True))  # those that end a row, each once
-    pairs = pairs and [(int(r[-2]), int(r[-1])) for r in rows]
+    pairs = [(0, 1), (1, 0), (0, 2), (2, 0), (0, 1), (1, 0), (0, 1), (1, 1)]  # at the ends of rows
     both = Counter(pairs)
     ends = Counter(b for _, b in pairs)
     starts = Counter(a for a, _ in pairs)
@@ -188,9 +190,9 @@ def test_baselines_count():
 
 
 def test_in_addition_pairs_tell_nothing():
-    """The token before the last is always ``=``; with one added everywhere, sums are as frequent as chance."""
+    """The token before the last is always ``=``, and all sums are about as frequent."""
     found = sequences.baselines(sequences.addition(31))
-    assert found["bigram"] == pytest.approx(math.log2(31), abs=0.1)
+    assert math.log2(31) < found["bigram"] < math.log2(31) + 0.2
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ def test_training_equals_a_plain_loop(tmp_path, batch_size):
     assert torch.equal(before, torch.get_rng_state())
     plain = small()
     assert all(torch.equal(v, found.weights["untrained"][k]) for k, v in plain.state_dict().items())
-    optimizer = torch.optim.AdamW(plain.parameters(), lr=1, weight_decay=1.0, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=1, weight_decay=1.0, betas=(0.9, 0.98), fused=True)
     for step in range(40):
         rows = data.train
         if batch_size:
@@ -237,7 +239,7 @@ def test_training_equals_a_plain_loop(tmp_path, batch_size):
         optimizer.zero_grad()
         F.cross_entropy(plain(rows[:, :3])[:, -1], rows[:, 3]).backward()
         optimizer.step()
-    torch.testing.assert_close(flat(made), flat(plain), atol=2e-4, rtol=1e-3)
+    assert torch.equal(flat(made), flat(plain))
     assert found.steps == {"untrained": 0, "after": 40}
     assert found.history["step"] == [0, 10, 20, 30, 40]
     assert found.history["test_bits"][-1] == pytest.approx(sequences.bits(made, data))

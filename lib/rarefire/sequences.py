@@ -71,6 +71,7 @@ class Embedding(nn.Module):
         self.places = nn.Embedding(length, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Each row's first token is at the first place."""
         embedded: Tensor = self.tokens(tokens) + self.places.weight[: tokens.shape[1]]
         return embedded
 
@@ -86,6 +87,7 @@ class Attention(nn.Module):
         self.outputs = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """What a place takes from itself and those before it is added."""
         parts = self.inputs(self.norm(x)).chunk(3, dim=-1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
         seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -103,6 +105,7 @@ class Perceptron(nn.Module):
         self.outputs = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """What the units make of each place is added."""
         added: Tensor = x + self.outputs(self.hidden(self.norm(x)))
         return added
 
@@ -252,6 +255,7 @@ def _layers(network: Transformer, tokens: Tensor, *, hidden: bool) -> Iterator[t
     x = network.embedding(tokens)
     yield "embedding", x
     for i, block in enumerate(network.blocks):
+        assert isinstance(block, Block)
         x = block.attention(x)
         yield f"attention {i}", x
         if hidden:
@@ -367,8 +371,8 @@ _MODULES = (
 def docstrings(*, length: int = 64) -> Sequences:
     """The docstrings of Python's standard library, a token for each of the characters of :data:`ALPHABET`.
 
-    Of a fixed list of modules, read and not imported; every tenth is held out, as `test`. They differ a little
-    from one Python to another: :meth:`Sequences.facts` names its version and has a digest of the text.
+    Of a fixed list of modules, read and not imported; every tenth is held out, as `test`. They differ a
+    little from one Python to another: :meth:`Sequences.facts` names it and has a digest of the text.
 
     Parameters
     ----------
@@ -409,8 +413,8 @@ def _texts() -> dict[str, str]:
             texts[name] = "\n\n".join(found)
     if len(texts) < len(_MODULES) / 2:
         raise DataError(
-            f"{root} has the sources of {len(texts)} of {len(_MODULES)} modules: use a Python that comes with "
-            "those of its standard library."
+            f"{root} has the sources of {len(texts)} of {len(_MODULES)} modules: use a Python that comes "
+            "with those of its standard library."
         )
     return texts
 
@@ -430,7 +434,7 @@ def _tokens(text: str) -> NDArray[np.uint8]:
 
 
 def baselines(data: Sequences) -> dict[str, float]:
-    """Bits per token of the test rows by counts in the training rows, one added to each.
+    """Bits per token of the test rows by counts at the end of the training rows, one added to each.
 
     Returns
     -------
@@ -438,22 +442,13 @@ def baselines(data: Sequences) -> dict[str, float]:
         ``"unigram"``: by how often a token comes; ``"bigram"``: how often it comes after the one before it.
     """
     pairs = np.ones((data.n_tokens, data.n_tokens))
-    before, after = (_last(data.train[:, s], data.scored) for s in (slice(-1), slice(1, None)))
-    # Rows of a text overlap: the pairs of its last place alone are all pairs but a row's worth, each once.
-    overlapping = data.train.strides[0] == data.train.strides[1]
-    if overlapping:
-        before, after = before[:, -1:], after[:, -1:]
-    np.add.at(pairs, (before.ravel(), after.ravel()), 1)
-    given, told = (_last(data.test[:, s], data.scored).ravel() for s in (slice(-1), slice(1, None)))
+    np.add.at(pairs, (data.train[:, -2], data.train[:, -1]), 1)
+    given, told = (data.test[:, s][:, -data.scored :].ravel() for s in (slice(-1), slice(1, None)))
     single = pairs.sum(axis=0)
     return {
         "unigram": float(-np.log2(single / single.sum())[told].mean()),
         "bigram": float(-np.log2(pairs / pairs.sum(axis=1, keepdims=True))[given, told].mean()),
     }
-
-
-def _last(rows: NDArray[np.integer], n: int) -> NDArray[np.integer]:
-    return rows[:, rows.shape[1] - n :]
 
 
 # --- how well a network does ---------------------------------------------------------------------
@@ -655,8 +650,9 @@ def fit(
     state = _resume(path, key)
     if not state.done:
         with store.alone(path), training.one_thread():
-            state = _resume(path, key)
-            _fit(network, data, recipe, state, path, seed=seed, report=report or (lambda *_: None))
+            state = _resume(path, key)  # another run may have written it meanwhile
+            if not state.done:
+                _fit(network, data, recipe, state, path, seed=seed, report=report or (lambda *_: None))
     networks.load_weights(network, state.weights["after"])
     network.zero_grad(set_to_none=True)
     return Fitted(state.weights, state.steps, state.history, state.generalised)
@@ -702,13 +698,13 @@ def _fit(
         network.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
     every = None if recipe.batch_size else _long(data.train)
-    while not state.done:
+    while True:
         rows = _batch(data.train, recipe.batch_size, seed, state.step) if every is None else every
         logits, told = _told(network, rows, data.scored)
         loss = F.cross_entropy(logits, told)
         if state.step % recipe.check_every == 0 or state.step == recipe.steps:
             right = float((logits.argmax(1) == told).float().mean())
-            _check(network, data, recipe, state, right, float(loss) / math.log(2))
+            _check(network, data, recipe, state, right, loss.item() / math.log(2))
             # After a step that was written, the next is the first of a run that goes on from there.
             if state.done or state.step % (10 * recipe.check_every) == 0:
                 state.model = None if state.done else network.state_dict()
@@ -746,9 +742,7 @@ def _check(
     }.items():
         state.history.setdefault(name, []).append(value)
     latest = state.history["test_accuracy"][-recipe.held :]
-    state.generalised = (
-        recipe.goal is not None and len(latest) == recipe.held and min(latest) >= recipe.goal
-    )
+    state.generalised = recipe.goal is not None and len(latest) == recipe.held and min(latest) >= recipe.goal
     state.done = state.generalised or state.step >= recipe.steps
     found = {
         "untrained": state.step == 0,
