@@ -272,39 +272,36 @@ def test_the_rule_of_addition_is_found_after_the_rows_are_known(tmp_path):
     assert torch.equal(flat(again), flat(made))
 
 
+LONGER = dataclasses.replace(SHORT, steps=400, batch_size=16, check_every=5)
 RUN = """
 import sys
-from rarefire import sequences
-from test_sequences import SHORT, flat, small
-import dataclasses, torch
-recipe = dataclasses.replace(SHORT, steps=int(sys.argv[2]), batch_size=16, check_every=5)
-sequences.fit(small(), sequences.addition(11), path=sys.argv[1], recipe=recipe, seed=3)
+from test_sequences import LONGER, sequences, small
+sequences.fit(small(), sequences.addition(11), path=sys.argv[1], recipe=LONGER, seed=3)
 """
 
 
 def test_killed_and_resumed_to_the_same_bits(tmp_path):
-    def start(name):
-        return subprocess.Popen(
-            [sys.executable, "-c", RUN, str(tmp_path / name), "600"], cwd=os.path.dirname(__file__)
-        )
+    path, data = tmp_path / "killed.pt", sequences.addition(11)
 
     def step():
-        if not (tmp_path / "killed.pt").exists():
-            return 0
-        return torch.load(tmp_path / "killed.pt", weights_only=True)["step"]
+        return torch.load(path, weights_only=True)["step"] if path.exists() else 0
 
-    run = start("killed.pt")
+    run = subprocess.Popen([sys.executable, "-c", RUN, str(path)], cwd=os.path.dirname(__file__))
     wait_until(lambda: step() >= 100, alive=lambda: run.poll() is None)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    assert 100 <= step() < 600
-    assert start("killed.pt").wait() == 0
-    assert start("whole.pt").wait() == 0
-    killed, whole = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("killed", "whole"))
-    assert killed["history"] == whole["history"]
-    assert killed["steps"] == whole["steps"]
-    for name, weights in whole["weights"].items():
-        assert all(torch.equal(weights[k], killed["weights"][name][k]) for k in weights)
+    assert 100 <= step() < 400
+    seen, resumed, whole = [], small(), small()
+    killed = sequences.fit(
+        resumed, data, path=path, recipe=LONGER, seed=3, report=lambda step, *_: seen.append(step)
+    )
+    assert seen[0] >= 100
+    never = sequences.fit(whole, data, path=tmp_path / "whole.pt", recipe=LONGER, seed=3)
+    assert torch.equal(flat(resumed), flat(whole))
+    assert killed.history == never.history
+    assert killed.steps == never.steps
+    for name, weights in never.weights.items():
+        assert all(torch.equal(weights[k], killed.weights[name][k]) for k in weights)
 
 
 def test_a_damaged_checkpoint_is_trained_again(tmp_path):
