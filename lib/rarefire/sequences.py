@@ -550,9 +550,9 @@ class Recipe:
 TASKS = {
     "addition": Recipe(learning_rate=3e-3, weight_decay=1.0, steps=3000, batch_size=512),
     "docstrings": Recipe(
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         weight_decay=0.1,
-        steps=2000,
+        steps=1500,
         batch_size=32,
         warmup=100,
         decay=True,
