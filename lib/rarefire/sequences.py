@@ -317,7 +317,7 @@ class Sequences:
         return {"task": self.name, **self.source, "digest": store.array_digest(self.train, self.test)}
 
 
-def addition(p: int = 59, *, share: float = 0.7, seed: int = 0) -> Sequences:
+def addition(p: int = 59, *, share: float = 0.55, seed: int = 0) -> Sequences:
     """Addition modulo p: rows ``a b = c``, all p² of them, parted into training and test.
 
     ``a + b`` and ``b + a`` go together. Parted one by one, as in the papers, a network that has the training
