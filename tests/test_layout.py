@@ -20,7 +20,7 @@ PACKAGE = ROOT / "lib" / "rarefire"
 LINES = (
     "_engine.lazy errors rounding store",
     "_engine.blocks _engine.neighbours _engine.grams _engine.pairs _engine.pooling",
-    "stimuli networks training poz embeddings",
+    "stimuli networks training sequences poz embeddings",
     "rdm _engine.resampling _engine.influences curves _engine.orders cluster similarity",
     "removal pruning",
     "ghosts retrieval",

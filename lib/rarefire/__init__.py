@@ -5,7 +5,8 @@
 Your images, your network, their embedding
     :mod:`~rarefire.stimuli` loads image sets by name or from a folder, :mod:`~rarefire.networks` builds
     networks, :mod:`~rarefire.training` trains ensembles, :mod:`~rarefire.embeddings` gives the features of a
-    layer, ``(n_images, n_features)``, and opens those on disk.
+    layer, ``(n_images, n_features)``, and opens those on disk. :mod:`~rarefire.sequences` has no images: a
+    transformer that adds or reads text.
 How rarely features fire, and what slices of them carry
     :mod:`~rarefire.poz` counts and orders; :mod:`~rarefire.rdm` compares images; :mod:`~rarefire.curves`
     gives exact nested curves, for the network's own geometry or against an RDM of people;
@@ -42,8 +43,8 @@ from rarefire._engine.lazy import submodules
 _MODULES = (
     *("cli", "cluster", "curves", "dimension", "embeddings", "errors", "ghosts", "inference", "judgments"),
     *("lowlevel", "naive", "networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability"),
-    *("removal", "retrieval", "reweighting", "rounding", "selection", "similarity", "simulations"),
-    *("stimuli", "store", "subnetworks", "training", "transport", "triplets", "units"),
+    *("removal", "retrieval", "reweighting", "rounding", "selection", "sequences", "similarity"),
+    *("simulations", "stimuli", "store", "subnetworks", "training", "transport", "triplets", "units"),
 )
 
 __version__ = version("rarefire")
