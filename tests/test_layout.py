@@ -30,6 +30,7 @@ LINES = (
     "records.record records.ensembles records.recipes records.people records.people_by_class",
     "records.people_across records.people_orders records.pruned records.dimension",
     "records.gradient records.rank records.information records.subnetworks records.layer_choice",
+    "records.sequence_maps",
     "records.ghosts records.ghosts_by_class records.error_rates records.block_tests",
     "page.palette page.frame page.plots page.claims page.cards page.scorecard",
     "page.dimension_findings page.pruned_tables page.dimensions page.widgets page.explorer page.reader",

@@ -25,6 +25,8 @@ Each module asks one question; its ``measure`` computes what is not there, its `
 ``subnetworks``, ``layer_choice``
     How far apart the layers of networks are, trained in several ways and untrained; what groups of layers are
     good for.
+``sequence_maps``
+    The same of small transformers, on an algebraic and on a language task.
 ``error_rates``
     How often each test is wrong.
 ``block_tests``
@@ -37,7 +39,7 @@ from rarefire.records.record import Record, Stack, answer_each, source
 _MODULES = (
     *("block_tests", "dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient"),
     *("information", "layer_choice", "people", "people_across", "people_by_class", "people_orders"),
-    *("pruned", "rank", "recipes", "subnetworks"),
+    *("pruned", "rank", "recipes", "sequence_maps", "subnetworks"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -57,7 +57,7 @@ IMAGES = 40
 LAYERS = 12
 
 #: Studies at each of :data:`STUDY_NOISES`, of :data:`SEEDS` networks of each kind and as many smooth twins.
-STUDIES = 120
+STUDIES = 64
 STUDY_NOISES = (0.3, 1.0)
 SEEDS = 6
 #: Blocks are reported where they predict, on average over seeds, no less than this below an uneven chain.

@@ -69,6 +69,8 @@ VERSIONS: dict[str, dict[str, int]] = {
     "subnetworks": {"version": 1},
     "subnetworks-shown": {"version": 1},
     "layer-choice": {"version": 1},
+    "sequences": {"version": 1},
+    "sequences-shown": {"version": 1},
     "blocks": {"version": 1},
     "block-studies": {"version": 1},
 }
