@@ -28,6 +28,7 @@ __all__ = [
     "power_panels",
     "redundant_panels",
     "short",
+    "training_panel",
 ]
 
 #: Measures of how far two layers are apart -> their colours; names as in the records.
@@ -191,3 +192,24 @@ def redundant_panels(
         panels.append(figure)
         tables.append(pd.DataFrame({"network": title, "moved": moved, "accuracy": without, "whole": whole}))
     return panels, pd.concat(tables, ignore_index=True)
+
+
+def training_panel(
+    history: Mapping[str, Sequence[float]], steps: Mapping[str, int]
+) -> tuple[Figure, pd.DataFrame]:
+    """Accuracy on what was shown and on the rest, through training.
+
+    Parameters
+    ----------
+    history, steps
+        Of :class:`rarefire.sequences.Fitted`; the steps at which networks were kept are marked.
+    """
+    figure, axes = panel(2.6, 2.1, title="accuracy")
+    table = pd.DataFrame({name: history[name] for name in ("step", "train_accuracy", "test_accuracy")})
+    for name, colour in (("train_accuracy", "low"), ("test_accuracy", "high")):
+        axes.plot(table["step"], table[name], color=COLOURS[colour], linewidth=1.4)
+    for at in steps.values():
+        axes.axvline(max(at, 1), color=COLOURS["random"], linewidth=0.8, linestyle=":")
+    axes.set(xlabel="step", ylim=(-0.03, 1.03))
+    percent(axes, "y")
+    return figure, table

@@ -46,6 +46,7 @@ __all__ = [
     "Setting",
     "Shown",
     "Way",
+    "by_images",
     "known",
     "known_network",
     "known_networks",
@@ -638,6 +639,21 @@ def known(images: str) -> dict[str, Maps]:
     setting = _setting(images)
     own = {(name, seed): _own(images, name, seed) for name in setting.ways for seed in range(setting.seeds)}
     return _by_way(answer_each("subnetworks", _facts(images), own, None))
+
+
+def by_images(profile: str = "default", *, instances: int | None = None) -> dict[str, dict[str, Maps]]:
+    """The LeNets that a chapter shows, by way; as :func:`rarefire.records.record.by_images`.
+
+    Parameters
+    ----------
+    profile
+        ``"default"`` or ``"full"``.
+    instances
+        Of digits; default: as many as in :data:`SETTINGS`.
+    """
+    return record.by_images(
+        SETTINGS, measure, lambda name: known(name) or None, profile, instances or SETTINGS["digits"].seeds
+    )
 
 
 def _by_way(answers: Mapping[tuple[str, int], store.Answer]) -> dict[str, Maps]:
