@@ -19,12 +19,11 @@ from rarefire.page.scorecard import Finding
 from rarefire.records.block_tests import Blocks
 from rarefire.records.layer_choice import CHOSEN, Choice
 from rarefire.records.sequence_maps import SETTINGS, Transformers
-from rarefire.records.subnetworks import MEASURES, WAYS, Maps
+from rarefire.records.subnetworks import MEASURES, UNTRAINED, Maps
 
 __all__ = ["cuts", "redundant", "seeds", "subnetworks", "ways"]
 
 _TRAINED = {"usual", "trained", "after"}  # how a record calls it
-_UNTRAINED = "untrained"
 _LEVEL = 0.05
 
 
@@ -57,11 +56,10 @@ def subnetworks(
         A value for each network.
     """
     for images, by_way in sets.items():
-        yield from _of(images, by_way["usual"], by_way[_UNTRAINED], "")
-        others = {way: maps for way, maps in by_way.items() if way not in ("usual", _twin(way))}
-        if others:
+        yield from _of(images, by_way["usual"], by_way[UNTRAINED], "")
+        if by_way.keys() - {"usual", UNTRAINED}:
             yield from _of_ways(images, ways(by_way), "")
-    both = [(each["trained"], each[_UNTRAINED]) for each in networks.values() if len(each) == 2]
+    both = [(each["trained"], each[UNTRAINED]) for each in networks.values() if len(each) == 2]
     if both:
         count = f"{len(both)} network{'s' * (len(both) != 1)}"
         found = [_values(*pair) for pair in both]
@@ -70,7 +68,7 @@ def subnetworks(
             yield Finding(claim, stimuli.SAMPLE, values, f"{count}, {convention}" if convention else count)
     for name, by_state in transformers.items():
         task, blocks = SETTINGS[name].task, f"{SETTINGS[name].depth} blocks"
-        yield from _of(task, by_state["after"], by_state[_UNTRAINED], blocks)
+        yield from _of(task, by_state["after"], by_state[UNTRAINED], blocks)
         if "before" in by_state:
             yield from _of_ways(task, ways(by_state), blocks)
         yield Finding("use-redundant", task, redundant(by_state["after"]), blocks)
@@ -113,11 +111,6 @@ def _of_ways(images: str, table: pd.DataFrame, convention: str) -> Iterator[Find
     yield Finding("strategy-cuts", images, float((table["cuts"] != table["usual"]).mean()), convention)
 
 
-def _twin(way: str) -> str:
-    """A way that is no training: those of twins; of another network, what it is compared with."""
-    return way if way == _UNTRAINED or (way in WAYS and WAYS[way].twin == way) else ""
-
-
 def ways(by_way: Mapping[str, Maps], *, measure: str = "gw") -> pd.DataFrame:
     """Whether networks trained in other ways have other maps of their layers.
 
@@ -140,7 +133,7 @@ def ways(by_way: Mapping[str, Maps], *, measure: str = "gw") -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for way, maps in by_way.items():
-        if maps is usual or _twin(way):
+        if maps is usual or way == UNTRAINED:
             continue
         test = direct.ways_test(usual.apart(measure), maps.apart(measure), rng=rng)
         (own, seeds_), (theirs, _) = cuts(maps, measure=measure), cuts(usual, measure=measure)

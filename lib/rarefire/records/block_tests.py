@@ -392,8 +392,8 @@ def _networks(chain: _Chain, n: int) -> tuple[_Chain, dict[str, NDArray[Any]]]:
             for i in range(n)
         ]
     return chain, {
-        "b": np.array([[gain.b for gain in each] for each in found], dtype=np.float32),
-        "b_uneven": np.array([[gain.b_uneven for gain in each] for each in found], dtype=np.float32),
+        "b": np.array([[gain.b for gain in each] for each in found], dtype=np.float16),
+        "b_uneven": np.array([[gain.b_uneven for gain in each] for each in found], dtype=np.float16),
         "exact": np.array([[gain.partition.cuts == _PLANTED for gain in each] for each in found]),
     }
 
@@ -401,7 +401,7 @@ def _networks(chain: _Chain, n: int) -> tuple[_Chain, dict[str, NDArray[Any]]]:
 def _studies(part: _Part, n: int) -> tuple[_Part, dict[str, NDArray[Any]]]:
     noise, place = part
     options: dict[str, Any] = {"n_images": 2 * IMAGES, "n_layers": LAYERS, "noise": noise}
-    found = np.empty((2, n, len(TOYS) + 1, SEEDS), dtype=np.float32)
+    found = np.empty((2, n, len(TOYS) + 1, SEEDS), dtype=np.float16)
     with threadpool_limits(1):
         for i in range(n):
             rng = np.random.default_rng([round(1000 * noise), place, i])

@@ -79,7 +79,7 @@ class Setting:
 SETTINGS = {
     "addition-2": Setting("addition, 2 blocks", "addition", 2, 128),
     "addition-4": Setting("addition, 4 blocks", "addition", 4, 128),
-    "docstrings-4": Setting("docstrings, 4 blocks", "docstrings", 4, 128, states=("untrained", "after")),
+    "docstrings-4": Setting("docstrings, 4 blocks", "docstrings", 4, 96, states=("untrained", "after")),
 }
 
 

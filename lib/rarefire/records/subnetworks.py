@@ -41,6 +41,7 @@ __all__ = [
     "SETTINGS",
     "SHARES",
     "STATES",
+    "UNTRAINED",
     "WAYS",
     "Maps",
     "Setting",
@@ -80,8 +81,6 @@ class Way:
     ----------
     title
         In a few words.
-    twin
-        The way to its untrained twin.
     network
         Name of a network, see :func:`rarefire.networks.names`.
     changes
@@ -93,20 +92,20 @@ class Way:
     """
 
     title: str
-    twin: str = "untrained"
     network: str = "lenet5"
     changes: Mapping[str, Any] = field(default_factory=dict)
     method: str | None = None
     few: str | None = None
 
 
+#: Of all ways, and of ImageNet networks and transformers: before training. Batch norm does nothing there.
+UNTRAINED = "untrained"
 #: By name. Those without changes are trained as the dense networks of :mod:`rarefire.records.pruned`.
 WAYS = {
-    "untrained": Way("untrained"),
-    "norm-untrained": Way("batch norm, untrained", "norm-untrained", "lenet5-batchnorm"),
+    UNTRAINED: Way("untrained"),
     "usual": Way("trained"),
     "decay": Way("weight decay", changes={"weight_decay": 1e-3}),
-    "norm": Way("batch norm", "norm-untrained", "lenet5-batchnorm"),
+    "norm": Way("batch norm", "lenet5-batchnorm"),
     "tuned": Way("fine-tuned"),
     "few": Way("few images", few="right"),
     "shuffled": Way("few images, shuffled labels", few="shuffled"),
@@ -155,6 +154,7 @@ SETTINGS = {
 #: Of each pair of layers, as in :class:`rarefire.transport.Bracket`.
 BOUNDS = ("slb", "lower", "upper", "identity", "chance")
 _MOST = 255
+_FEWEST = 6  # layers whose groups are asked for
 _SHOWN = 60  # images
 _ANIMALS = 398  # ImageNet's first classes
 _MANY = 256  # images that can be shown: partners are bytes
@@ -240,6 +240,25 @@ class Maps(Stack):
         """Blocks of each network beside a chain, found on the one sample of images and asked on the other."""
         both = (self.apart(measure, sample=sample) for sample in (0, 1))
         return [subnetworks.against_chain(*pair) for pair in zip(*both, strict=True)]
+
+    def inner(self, measure: str = "gw") -> list[subnetworks.Gain | None]:
+        """The same without layers that are a group of their own at an end, however often one comes to be.
+
+        None where fewer than six layers are left.
+        """
+        found: list[subnetworks.Gain | None] = []
+        for first, other in zip(self.apart(measure), self.apart(measure, sample=1), strict=True):
+            low, high = 0, len(first)
+            while high - low >= _FEWEST:
+                own = slice(low, high)
+                gain = subnetworks.against_chain(first[own, own], other[own, own])
+                edges = 0, *gain.partition.cuts, high - low
+                alone = edges[1] - edges[0] == 1, edges[-1] - edges[-2] == 1
+                if not any(alone) or len(edges) == 2:
+                    break
+                low, high = low + alone[0], high - alone[1]
+            found.append(gain if high - low >= _FEWEST else None)
+        return found
 
 
 # --- one network ----------------------------------------------------------------------------------
@@ -681,7 +700,7 @@ def _facts(images: str) -> dict[str, Any]:
 
 def _own(images: str, name: str, seed: int) -> dict[str, Any]:
     way, facts = WAYS[name], {"way": name, "seed": int(seed), "network": WAYS[name].network}
-    if way.twin == name:
+    if name == UNTRAINED:
         return facts
     if way.method:
         setting = pruned.SETTINGS[images]
@@ -740,7 +759,7 @@ def _network(name: str, seed: int, images: str, train: Stimuli) -> nn.Module:
         std=train.std,
         seed=seed,
     ).eval()
-    if way.twin == name:
+    if name == UNTRAINED:
         return network
     recipe = setting.recipe(images, way)
     shown = train.subset(train.spread(setting.few)) if way.few else train
