@@ -21,7 +21,7 @@ from rarefire.records.layer_choice import CHOSEN, Choice
 from rarefire.records.sequence_maps import SETTINGS, Transformers
 from rarefire.records.subnetworks import MEASURES, UNTRAINED, Maps
 
-__all__ = ["cuts", "redundant", "seeds", "subnetworks", "ways"]
+__all__ = ["ahead", "cuts", "redundant", "seeds", "subnetworks", "ways"]
 
 _TRAINED = {"usual", "trained", "after"}  # how a record calls it
 _LEVEL = 0.05
@@ -76,7 +76,7 @@ def subnetworks(
         count = f"{len(choices)} network{'s' * (len(choices) != 1)}"
         gain = [_features(each) for each in choices.values()]
         yield Finding("use-features", stimuli.SAMPLE, gain, count)
-        less = [float(each.least[0, 0]) - float(np.mean(each.without)) for each in choices.values()]
+        less = [each.least() for each in choices.values()]
         yield Finding("use-redundant", stimuli.SAMPLE, less, count)
     if simulated is not None:
         table = simulated.power()
@@ -144,6 +144,26 @@ def ways(by_way: Mapping[str, Maps], *, measure: str = "gw") -> pd.DataFrame:
         rows.append(row)
     table = pd.DataFrame(rows)
     return table.assign(holm=inference.holm(table["p"]) if len(table) else [])
+
+
+def ahead(maps: Mapping[str, Maps], *, measure: str = "gw", inner: bool = False) -> list[str]:
+    """Kinds of network whose groups explain more than a smooth chain: the median B is above 0.
+
+    Parameters
+    ----------
+    maps
+        By name; trained.
+    measure
+        Of :data:`rarefire.records.subnetworks.MEASURES`.
+    inner
+        Without layers that stand alone at an end; a network of which too few are left has no groups.
+    """
+    found = []
+    for name, each in maps.items():
+        gains = each.inner(measure) if inner else each.gains(measure)
+        if np.median([-np.inf if gain is None else gain.b for gain in gains]) > 0:
+            found.append(name)
+    return found
 
 
 def cuts(maps: Maps, *, measure: str = "gw") -> tuple[str, int]:

@@ -35,7 +35,6 @@ from rarefire.stimuli import Stimuli
 __all__ = [
     "BY",
     "CHOSEN",
-    "LEFT_OUT",
     "NUMBERS",
     "Choice",
     "known_networks",
@@ -49,15 +48,14 @@ __all__ = [
 #: How layers are chosen: one of each group by a measure (:data:`rarefire.records.subnetworks.MEASURES`),
 #: evenly, and the last ones.
 CHOSEN = (*maps.MEASURES, "even", "last")
-#: Numbers of layers whose features are read out, and of steps that are left out.
+#: Numbers of layers whose features are read out.
 NUMBERS = (2, 3, 4, 5, 6)
-LEFT_OUT = (1, 2, 3)
-#: By what steps are left out, those with the least of it first.
+#: By what the step that moves least is chosen.
 BY = maps.MEASURES
 
 _IMAGES = "cifar10-jpg"
 _OF_CLASS = 50  # images, to learn from and to ask about
-_DRAWS, _REMOVALS = 40, 10  # random choices of layers, of steps
+_DRAWS = 40  # random choices of layers
 _PHOTOGRAPHS = 300  # on which networks without a step are asked
 _PENALTIES = tuple(10.0**k for k in range(-2, 5))
 
@@ -75,8 +73,11 @@ class Choice(Record):
     moved = Array("4, T", "by `BY`, how far apart its input and output are")
     without = Array("T", "accuracy of the network without this step, on photographs")
     whole = Array("", "of the whole network")
-    least = Array("4, 3", "without the `LEFT_OUT` steps that move least, by `BY`")
-    removed = Array("3, R", "without as many at random")
+
+    def least(self, by: str = "gw") -> float:
+        """Accuracy without the step that moves least, less the mean over steps."""
+        place = int(np.asarray(self.moved[BY.index(by)]).argmin())
+        return float(self.without[place] - np.mean(self.without))
 
     def ranks(self, by: str = "gw") -> float:
         """Spearman correlation, over steps, of how far one moves the geometry with what its loss costs.
@@ -235,23 +236,11 @@ def _removals(
     def told(left_out: Sequence[str]) -> float:
         return training.accuracy(without(network, left_out), some, batch_size=50)
 
-    rng = np.random.default_rng(1)
-    least, removed = np.full((len(BY), len(LEFT_OUT)), np.nan), np.full((len(LEFT_OUT), _REMOVALS), np.nan)
-    known: dict[tuple[str, ...], float] = {}
-    for k, number in enumerate(n for n in LEFT_OUT if n < len(can)):
-        sets = [[can[t] for t in moved[b].argsort(kind="stable")[:number]] for b in range(len(BY))]
-        sets += [[*rng.choice(can, number, replace=False)] for _ in range(_REMOVALS)]
-        for left_out in sets:
-            known.setdefault(tuple(sorted(left_out)), told(left_out))
-        found = [known[tuple(sorted(left_out))] for left_out in sets]
-        least[:, k], removed[k] = found[: len(BY)], found[len(BY) :]
     return {
         "step": np.array(can),
         "moved": moved,
-        "without": np.array([known.get((name,)) or told([name]) for name in can]),
+        "without": np.array([told([name]) for name in can]),
         "whole": np.asarray(told([])),
-        "least": least,
-        "removed": removed,
     }
 
 

@@ -148,7 +148,7 @@ class Setting:
 SETTINGS = {
     "digits": Setting(100, 600, ways=("untrained", "usual")),
     "mnist": Setting(200, 6000),
-    "cifar10-jpg": Setting(200, 6000),
+    "cifar10-jpg": Setting(200, 6000, ways=tuple(name for name, way in WAYS.items() if not way.few)),
 }
 
 #: Of each pair of layers, as in :class:`rarefire.transport.Bracket`.
