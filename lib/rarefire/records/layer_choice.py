@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import stats
@@ -38,6 +39,7 @@ __all__ = [
     "LEFT_OUT",
     "NUMBERS",
     "Choice",
+    "known_network",
     "known_networks",
     "measure_here",
     "middles",
@@ -76,7 +78,7 @@ class Choice(Record):
     without = Array("T", "accuracy of the network without this step, on photographs")
     whole = Array("", "of the whole network")
     least = Array("4, 3", "without the `LEFT_OUT` steps that move least, by `BY`")
-    removed = Array("3, R", "without as many at random")
+    removed = Array("3, Q", "without as many at random")
 
     def ranks(self, by: str = "gw") -> float:
         """Spearman correlation, over steps, of how far one moves the geometry with what its loss costs.
@@ -87,6 +89,26 @@ class Choice(Record):
             return float("nan")
         moved = np.asarray(self.moved[BY.index(by)], dtype=np.float64)
         return float(stats.spearmanr(moved, float(self.whole) - self.without).statistic)
+
+    def table(self) -> pd.DataFrame:
+        """Accuracies of a few layers' features, and without a few steps.
+
+        Returns
+        -------
+        DataFrame
+            A row for each of :data:`NUMBERS` of layers and of :data:`LEFT_OUT` steps: ``of``, ``"features"``
+            or ``"left out"``; ``n``; by each of :data:`CHOSEN`, of which two do not choose steps; ``random``,
+            the mean.
+        """
+        parts = {
+            "features": (NUMBERS, CHOSEN, self.chosen, self.drawn),
+            "left out": (LEFT_OUT, BY, self.least, self.removed),
+        }
+        tables = [
+            pd.DataFrame(chosen.T, columns=by).assign(of=of, n=n, random=drawn.mean(axis=1))
+            for of, (n, by, chosen, drawn) in parts.items()
+        ]
+        return pd.concat(tables, ignore_index=True)[["of", "n", *CHOSEN, "random"]]
 
 
 # --- features of a few layers ---------------------------------------------------------------------
@@ -261,6 +283,7 @@ def _removals(
 def measure_here(
     only: Sequence[str] = tuple(people_across.NETWORKS),
     *,
+    jobs: int | None = None,
     use_shipped: bool = True,
     progress: bool = True,
 ) -> dict[str, Choice]:
@@ -268,7 +291,7 @@ def measure_here(
 
     Parameters
     ----------
-    only, use_shipped, progress
+    only, jobs, use_shipped, progress
         As for :func:`rarefire.records.subnetworks.measure_here`, whose maps are needed.
 
     Returns
@@ -282,7 +305,8 @@ def measure_here(
         As there, and where CIFAR-10 is not on this machine.
     """
     found = {}
-    for name, states in maps.measure_here(only, use_shipped=use_shipped, progress=progress).items():
+    options: dict[str, Any] = {"jobs": jobs, "use_shipped": use_shipped, "progress": progress}
+    for name, states in maps.measure_here(only, **options).items():
         facts = {
             **{
                 k: states["trained"].facts[k] for k in ("stimuli", "network", "weights_digest", "photographs")
@@ -312,7 +336,13 @@ def _measured(name: str, trained: maps.Maps, progress: bool) -> dict[str, NDArra
     return {**found, **small, "layer": np.array(layers)}
 
 
+def known_network(name: str) -> Choice | None:
+    """What is shipped of a network."""
+    answers = record.shipped("layer-choice", network=name)
+    return Choice(answers[:1]) if answers else None
+
+
 def known_networks() -> dict[str, Choice]:
     """What is shipped, by network, in the order of chapter 4."""
-    there = {a.provenance["facts"]["network"]: Choice((a,)) for a in record.shipped("layer-choice")}
-    return {name: there[name] for name in people_across.NETWORKS if name in there}
+    found = {name: known_network(name) for name in people_across.NETWORKS}
+    return {name: one for name, one in found.items() if one is not None}
