@@ -30,8 +30,8 @@ NUMERIC = (
     *("orders", "pairs", "people", "people_by_class", "poz", "pruned_findings", "ratings", "rdm"),
     *("recipes", "record"),
     *("records", "records_ghosts", "records_gradient", "reliability", "resampling", "retrieval"),
-    *("reweighting", "scorecard", "selection", "sequences", "similarity", "simulations", "subnetworks"),
-    *("training", "transport", "units"),
+    *("reweighting", "scorecard", "selection", "sequence_maps", "sequences", "similarity", "simulations"),
+    *("subnetwork_findings", "subnetworks", "training", "transport", "units"),
 )
 
 

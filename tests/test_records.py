@@ -8,6 +8,7 @@ import pytest
 
 from rarefire import judgments, networks, stimuli, store
 from rarefire.records import (
+    block_tests,
     dimension,
     ensembles,
     error_rates,
@@ -15,6 +16,7 @@ from rarefire.records import (
     ghosts_by_class,
     gradient,
     information,
+    layer_choice,
     people,
     people_across,
     people_by_class,
@@ -22,6 +24,8 @@ from rarefire.records import (
     pruned,
     rank,
     recipes,
+    sequence_maps,
+    subnetworks,
 )
 from rarefire.records.record import VERSIONS, Array, Record, Stack, source
 
@@ -82,6 +86,32 @@ FOUND = {
     **{
         f"information-{name}-units": ("information-units", lambda name=name: [information.sample(name)])
         for name in information.SHOWN
+    },
+    "blocks": ("blocks", lambda: [block_tests.known()]),
+    "blocks-studies": ("block-studies", lambda: [block_tests.known_studies()]),
+    **{
+        f"subnetworks-{name}": ("subnetworks", lambda known=known, name=name: [*known(name).values()])
+        for known, names in (
+            (subnetworks.known, ("mnist", "cifar10-jpg")),
+            (subnetworks.known_network, people_across.NETWORKS),
+        )
+        for name in names
+    },
+    **{
+        f"layer-choice-{name}": ("layer-choice", lambda name=name: [layer_choice.known_network(name)])
+        for name in people_across.NETWORKS
+    },
+    **{
+        f"sequences-{name}": ("sequences", lambda name=name: [*sequence_maps.known(name).values()])
+        for name in sequence_maps.SETTINGS
+    },
+    **{
+        f"{question}-{name}-shown": (
+            f"{question}-shown",
+            lambda module=module, name=name: [module.known_shown_record(name)],
+        )
+        for question, module in (("subnetworks", subnetworks), ("sequences", sequence_maps))
+        for name in module.SHOWN
     },
 }
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from typer.testing import CliRunner
 
-from rarefire import embeddings, networks, poz, pruning, similarity, stimuli, store, training, transport
+from rarefire import cli, embeddings, networks, poz, pruning, similarity, stimuli, store, training, transport
 from rarefire import subnetworks as direct
 from rarefire.errors import DataError, InputError, UnknownNameError
 from rarefire.records import layer_choice, people_across, pruned, subnetworks
@@ -286,7 +287,9 @@ def test_a_step_that_gives_what_it_takes_can_be_left_out(place, rng):
         np.testing.assert_array_equal(layer_choice.without(place, [])(x), place(x))
 
 
-def test_choices_of_a_network(place, monkeypatch):
+@pytest.fixture
+def transfer(monkeypatch):
+    """Six images of each class in place of CIFAR-10."""
     rng = np.random.default_rng(3)
     images = np.stack([rng.random((3, 8, 8)) * (c + 1) / 10 for c in range(10) for _ in range(6)])
     halves = [
@@ -303,12 +306,16 @@ def test_choices_of_a_network(place, monkeypatch):
     monkeypatch.setattr(layer_choice, "_OF_CLASS", 3)
     monkeypatch.setattr(stimuli, "load", lambda name, split: halves[split == "test"])
     monkeypatch.setattr(stimuli, "content_digest", lambda *_: "digest")
+    return halves
+
+
+def test_choices_of_a_network(place, transfer):
     one = layer_choice.measure_here(progress=False)["googlenet"]
     n = len(one.layer)
     assert n == 6
     assert one.single.shape == (n,)
     assert one.drawn.shape == (5, 40)
-    shown = np.concatenate([each.images for each in halves])
+    shown = np.concatenate([each.images for each in transfer])
     large = nn.functional.interpolate(
         torch.from_numpy(shown), size=(32, 32), mode="bilinear", align_corners=False
     )
@@ -323,3 +330,117 @@ def test_choices_of_a_network(place, monkeypatch):
     assert one.least() == pytest.approx(one.without[np.argmin(one.moved[0])] - one.without.mean())
     assert np.isnan(one.ranks())
     assert layer_choice.known_networks().keys() <= people_across.NETWORKS.keys()
+    table = one.table()
+    assert table["layers"].tolist() == [2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(table[[*layer_choice.CHOSEN]], one.chosen.T)
+    np.testing.assert_allclose(table["random"], one.drawn.mean(axis=1), rtol=1e-6)
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, ["record", *map(str, arguments)])
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A folder of shipped results that is empty."""
+    monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
+    (tmp_path / "data" / "results").mkdir(parents=True)
+    return tmp_path / "data" / "results"
+
+
+def test_a_table_has_the_medians_of_each_way(rng):
+    b = direct.toy("blocks", rng=rng, n_images=24)
+    one = subnetworks.measure_samples(
+        *(((str(i), x[s * 12 : s * 12 + 12]) for i, x in enumerate(b)) for s in (0, 1)), controls=False
+    )
+    answers = [
+        store.Answer({**one, "accuracy": np.float64(right)}, {"facts": {"state": state}}, "computed")
+        for state, right in (("trained", 0.5), ("untrained", 0.1), ("trained", 0.75), ("trained", 1))
+    ]
+    maps = subnetworks.Maps(tuple(answers))
+    table = maps.table("cka")
+    assert table[["way", "networks", "accuracy"]].to_numpy().tolist() == [
+        ["trained", 3, 0.75],
+        ["untrained", 1, 0.1],
+    ]
+    gain = maps.gains("cka")[0]
+    for name in ("blocks", "b", "b_uneven"):
+        assert table[name].tolist() == pytest.approx([getattr(gain, name)] * 2)
+    with pytest.raises(UnknownNameError, match="there is no measure 'rsa'"):
+        maps.table("rsa")
+
+
+def test_the_command_prints_and_ships_lenets(measured, results, monkeypatch):
+    path = results / "subnetworks-digits.npz"
+    done = run("subnetworks", "digits", "--jobs", 1, "--ship", path)
+    assert done.exit_code == 0, done.output
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if "." in line}
+    assert [*rows][: len(subnetworks.WAYS)] == [*subnetworks.WAYS]
+    (gain,) = measured["trim"].gains()
+    expected = [measured["trim"].accuracy[0], gain.blocks, gain.b, gain.b_uneven]
+    assert rows["trim"] == ["1", *(f"{value:.3f}" for value in expected)]
+    assert "2 networks on digits (11 networks, computed on this machine)" in done.stdout
+    assert [*results.iterdir()] == [path]  # digits are not recorded to be shown
+    # One file answers for every way, without a cache.
+    monkeypatch.setenv("RAREFIRE_CACHE", str(results.parent / "none"))
+    again = subnetworks.known("digits")
+    assert [*again] == [*measured]
+    assert all(each.recorded for each in again.values())
+    np.testing.assert_array_equal(again["tuned"].upper, measured["tuned"].upper)
+    wrong = run("subnetworks", "moon")
+    assert wrong.exit_code == 1
+    assert "no image set or network 'moon'. There are: digits, mnist, cifar10-jpg, networks" in wrong.stderr
+
+
+def test_what_is_shown_of_a_lenet_is_written_beside_it(measured, results, monkeypatch):
+    monkeypatch.setattr(subnetworks, "SHOWN", ("digits",))
+    monkeypatch.setattr(subnetworks, "_SHOWN", 20)
+    path = results / "one.npz"
+    assert subnetworks.known_shown("digits") is None
+    done = run("subnetworks", "digits", "--jobs", 1, "--ship", path)
+    assert done.exit_code == 0, done.output
+    assert f"written: {results / 'one-shown.npz'}" in done.stdout
+    monkeypatch.setenv("RAREFIRE_CACHE", str(results.parent / "none"))
+    assert subnetworks.known_shown_record("digits").recorded
+    assert subnetworks.shown_record("digits").recorded
+    shown = subnetworks.known_shown("digits")
+    assert shown.layer == subnetworks.LAYERS
+    assert shown.group.tolist() == np.repeat(np.arange(10), 2).tolist()
+    np.testing.assert_array_equal(subnetworks.measure_shown("digits").space, shown.space)
+
+
+def test_the_commands_of_networks(place, transfer, results, monkeypatch):
+    done = run("subnetworks", "--jobs", 1, "--ship", results / "subnetworks.npz")
+    assert done.exit_code == 0, done.output
+    named = [results / f"subnetworks-googlenet{end}.npz" for end in ("", "-shown")]
+    assert [f"written: {path}" in done.stdout for path in named] == [True, True]
+    assert sorted(results.iterdir()) == sorted(named)
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.split()[1:2] == ["1"]] == [
+        *subnetworks.STATES
+    ]
+    done = run("layer-choice", "googlenet", "--jobs", 1, "--ship", results / "layer-choice-googlenet.npz")
+    assert done.exit_code == 0, done.output
+    one = layer_choice.known_network("googlenet")
+    assert layer_choice.known_networks()["googlenet"].recorded
+    assert f"{one.chosen[0, 0]:.3f}" in next(x for x in done.stdout.splitlines() if "features  2" in x)
+    # Once they are shipped, it takes neither the network nor the photographs.
+    monkeypatch.setattr(people_across, "ready", lambda _: False)
+    monkeypatch.setenv("RAREFIRE_CACHE", str(results.parent / "none"))
+    for name in ("subnetworks", "layer-choice"):
+        again = run(name, "googlenet", "--ship", results.parent / f"{name}.npz")
+        assert again.exit_code == 0, again.output
+        assert "recorded run" in again.stdout
+        gone = run(name, "googlenet", "--recompute")
+        assert gone.exit_code == 1
+        assert "no network of googlenet is on this machine" in gone.stderr
+    assert {path.name for path in results.parent.glob("*.npz")} == {
+        *("subnetworks.npz", "subnetworks-shown.npz", "layer-choice.npz")
+    }
+    shown = subnetworks.known_shown("googlenet")
+    assert shown.layer == subnetworks.known_network("googlenet")["trained"].layers
+    wrong = run("layer-choice", "digits")
+    assert wrong.exit_code == 1
+    assert "no network 'digits'. There are: networks, squeezenet1_0" in wrong.stderr

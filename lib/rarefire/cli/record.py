@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,12 +23,15 @@ __all__ = [
     "ghosts_by_class",
     "gradient",
     "information",
+    "layer_choice",
     "people_across",
     "people_by_class",
     "people_orders",
     "pruned",
     "rank",
     "recipes",
+    "sequences",
+    "subnetworks",
 ]
 
 Jobs = Annotated[int | None, typer.Option(help="processes; default: one per core", min=1)]
@@ -380,29 +383,108 @@ def information(
                 print(f"written: {few.ship(path.with_stem(f'{path.stem}-units'))}")
 
 
+@record.command()
+@readable
+def subnetworks(
+    images: Images = "networks",
+    instances: Networks = None,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Measure how far apart the layers of networks are, trained in several ways and untrained.
+
+    What a page shows of a network is written to a file of its own, with -shown after its name.
+    """
+    from rarefire import records
+
+    module = records.subnetworks
+    for name, found, path in _measured(
+        module, images, instances, jobs, recompute, ship, of_networks={"jobs": jobs}
+    ):
+        whole = _together(found)
+        _show(whole, whole.table(), path)
+        _ship_shown(module, name, path, recompute=recompute, jobs=jobs)
+
+
+@record.command("layer-choice")
+@readable
+def layer_choice(
+    network: Annotated[
+        str, typer.Argument(help="an ImageNet network; networks: those that are here")
+    ] = "networks",
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Read out a layer of each group of ImageNet networks, and leave out the steps that move images least."""
+    from rarefire import records
+
+    for _, found, path in _measured(
+        records.layer_choice, network, None, jobs, recompute, ship, of_networks={"jobs": jobs}
+    ):
+        _show(found, found.table(), path)
+
+
+@record.command()
+@readable
+def sequences(
+    setting: Annotated[str, typer.Argument(help="addition-2, addition-4 or docstrings-4")],
+    instances: Annotated[
+        int | None, typer.Option(help="seeds 0, 1, … of that many; default: what is recorded", min=1)
+    ] = None,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+    ship: Ship = None,
+) -> None:
+    """Train small transformers on addition or docstrings, and measure how far apart their layers are.
+
+    What a page shows of one is written to a file of its own, with -shown after its name.
+    """
+    from rarefire import records
+
+    module = records.sequence_maps
+    # Docstrings are those of this Python: what is recorded may be of another.
+    found = {} if recompute or instances else module.known(setting)
+    if not found:
+        seeds = None if instances is None else range(instances)
+        found = module.measure(setting, seeds=seeds, jobs=jobs, use_shipped=not recompute)
+    whole = _together(found)
+    _show(whole, whole.table(), ship)
+    _ship_shown(module, setting, ship, recompute=recompute)
+
+
 def _measured(
-    module: Any, images: str, instances: int | None, jobs: int | None, recompute: bool, ship: Path | None
+    module: Any,
+    images: str,
+    instances: int | None,
+    jobs: int | None,
+    recompute: bool,
+    ship: Path | None,
+    of_networks: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[str, Any, Path | None]]:
     """What a module of records measures of LeNets or networks: name, record, and where it is to be written.
 
-    Of several networks each has a file of its own, with its name after that of the file.
+    Of several networks each has a file of its own, with its name after that of the file. `of_networks` are
+    options for these alone.
     """
     from rarefire import records
     from rarefire.errors import unknown
 
-    across = records.people_across
-    if not hasattr(module, "known_network") or images in module.SETTINGS:
+    across, sets = records.people_across, getattr(module, "SETTINGS", {})
+    if not hasattr(module, "known_network") or images in sets:
         seeds = None if instances is None else range(instances)
         yield images, module.measure(images, seeds=seeds, jobs=jobs, use_shipped=not recompute), ship
         return
     if images not in ("networks", *across.NETWORKS):
-        raise unknown("image set or network", images, [*module.SETTINGS, "networks", *across.NETWORKS])
+        kind = "image set or network" if sets else "network"
+        raise unknown(kind, images, [*sets, "networks", *across.NETWORKS])
     only = list(across.NETWORKS) if images == "networks" else [images]
     asked = {name: None if recompute else module.known_network(name) for name in only}
-    found = {name: one for name, one in asked.items() if one is not None}
+    found = {name: one for name, one in asked.items() if one}
     left = [name for name in only if name not in found]
     if left and (not found or any(across.ready(name) for name in left)):
-        found |= module.measure_here(left, use_shipped=not recompute)
+        found |= module.measure_here(left, use_shipped=not recompute, **(of_networks or {}))
     for name, one in found.items():
         yield name, one, ship and (ship.with_stem(f"{ship.stem}-{name}") if images == "networks" else ship)
 
@@ -415,3 +497,18 @@ def _show(found: Any, table: Any, ship: Path | None) -> None:
     print(records.source(found))
     if ship is not None:
         print(f"written: {found.ship(ship)}")
+
+
+def _together(found: Mapping[str, Any]) -> Any:
+    """The records of several ways or states as one, whose answers are written to one file."""
+    each = [*found.values()]
+    return type(each[0])(tuple(answer for one in each for answer in one.answers))
+
+
+def _ship_shown(module: Any, name: str, ship: Path | None, *, recompute: bool, **options: Any) -> None:
+    """Write what a page shows of a network beside its record, if it is to be written and is shown."""
+    if ship is None or name not in module.SHOWN:
+        return
+    found = None if recompute else module.known_shown_record(name)
+    found = found or module.shown_record(name, use_shipped=not recompute, **options)
+    print(f"written: {found.ship(ship.with_stem(f'{ship.stem}-shown'))}")

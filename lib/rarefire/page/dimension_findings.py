@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from rarefire import stimuli
 from rarefire.errors import InputError, unknown
 from rarefire.page import claims
-from rarefire.page.scorecard import Finding
+from rarefire.page.scorecard import Finding, lacking
 from rarefire.records.dimension import Dimensions
 from rarefire.records.gradient import CONDITIONS, Gradients
 from rarefire.records.information import CATEGORY, SETTINGS, Information
@@ -74,11 +73,7 @@ def dimensions(
     found += [f for name, each in told.items() if name in SETTINGS for f in _of(name, each)]
     found += _over_networks({name: each for name, each in told.items() if name not in SETTINGS})
     yield from found
-    for claim in claims.of_others().values():
-        for images in claim.scope if claim.group == _GROUP else ():
-            own = replace(claim, scope=(images,))
-            if not any(f.claim == claim.id and own.is_about(f.images) for f in found):
-                yield Finding(claim.id, images, np.nan)
+    yield from lacking(found, _GROUP)
 
 
 def _of(name: str, values: _Values) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,7 @@ __all__ = [
     "geometry_verdicts",
     "ghosts",
     "labelled",
+    "lacking",
     "of_groups",
     "on_the_paper",
     "people",
@@ -278,6 +279,23 @@ def untested(*ids: str) -> Iterator[Finding]:
             raise unknown("claim", name, list(known))
         for images in known[name].scope:
             yield Finding(name, images, np.nan)
+
+
+def lacking(found: Sequence[Finding], group: str) -> Iterator[Finding]:
+    """A finding without a value for each image set that a claim of others is about, and no finding is.
+
+    Parameters
+    ----------
+    found
+        What there is.
+    group
+        Of the claims, as in :class:`rarefire.page.claims.Claim`.
+    """
+    for claim in claims.of_others().values():
+        for images in claim.scope if claim.group == group else ():
+            own = replace(claim, scope=(images,))
+            if not any(f.claim == claim.id and own.is_about(f.images) for f in found):
+                yield Finding(claim.id, images, np.nan)
 
 
 def ghosts(lenets: Mapping[str, ClassGhosts], photographs: Sequence[Reading]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rarefire import inference, stimuli
 from rarefire import subnetworks as direct
-from rarefire.page.scorecard import Finding
+from rarefire.page.scorecard import Finding, lacking
 from rarefire.records.block_tests import Blocks
 from rarefire.records.layer_choice import CHOSEN, Choice
 from rarefire.records.sequence_maps import SETTINGS, Transformers
@@ -23,6 +23,7 @@ from rarefire.records.subnetworks import MEASURES, UNTRAINED, Maps
 
 __all__ = ["ahead", "cuts", "redundant", "seeds", "subnetworks", "ways"]
 
+_GROUP = "subnetworks"  # of claims
 _TRAINED = {"usual", "trained", "after"}  # how a record calls it
 _LEVEL = 0.05
 
@@ -53,8 +54,21 @@ def subnetworks(
     Yields
     ------
     Finding
-        A value for each network.
+        With a value for each network; and one without a value for each task, or images, that a claim is about
+        and of which nothing is given.
     """
+    found = [*_found(sets, networks, transformers, choices, simulated)]
+    yield from found
+    yield from lacking(found, _GROUP)
+
+
+def _found(
+    sets: Mapping[str, Mapping[str, Maps]],
+    networks: Mapping[str, Mapping[str, Maps]],
+    transformers: Mapping[str, Mapping[str, Transformers]],
+    choices: Mapping[str, Choice],
+    simulated: Blocks | None,
+) -> Iterator[Finding]:
     for images, by_way in sets.items():
         yield from _of(images, by_way["usual"], by_way[UNTRAINED], "")
         if by_way.keys() - {"usual", UNTRAINED}:
@@ -195,3 +209,8 @@ def redundant(trained: Transformers, *, measure: str = "gw") -> NDArray[np.float
 def _features(choice: Choice, by: Sequence[str] = MEASURES[:1]) -> float:
     chosen = np.asarray(choice.chosen, dtype=np.float64)[[CHOSEN.index(name) for name in by]]
     return float(np.mean(chosen - np.asarray(choice.drawn, dtype=np.float64).mean(axis=1)))
+
+
+def _mean(values: NDArray[np.floating]) -> float:
+    """NaN of none."""
+    return float(np.mean(values, dtype=np.float64)) if len(values) else float("nan")

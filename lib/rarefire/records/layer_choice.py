@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import stats
@@ -37,6 +38,7 @@ __all__ = [
     "CHOSEN",
     "NUMBERS",
     "Choice",
+    "known_network",
     "known_networks",
     "measure_here",
     "middles",
@@ -75,7 +77,9 @@ class Choice(Record):
     whole = Array("", "of the whole network")
 
     def least(self, by: str = "gw") -> float:
-        """Accuracy without the step that moves least, less the mean over steps."""
+        """Accuracy without the step that moves least, less the mean over steps; NaN where there is none."""
+        if not len(self.without):
+            return float("nan")
         place = int(np.asarray(self.moved[BY.index(by)]).argmin())
         return float(self.without[place] - np.mean(self.without))
 
@@ -88,6 +92,18 @@ class Choice(Record):
             return float("nan")
         moved = np.asarray(self.moved[BY.index(by)], dtype=np.float64)
         return float(stats.spearmanr(moved, float(self.whole) - self.without).statistic)
+
+    def table(self) -> pd.DataFrame:
+        """Accuracies of readouts of a few layers.
+
+        Returns
+        -------
+        DataFrame
+            A row for each of :data:`NUMBERS`: ``layers``; by each of :data:`CHOSEN`; ``random``, the mean.
+        """
+        table = pd.DataFrame(self.chosen.T, columns=CHOSEN)
+        table.insert(0, "layers", NUMBERS)
+        return table.assign(random=self.drawn.mean(axis=1))
 
 
 # --- features of a few layers ---------------------------------------------------------------------
@@ -250,6 +266,7 @@ def _removals(
 def measure_here(
     only: Sequence[str] = tuple(people_across.NETWORKS),
     *,
+    jobs: int | None = None,
     use_shipped: bool = True,
     progress: bool = True,
 ) -> dict[str, Choice]:
@@ -257,7 +274,7 @@ def measure_here(
 
     Parameters
     ----------
-    only, use_shipped, progress
+    only, jobs, use_shipped, progress
         As for :func:`rarefire.records.subnetworks.measure_here`, whose maps are needed.
 
     Returns
@@ -271,7 +288,8 @@ def measure_here(
         As there, and where CIFAR-10 is not on this machine.
     """
     found = {}
-    for name, states in maps.measure_here(only, use_shipped=use_shipped, progress=progress).items():
+    options: dict[str, Any] = {"jobs": jobs, "use_shipped": use_shipped, "progress": progress}
+    for name, states in maps.measure_here(only, **options).items():
         facts = {
             **{
                 k: states["trained"].facts[k] for k in ("stimuli", "network", "weights_digest", "photographs")
@@ -301,7 +319,13 @@ def _measured(name: str, trained: maps.Maps, progress: bool) -> dict[str, NDArra
     return {**found, **small, "layer": np.array(layers)}
 
 
+def known_network(name: str) -> Choice | None:
+    """What is shipped of a network."""
+    answers = record.shipped("layer-choice", network=name)
+    return Choice(answers[:1]) if answers else None
+
+
 def known_networks() -> dict[str, Choice]:
     """What is shipped, by network, in the order of chapter 4."""
-    there = {a.provenance["facts"]["network"]: Choice((a,)) for a in record.shipped("layer-choice")}
-    return {name: there[name] for name in people_across.NETWORKS if name in there}
+    found = {name: known_network(name) for name in people_across.NETWORKS}
+    return {name: one for name, one in found.items() if one is not None}

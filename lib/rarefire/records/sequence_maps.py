@@ -22,19 +22,22 @@ from threadpoolctl import threadpool_limits
 from rarefire import sequences, store, training
 from rarefire.errors import unknown
 from rarefire.records import record
-from rarefire.records.record import Array, answer_each, each_apart
+from rarefire.records.record import Array, Record, answer_each, each_apart
 from rarefire.records.subnetworks import Maps, Shown, measure_samples, shown_of
 from rarefire.sequences import Sequences, Transformer
 
 __all__ = [
     "SETTINGS",
+    "SHOWN",
     "STATES",
     "Setting",
     "Transformers",
     "known",
     "known_shown",
+    "known_shown_record",
     "measure",
     "measure_shown",
+    "shown_record",
     "stream",
     "trained",
 ]
@@ -81,6 +84,9 @@ SETTINGS = {
     "addition-4": Setting("addition, 4 blocks", "addition", 4, 128),
     "docstrings-4": Setting("docstrings, 4 blocks", "docstrings", 4, 96, states=("untrained", "after")),
 }
+
+#: Those that are shown on a page, and are recorded for it.
+SHOWN = ("addition-4", "docstrings-4")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -210,6 +216,11 @@ def measure_shown(name: str, *, use_shipped: bool = True) -> Shown:
     UnknownNameError
         For another name.
     """
+    return Shown.read(shown_record(name, use_shipped=use_shipped).arrays)
+
+
+def shown_record(name: str, *, use_shipped: bool = True) -> Record:
+    """The record that :func:`measure_shown` reads, to be shipped."""
 
     def compute() -> dict[str, NDArray[Any]]:
         networks, data = trained(name, 0)[0], _data(_setting(name).task)
@@ -219,14 +230,20 @@ def measure_shown(name: str, *, use_shipped: bool = True) -> Shown:
     facts = {**_facts(name), "n": _SHOWN}
     one = record.answer_one("sequences-shown", facts, compute, use_shipped=use_shipped)
     assert one is not None  # it is computed where it is not known
-    return Shown.read(one.arrays)
+    return one
 
 
 def known_shown(name: str) -> Shown | None:
     """What is shipped, as of :func:`measure_shown`."""
+    one = known_shown_record(name)
+    return Shown.read(one.arrays) if one else None
+
+
+def known_shown_record(name: str) -> Record | None:
+    """The record that :func:`known_shown` reads."""
     _setting(name)
     answers = record.shipped("sequences-shown", setting=name)
-    return Shown.read(answers[0].arrays) if answers else None
+    return Record(answers[:1]) if answers else None
 
 
 def _setting(name: str) -> Setting:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 from torch import nn
@@ -26,7 +27,7 @@ from rarefire.errors import DataError, InputError, unknown
 from rarefire.rdm import condensed, square
 from rarefire.records import dimension, people_across, pruned, record
 from rarefire.records.people_orders import labelled
-from rarefire.records.record import Array, Stack, answer_each, each_apart
+from rarefire.records.record import Array, Record, Stack, answer_each, each_apart
 from rarefire.similarity import OF_GRAMS, Grams
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
@@ -40,6 +41,7 @@ __all__ = [
     "ORDERS",
     "SETTINGS",
     "SHARES",
+    "SHOWN",
     "STATES",
     "UNTRAINED",
     "WAYS",
@@ -52,11 +54,13 @@ __all__ = [
     "known_network",
     "known_networks",
     "known_shown",
+    "known_shown_record",
     "measure",
     "measure_here",
     "measure_samples",
     "measure_shown",
     "shown_of",
+    "shown_record",
 ]
 
 #: Layers of LeNet-5.
@@ -150,6 +154,9 @@ SETTINGS = {
     "mnist": Setting(200, 6000),
     "cifar10-jpg": Setting(200, 6000, ways=tuple(name for name, way in WAYS.items() if not way.few)),
 }
+
+#: Image set and networks that are shown on a page, and are recorded for it; digits are measured for it.
+SHOWN = ("cifar10-jpg", "googlenet", "mobilenet_v2")
 
 #: Of each pair of layers, as in :class:`rarefire.transport.Bracket`.
 BOUNDS = ("slb", "lower", "upper", "identity", "chance")
@@ -259,6 +266,31 @@ class Maps(Stack):
                 low, high = low + alone[0], high - alone[1]
             found.append(gain if high - low >= _FEWEST else None)
         return found
+
+    def table(self, measure: str = "gw") -> pd.DataFrame:
+        """Medians over the networks of each way to train, or state.
+
+        Parameters
+        ----------
+        measure
+            Of :data:`MEASURES`.
+
+        Returns
+        -------
+        DataFrame
+            A row for each: ``way``; ``networks``, how many; ``accuracy``; ``blocks``, R² on the other sample,
+            ``b`` and ``b_uneven``, of :class:`rarefire.subnetworks.Gain`.
+        """
+        facts = [answer.provenance["facts"] for answer in self.answers]
+        ways = [str(each.get("way") or each["state"]) for each in facts]
+        rows = [
+            {"accuracy": float(right), "blocks": gain.blocks, "b": gain.b, "b_uneven": gain.b_uneven}
+            for right, gain in zip(self.accuracy, self.gains(measure), strict=True)
+        ]
+        of = pd.DataFrame(rows).groupby(pd.Series(ways, name="way"), sort=False)
+        found = of.median()
+        found.insert(0, "networks", of.size())
+        return found.reset_index()
 
 
 # --- one network ----------------------------------------------------------------------------------
@@ -549,6 +581,14 @@ def measure_shown(
     DataError
         Where the network or its images are not on this machine.
     """
+    one = shown_record(name, jobs=jobs, use_shipped=use_shipped, progress=progress)
+    return Shown.read(one.arrays)
+
+
+def shown_record(
+    name: str, *, jobs: int | None = None, use_shipped: bool = True, progress: bool = True
+) -> Record:
+    """The record that :func:`measure_shown` reads, to be shipped."""
     if name in SETTINGS:
         facts, compute = _facts(name), functools.partial(_lenet_shown, name, jobs, progress)
     else:
@@ -559,18 +599,22 @@ def measure_shown(
         compute = functools.partial(_network_shown, name, jobs)
     one = record.answer_one("subnetworks-shown", {**facts, "n": _SHOWN}, compute, use_shipped=use_shipped)
     assert one is not None  # it is computed where it is not known
-    return Shown.read(one.arrays)
+    return one
 
 
 def known_shown(name: str) -> Shown | None:
-    """What is shipped of a network, as of :func:`measure_shown`."""
+    """What is shipped of a network, or of a LeNet cached, as of :func:`measure_shown`."""
+    one = known_shown_record(name)
+    return Shown.read(one.arrays) if one else None
+
+
+def known_shown_record(name: str) -> Record | None:
+    """The record that :func:`known_shown` reads."""
     if name in SETTINGS:
         here = stimuli.identifiable(name)
-        facts = {**_facts(name), "n": _SHOWN} if here else {}
-        one = record.answer_one("subnetworks-shown", facts, None) if here else None
-        return Shown.read(one.arrays) if one else None
+        return record.answer_one("subnetworks-shown", {**_facts(name), "n": _SHOWN}, None) if here else None
     answers = record.shipped("subnetworks-shown", network=name)
-    return Shown.read(answers[0].arrays) if answers else None
+    return Record(answers[:1]) if answers else None
 
 
 def _lenet_shown(images: str, jobs: int | None, progress: bool) -> dict[str, NDArray[Any]]:
