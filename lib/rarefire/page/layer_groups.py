@@ -34,7 +34,7 @@ __all__ = [
 #: Measures of how far two layers are apart -> their colours; names as in the records.
 MEASURES = {"gw": "low", "identity": "cosine", "cka": "high", "pearson": "mean", "cosine": "sd"}
 #: What differs between planted groups, as in the record -> the title of a panel.
-DIFFER = {"both": "who is where, and shape", "who": "who is where", "shape": "shape alone"}
+DIFFER = {"both": "both", "who": "who is where", "shape": "shape alone"}
 #: Features that are left out of a layer -> their colour.
 LEFT_OUT = dict(zip(ORDERS, ("high", "random", "low"), strict=True))
 
@@ -45,7 +45,7 @@ def short(layer: str) -> str:
 
 
 def map_panels(
-    maps: Mapping[str, ArrayLike], *, layers: Mapping[str, Sequence[str]] | None = None
+    maps: Mapping[str, ArrayLike], *, layers: Mapping[str, Sequence[str]] | None = None, note: str = ""
 ) -> tuple[list[Figure], pd.DataFrame]:
     """A panel for each map of layers, with the outlines of its best contiguous groups.
 
@@ -55,6 +55,8 @@ def map_panels(
         Title -> ``(n_layers, n_layers)``, distances; the median over networks where there is one axis more.
     layers
         Title -> names, written beside the map where there are at most twelve; by default numbers.
+    note
+        Written below each.
 
     Returns
     -------
@@ -83,11 +85,11 @@ def map_panels(
         axes.set_yticks(range(n) if named else [], names if named else [], fontsize=6.5)
         axes.tick_params(length=0)
         if not named:
-            axes.set_xlabel(f"{n} layers")
+            axes.set_xlabel(f"{n} layers{', ' if note else ''}{note}")
         panels.append(figure)
         i, j = np.triu_indices(n, k=1)
         columns = {"first": np.array(names)[i], "second": np.array(names)[j], "distance": values[i, j]}
-        tables.append(pd.DataFrame({"map": title, **columns}))
+        tables.append(pd.DataFrame({"map": f"{title}{', ' if note else ''}{note}", **columns}))
     return panels, pd.concat(tables, ignore_index=True)
 
 
@@ -186,7 +188,7 @@ def redundant_panels(
         figure, axes = panel(2.3, 2.1, title=title)
         axes.axhline(whole, color=COLOURS["random"], linewidth=0.9, linestyle="--")
         axes.plot(moved, without, "o", color=COLOURS["low"], markersize=4.5, alpha=0.75, markeredgewidth=0)
-        axes.set(xlabel="½GW of its input and output", ylabel="accuracy without it", ylim=(-0.03, 1.03))
+        axes.set(xlabel="½GW that it moves", ylabel="accuracy without it", ylim=(-0.03, 1.03))
         axes.set_xlim(left=0)
         percent(axes, "y")
         panels.append(figure)

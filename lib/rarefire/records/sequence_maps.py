@@ -75,7 +75,7 @@ class Setting:
     width: int
     heads: int = 4
     states: tuple[str, ...] = STATES
-    seeds: int = 5
+    seeds: int = 6
 
 
 #: By name.
@@ -336,5 +336,6 @@ def _sorted(data: Sequences) -> tuple[NDArray[np.integer], NDArray[np.intp], tup
             [0 if c.isspace() else 1 if c.islower() else 2 if c.isupper() else 3 for c in characters]
         )
     each = -(-_SHOWN // len(kinds))
-    rows = np.concatenate([np.flatnonzero(told == kind)[:each] for kind in range(len(kinds))])
+    of = [np.flatnonzero(told == kind) for kind in range(len(kinds))]
+    rows = np.concatenate([own[np.linspace(0, len(own) - 1, each).astype(np.intp)] for own in of])
     return data.test[rows], told[rows], kinds
