@@ -173,8 +173,8 @@ def test_what_groups_are_good_for():
 def test_power_is_beside_the_best_of_other_measures():
     found = read(blocks=simulated())
     # Beside RSA's six of ten; above the uneven chains RSA finds none, and CKA five.
-    assert found["more-powerful", "toy", "smooth chains"] == pytest.approx((0.3 + 0.2) / 2)
-    assert found["more-powerful", "toy", "smooth and uneven chains"] == pytest.approx((0.4 + 0.3) / 2)
+    assert found["more-powerful", "simulated", "smooth chains"] == pytest.approx((0.3 + 0.2) / 2)
+    assert found["more-powerful", "simulated", "smooth and uneven chains"] == pytest.approx((0.4 + 0.3) / 2)
 
 
 def test_ways_are_tested_against_the_usual_one():
@@ -275,7 +275,7 @@ def test_every_claim_gets_a_finding_and_a_verdict():
         ("strategy-cuts", "addition", "4 blocks", claims.NOT_REPRODUCED),
         ("use-features", "imagenet-sample", "6 networks", claims.REPRODUCED),
         ("use-redundant", "imagenet-sample", "6 networks", claims.REPRODUCED),
-        ("more-powerful", "toy", "smooth chains", claims.REPRODUCED),
+        ("more-powerful", "simulated", "smooth chains", claims.REPRODUCED),
     ):
         assert own[name, images, convention] == verdict, name
     # Image networks are beyond what the claims on groups are about.

@@ -41,7 +41,7 @@ LABELS = {
     "cifar10": "CIFAR-10",
     "cifar10-jpg": "CIFAR-10 (JPEG)",
     "imagenet-sample": "photographs",
-    "toy": "simulated networks",
+    "simulated": "simulated networks",
     "squeezenet1_0": "SqueezeNet 1.0",
     "squeezenet1_1": "SqueezeNet 1.1",
     "googlenet": "GoogLeNet",

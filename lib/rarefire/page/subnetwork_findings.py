@@ -99,7 +99,7 @@ def _found(
             power = rows.pivot_table(index=["differ", "noise"], columns="measure", values="power")
             others_ = power.drop(columns=["gw", "identity"]).max(axis=1)
             title = "smooth chains" if null == "smooth" else "smooth and uneven chains"
-            yield Finding("more-powerful", "toy", float((power["gw"] - others_).mean()), title)
+            yield Finding("more-powerful", "simulated", float((power["gw"] - others_).mean()), title)
 
 
 def _of(images: str, trained: Maps, twin: Maps, convention: str) -> Iterator[Finding]:

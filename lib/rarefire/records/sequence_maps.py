@@ -337,5 +337,7 @@ def _sorted(data: Sequences) -> tuple[NDArray[np.integer], NDArray[np.intp], tup
         )
     each = -(-_SHOWN // len(kinds))
     of = [np.flatnonzero(told == kind) for kind in range(len(kinds))]
-    rows = np.concatenate([own[np.linspace(0, len(own) - 1, each).astype(np.intp)] for own in of])
+    rows = np.concatenate(
+        [own[np.linspace(0, len(own) - 1, min(each, len(own))).astype(np.intp)] for own in of]
+    )
     return data.test[rows], told[rows], kinds
