@@ -137,6 +137,36 @@ def test_maps_and_their_blocks(rng):
         maps.control("none")
 
 
+def of_maps(*apart):
+    """A record of one network, whose ½·GW on both samples is this."""
+    i, j = np.triu_indices(len(apart[0]), k=1)
+    upper = np.stack([(2 * each[i, j]) ** 2 for each in apart])[:, None] * np.ones((1, 2, 1))
+    layer = [[str(k) for k in range(len(apart[0]))]] * len(apart)
+    return subnetworks.Maps.of({"layer": layer, "upper": upper}, stimuli="toy", network="toy")
+
+
+def test_layers_that_stand_alone_at_an_end_are_taken_off():
+    steps = np.abs(np.subtract.outer(np.arange(9), np.arange(9))) / 10
+    two = np.where(np.not_equal.outer(np.arange(9) < 4, np.arange(9) < 4), 1.0, 0.1) * (steps > 0)
+
+    def with_ends(inside):
+        far = np.full((11, 11), 5.0)
+        far[1:-1, 1:-1] = inside
+        np.fill_diagonal(far, 0)
+        return far
+
+    maps = of_maps(with_ends(steps), with_ends(two))
+    assert [gain.partition.cuts for gain in maps.gains()] != [(3,), (4,)]
+    chain, groups = maps.inner()
+    assert chain == direct.against_chain(*[maps.apart()[0, 1:-1, 1:-1]] * 2)
+    assert chain.b < 0
+    assert groups.partition.cuts == (4,)
+    assert groups.b > 0
+    # Without ends nothing is taken off; of few layers nothing is left.
+    assert of_maps(two).inner() == of_maps(two).gains()
+    assert of_maps(with_ends(steps)[:6, :6]).inner() == [None]
+
+
 # --- LeNets ---------------------------------------------------------------------------------------
 
 

@@ -284,3 +284,10 @@ def test_every_claim_gets_a_finding_and_a_verdict():
     assert there["imagenet-sample"]
     shown = scorecard.of_groups(card, "subnetworks")
     assert list(dict.fromkeys(shown["id"])) == list(CLAIMS)  # in the order of the file
+
+
+def test_kinds_that_are_ahead_of_a_chain_are_counted_by_their_median():
+    kinds = {"groups": maps(GROUPS, GROUPS, CHAIN), "chain": maps(CHAIN, CHAIN, GROUPS)}
+    assert findings.ahead(kinds) == ["groups"]
+    assert findings.ahead(kinds, measure="cka") == []
+    assert findings.ahead(kinds, inner=True) == []  # four layers are too few
