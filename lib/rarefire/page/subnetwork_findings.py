@@ -21,7 +21,7 @@ from rarefire.records.layer_choice import CHOSEN, Choice
 from rarefire.records.sequence_maps import SETTINGS, Transformers
 from rarefire.records.subnetworks import MEASURES, UNTRAINED, Maps
 
-__all__ = ["ahead", "cuts", "redundant", "seeds", "subnetworks", "ways"]
+__all__ = ["ahead", "cuts", "passing", "redundant", "seeds", "subnetworks", "ways"]
 
 _GROUP = "subnetworks"  # of claims
 _TRAINED = {"usual", "trained", "after"}  # how a record calls it
@@ -194,6 +194,19 @@ def seeds(trained: Maps, twin: Maps, *, measure: str = "gw") -> direct.SeedTest:
     """:func:`rarefire.subnetworks.seed_test` of B, of at least five seeds."""
     b, own = ([gain.b for gain in maps.gains(measure)] for maps in (trained, twin))
     return direct.seed_test(b, own, rng=np.random.default_rng(0))
+
+
+def passing(pairs: Mapping[str, tuple[Maps, Maps]], *, level: float = _LEVEL) -> list[str]:
+    """Kinds of network whose groups are more than a chain and than before training: :func:`seeds`.
+
+    Parameters
+    ----------
+    pairs
+        By name, trained networks and their twins.
+    level
+        Of the test.
+    """
+    return [name for name, (trained, twin) in pairs.items() if seeds(trained, twin).p <= level]
 
 
 def redundant(trained: Transformers, *, measure: str = "gw") -> NDArray[np.float64]:
