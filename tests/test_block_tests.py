@@ -164,7 +164,7 @@ def test_networks_are_simulated_once(own_cache, small):
     assert block_tests.known(fewer=200) is None
     found = block_tests.measure(fewer=200, jobs=1, progress=False)
     assert found.b.shape == found.b_uneven.shape == found.exact.shape == (3, 1, 5)
-    assert found.b.dtype == np.float32
+    assert found.b.dtype == np.float16
     again = block_tests.known(fewer=200)
     np.testing.assert_array_equal(again.b, found.b)
     pd.testing.assert_frame_equal(again.power(), found.power())

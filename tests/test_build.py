@@ -372,7 +372,7 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
     assert trouble == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
     tab.wait_for_function("mode => document.documentElement.dataset.theme == mode", arg=mode)
-    drawings = tab.locator(".rf-panels svg, .rf-widget svg, .rf-claim svg")
+    drawings = tab.locator(".rf-panels svg, .rf-widget svg[role], .rf-claim svg")
     assert drawings.count() > 0
     for i in range(drawings.count()):
         box = drawings.nth(i).bounding_box()
@@ -432,7 +432,9 @@ def test_widgets_are_alive_offline(browser, html, served, page, width, scheme):
         tab.locator("figure[data-ready]").nth(i).wait_for()
     handle = tab.locator("figure[data-ready] input[type=range]").first
     handle.scroll_into_view_if_needed()
-    shown = ".rf-r2, :is(.rf-prunings, .rf-layers) .rf-result"  # what each says of its state
+    shown = (
+        ".rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts"  # what each says of its state
+    )
     result = tab.locator(shown).first
     box = handle.bounding_box()
     middle = box["y"] + box["height"] / 2

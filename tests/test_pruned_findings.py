@@ -438,7 +438,7 @@ def test_the_readme_says_what_was_recorded():
 # --- claims --------------------------------------------------------------------------------------
 
 #: Image sets that claims of others are about and that results of ours are of.
-AT_HAND = ("mnist", "cifar10", stimuli.SAMPLE)
+AT_HAND = ("mnist", "cifar10", stimuli.SAMPLE, "addition", "docstrings", "simulated")
 
 
 def test_claims_of_others_are_complete():
