@@ -18,7 +18,7 @@ References
 ----------
 Mémoli, F. (2011). Gromov–Wasserstein distances and the metric approach to object matching. *Foundations of
 Computational Mathematics*, 11, 417–487. Flamary, R., et al. (2021). POT: Python optimal transport. *JMLR*,
-22(78), 1–8. Gao, Y., et al. (2024), who find groups of layers by it.
+22(78), 1–8. Gao, T., et al. (2024), who find groups of layers by it.
 """
 
 from __future__ import annotations
