@@ -1,5 +1,6 @@
 """Image sets: real digits, real MNIST and CIFAR-10 where a mirror is, folders made here, error messages."""
 
+import concurrent.futures
 import dataclasses
 import functools
 import gzip
@@ -182,6 +183,26 @@ def test_a_truncated_archive_is_named_and_leaves_nothing(mirror, own_cache, monk
     with pytest.raises(DataError, match=r"cifar10-jpg.tar cannot be unpacked"):
         stimuli.load("cifar10-jpg", "test")
     assert not list(own_cache.glob("*"))
+
+
+def test_many_ask_for_an_archive_at_the_same_time(own_cache, tmp_path):
+    """As the book's notebooks do on a fresh machine: one of them unpacks it."""
+    names = [f"{number}.txt" for number in range(200)]
+    with tarfile.open(tmp_path / "texts.tar", "w") as tar:
+        for name in names:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(name)
+            tar.addfile(entry, io.BytesIO(name.encode()))
+    target, together = own_cache / "texts", threading.Barrier(8)
+
+    def unpack(_: int) -> list[str]:
+        together.wait()
+        stimuli._extract(tmp_path / "texts.tar", target)
+        return sorted((path.name for path in target.iterdir()), key=names.index)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(unpack, range(8))) == [names] * 8
+    assert list(own_cache.iterdir()) == [target]
 
 
 def test_an_archive_cannot_write_outside_its_folder(own_cache, monkeypatch, tmp_path):

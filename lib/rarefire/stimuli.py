@@ -502,19 +502,23 @@ def _mnist(split: str) -> Stimuli:
 def _download_mnist() -> Path:
     from torchvision.datasets import MNIST
 
-    folder = store.cache_dir() / "MNIST"
-    archives = []
-    for name, md5 in MNIST.resources:
-        with how_to_get("mnist", "MNIST/raw"):
-            urls = [home + name for home in MNIST.mirrors]
-            archives.append(store.fetch(urls, folder / "downloads" / name, md5=md5))
-    # Unpacked beside, so that the folder `raw` appears with all of its files.
-    for archive in archives:
-        with gzip.open(archive) as packed, store.atomic_write(folder / "unpacked" / archive.stem) as file:
-            shutil.copyfileobj(packed, file)
-    os.replace(folder / "unpacked", folder / "raw")
-    shutil.rmtree(folder / "downloads")
-    return folder / "raw"
+    raw = store.cache_dir() / _MNIST
+    folder = raw.parent
+    with store.alone(raw, wait_for="the files of MNIST"):
+        if raw.is_dir():
+            return raw
+        archives = []
+        for name, md5 in MNIST.resources:
+            with how_to_get("mnist", _MNIST):
+                urls = [home + name for home in MNIST.mirrors]
+                archives.append(store.fetch(urls, folder / "downloads" / name, md5=md5))
+        # Unpacked beside, so that the folder `raw` appears with all of its files.
+        for archive in archives:
+            with gzip.open(archive) as packed, store.atomic_write(folder / "unpacked" / archive.stem) as file:
+                shutil.copyfileobj(packed, file)
+        os.replace(folder / "unpacked", raw)
+        shutil.rmtree(folder / "downloads")
+    return raw
 
 
 def _cifar_tar() -> Path | None:
@@ -723,9 +727,16 @@ def how_to_get(name: str, content: str) -> Iterator[None]:
 
 
 def _extract(archive: Path, target: Path, *, inside: str = ".") -> None:
-    """Unpack `archive`, or its folder `inside`, so that `target` appears whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    """Unpack `archive`, or its folder `inside`, so that `target` appears whole or not at all.
+
+    Notebooks of the book ask for the same archive at the same time: one unpacks it, the others wait.
+    """
+    with (
+        store.alone(target, wait_for=f"what {archive.name} holds"),
+        tempfile.TemporaryDirectory(dir=target.parent) as scratch,
+    ):
+        if target.is_dir():
+            return
         unpacked = Path(scratch) / "unpacked"
         try:
             with tarfile.open(archive) as tar:
