@@ -24,7 +24,7 @@ LINES = (
     "rdm _engine.resampling _engine.influences curves _engine.orders cluster similarity",
     "removal pruning",
     "ghosts retrieval",
-    "reliability judgments ratings",
+    "reliability columns judgments choices ratings",
     "inference naive selection reweighting simulations triplets",
     "units lowlevel dimension transport subnetworks",
     "records.record records.ensembles records.recipes records.people records.people_by_class",

@@ -1,24 +1,26 @@
-"""Your own similarity judgments from a file: a matrix, or a table with one rating in each line."""
+"""Your own similarity judgments from a file: a matrix, or a table with one rating or choice in each line."""
 
 from __future__ import annotations
 
 import csv
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire import rdm, stimuli, store
+from rarefire import choices, columns, rdm, stimuli, store
+from rarefire.choices import Choices
+from rarefire.columns import Columns
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.judgments import Judgments, check_size
 from rarefire.reliability import mean_of_subjects
 from rarefire.stimuli import Stimuli
 
-__all__ = ["read"]
+__all__ = ["counted", "read", "read_choices"]
 
 
 def read(
@@ -28,6 +30,8 @@ def read(
     size: int | None = None,
     similarity: bool = False,
     scale: float | None = None,
+    subject: str | None = None,
+    rating: str | None = None,
 ) -> Judgments:
     """Judgments from a file, with the images they are of.
 
@@ -36,9 +40,12 @@ def read(
     path
         Either a square matrix, as :func:`rarefire.rdm.read` takes it; or a table with one rating in
         each line and names above its columns: two of images (``image1``, ``image2``), one of ratings
-        (``rating``, ``similarity`` or ``dissimilarity``), and, if there is one, of subjects
-        (``subject``, ``participant``). Ratings of (a, b) and (b, a), and repeated ones, are averaged
-        within a subject; pairs that are not there are NaN. Nothing in the file is executed.
+        (``rating``, ``similarity`` or ``dissimilarity``), and, if there is one, of subjects (``subject``,
+        ``participant``, ``Participant Private ID``, ``pid``, …). Ratings of (a, b) and (b, a), and repeated
+        ones, are averaged within a subject; pairs that are not there are NaN. Of odd-one-out trials (a third
+        column of images, and ``response`` or ``choice``: the odd one's name or number) and triplets
+        (``reference``, two images, ``choice``: what is more like it), dissimilarities are counted
+        (:meth:`rarefire.choices.Choices.rdm`), over all subjects. Nothing in the file is executed.
     images
         Their folder: the image files themselves, or one folder for each category. The names in the
         file are names of these, with or without the extension; a matrix without names is taken to be
@@ -51,46 +58,50 @@ def read(
         ``similarity`` says so itself.
     scale
         The highest possible rating, with `similarity`; by default the highest that occurs.
+    subject, rating
+        Names of the columns, where they have others; ``subject="none"``: who rated does not matter.
 
     Returns
     -------
     Judgments
         In the folder's order, else, for a table, in the order of the names: numbers in names count as
         numbers. With two or more subjects, `human` is the mean of what each judged, brought to mean 0
-        and standard deviation 1.
+        and standard deviation 1. Its `columns` say what was taken for what, and what was not used.
 
     Raises
     ------
     DataError
         If a file or folder is missing or cannot be read.
     InputError
-        If columns are missing, names have no image, or a subject has rated every pair the same.
+        If columns are missing, names have no image, or a subject has rated every pair the same; if pairs
+        repeat and a column that is not used would tell the repeats apart; if two images of trials were never
+        shown together.
     """
     path = Path(path)
     check_size(size)
     if size is not None and images is None:
         raise InputError("size is for images; pass images=, their folder, or leave size out.")
-    text = None if path.suffix == ".npy" else store.read_text(path, kind="a table")
     folder = None if images is None else _Folder(Path(images).expanduser())
-    header, lines = ([], []) if text is None else _cells(text, path)
-    columns = _columns(header, lines, path)
-    if columns is not None:
-        similarity = _means_similarity(header[columns["rating"]], similarity, path)
+    text, lines, found = _opened(path, subject=subject, rating=rating)
+    if found is not None and found.kind != "ratings":
+        if similarity or scale is not None:
+            raise InputError(f"similarity and scale are for ratings; {path.name} holds {found.kind}.")
+        return counted(_choices(lines, found, folder, size, path))
+    if found is not None:
+        similarity = _means_similarity(found.taken["rating"], similarity, path)
     if scale is not None and not similarity:
         raise InputError("scale turns similarities around: pass similarity=True with it, or leave it out.")
     subjects = reliability = None
-    if columns is None:
+    if found is None:
         human, names = _matrix(path, folder, text=text, similarity=similarity, scale=scale)
     else:
-        ratings = _ratings(lines, columns, path, width=len(header))
-        names = sorted({name for pair in ratings for name in (pair.first, pair.second)}, key=_natural)
-        if folder is not None:
-            names = [names[i] for i in np.argsort(folder.find(names, path))]
-        values = np.array([rating.value for rating in ratings])
+        given = _ratings(lines, found.places, path)
+        names = _ordered({name for pair in given for name in (pair.first, pair.second)}, folder, path)
+        values = np.array([each.value for each in given])
         if similarity:
             values = rdm.turned(values, path, scale=scale)
-        means, people = _means(ratings, values, names)
-        if "subject" in columns:
+        means, people = _means(given, values, names)
+        if "subject" in found.places:
             subjects = means
             human, reliability = mean_of_subjects(means, people)
         else:
@@ -106,7 +117,66 @@ def read(
         citation="own data",
         licence="own data",
         source=f"dissimilarity of {len(names)} images, judged by people ({path.name})",
+        columns=found,
     )
+
+
+def read_choices(
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    size: int | None = None,
+    subject: str | None = None,
+    rating: str | None = None,
+) -> Choices:
+    """Odd-one-out trials or triplets from a table with one of them in each line.
+
+    Parameters
+    ----------
+    path, images, size, subject
+        As for :func:`read`.
+    rating
+        Name of the column that says which image was chosen.
+
+    Raises
+    ------
+    DataError, InputError
+        As for :func:`read`; and for a file that holds ratings or a matrix.
+    """
+    path = Path(path)
+    check_size(size)
+    folder = None if images is None else _Folder(Path(images).expanduser())
+    _, lines, found = _opened(path, subject=subject, rating=rating)
+    if found is None or found.kind == "ratings":
+        what = "a matrix" if found is None else "ratings of pairs"
+        raise InputError(f"{path.name} holds {what}, no choices among three images: ratings.read takes it.")
+    return _choices(lines, found, folder, size, path)
+
+
+def _opened(
+    path: Path, *, subject: str | None, rating: str | None
+) -> tuple[str | None, list[tuple[int, list[str]]], Columns | None]:
+    """A file's text, if it is one; a table's lines but the first; and its columns, unless it is a matrix."""
+    text = None if path.suffix == ".npy" else store.read_text(path, kind="a table")
+    header, lines = ([], []) if text is None else _cells(text, path)
+    found = None
+    if text is not None:
+        found = columns.find(header, lines, path, subject=subject, rating=rating)
+    elif subject is not None or rating is not None:
+        raise InputError(f"subject and rating name columns of a table; {path.name} is a matrix.")
+    for number, row in lines if found is not None else []:
+        if len(row) > len(header):
+            raise InputError(
+                f"{path.name}, line {number}: {len(row)} cells, but the header has {len(header)}. Where "
+                "commas stand in numbers, write points."
+            )
+    return text, lines, found
+
+
+def _ordered(names: set[str], folder: _Folder | None, path: Path) -> list[str]:
+    """Names in the folder's order, else in their own."""
+    own = sorted(names, key=_natural)
+    return own if folder is None else [own[i] for i in np.argsort(folder.find(own, path))]
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
@@ -115,19 +185,6 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 
 # --- tables --------------------------------------------------------------------------------------
-
-# What columns may be called, without regard to capitals, spaces and signs.
-_WORD = "(image|img|item|stimulus|stim|object|picture|file|name)"
-_PERSON = "(subject|subj|participant|person|worker|rater|observer)"
-_SIMILARITY = "(similarity|sim)(rating)?"
-_DISSIMILARITY = "(dissimilarity|dissim|distance)(rating)?"
-_COLUMNS = {
-    "first": f"{_WORD}[1ai]|first{_WORD}?|left",
-    "second": f"{_WORD}[2bj]|second{_WORD}?|right",
-    "rating": f"ratings?|score|judge?ment|response|value|{_SIMILARITY}|{_DISSIMILARITY}",
-    "subject": f"{_PERSON}(s|id|number|name)?",
-}
-_EXPECTED = "image1, image2, rating (or similarity, or dissimilarity), and, if there are several, subject"
 
 
 class _Rating(NamedTuple):
@@ -149,66 +206,34 @@ def _cells(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]
     return (cells[0][1], cells[1:]) if cells else ([], [])
 
 
-def _called(cell: str, pattern: str) -> bool:
-    return re.fullmatch(pattern, re.sub(r"[^a-z0-9]", "", cell.lower())) is not None
-
-
-def _columns(header: list[str], lines: list[tuple[int, list[str]]], path: Path) -> dict[str, int] | None:
-    """Which column is what, of a table with one rating in a line; None for a matrix."""
-    found = {
-        role: [i for i, cell in enumerate(header) if _called(cell, pattern)]
-        for role, pattern in _COLUMNS.items()
-    }
-    if not (found["first"] and found["second"] and found["rating"]):
-        width = max((len(row) for _, row in lines), default=0)
-        if all(rdm.is_number(cell) for cell in header) or abs(len(lines) - width) <= 2:
-            return None
-        raise InputError(
-            f"the columns of {path.name} are not understood: found {_listed(header)}; expected {_EXPECTED}. "
-            f"Or give a square matrix: this has {len(lines)} lines of {width}."
-        )
-    for role, places in found.items():
-        if len(places) > 1:
-            some = " and ".join(repr(header[i]) for i in places)
-            raise InputError(f"{path.name} has several columns for the {role}: {some}. Leave one of them.")
-    return {role: places[0] for role, places in found.items() if places}
-
-
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:10])) + (", …" if len(names) > 10 else "")
 
 
 def _means_similarity(column: str, similarity: bool, path: Path) -> bool:
-    if similarity and _called(column, _DISSIMILARITY):
+    if similarity and columns.called_dissimilarity(column):
         raise InputError(
             f"similarity=True, but the ratings in {path.name} are called {column!r}. Rename that column, or "
             "leave similarity out."
         )
-    return similarity or _called(column, _SIMILARITY)
+    return similarity or columns.called_similarity(column)
 
 
-def _ratings(
-    lines: list[tuple[int, list[str]]], columns: dict[str, int], path: Path, *, width: int
-) -> list[_Rating]:
+def _ratings(lines: list[tuple[int, list[str]]], places: Mapping[str, int], path: Path) -> list[_Rating]:
     """Every rating of two different images; a warning counts those of an image with itself."""
     found = []
     for number, row in lines:
-        if len(row) > width:
-            raise InputError(
-                f"{path.name}, line {number}: {len(row)} cells, but the header has {width}. Where "
-                "commas stand in numbers, write points."
-            )
-        cells = {role: row[i] if i < len(row) else "" for role, i in columns.items()}
+        cells = {role: row[i] if i < len(row) else "" for role, i in places.items()}
         rating = cells["rating"]
-        if rating in rdm.MISSING or rating.lower() == "nan":
+        if columns.missing(rating):
             continue
         if not rdm.is_number(rating) or not np.isfinite(float(rating)):
             raise DataError(f"{path.name}, line {number}: the rating {rating!r} is not a finite number.")
         if "" in cells.values():
             empty = next(role for role, cell in cells.items() if not cell)
-            what = empty if empty == "subject" else f"{empty} image"
+            what = {"image1": "first image", "image2": "second image"}.get(empty, empty)
             raise InputError(f"{path.name}, line {number}: the {what} is missing.")
-        found.append(_Rating(cells["first"], cells["second"], float(rating), cells.get("subject", "")))
+        found.append(_Rating(cells["image1"], cells["image2"], float(rating), cells.get("subject", "")))
     different = [rating for rating in found if rating.first != rating.second]
     if len(different) < len(found):
         warnings.warn(
@@ -241,6 +266,48 @@ def _means(
         count[row[rating.subject], *pair] += 1
     with np.errstate(invalid="ignore"):
         return (total / count)[:, *np.triu_indices(len(names), k=1)], people
+
+
+# --- choices -------------------------------------------------------------------------------------
+
+
+def _choices(
+    lines: list[tuple[int, list[str]]], found: Columns, folder: _Folder | None, size: int | None, path: Path
+) -> Choices:
+    trials = choices.trials(lines, found, path)
+    names = _ordered({name for trial in trials for name in trial[:3]}, folder, path)
+    place = {name: i for i, name in enumerate(names)}
+    return Choices(
+        name=path.stem,
+        names=tuple(names),
+        images=None if folder is None else folder.load(folder.find(names, path), size),
+        trials=np.array([[place[name] for name in trial[:3]] for trial in trials], dtype=np.intp),
+        subjects=tuple(trial[3] for trial in trials) if "subject" in found.places else (),
+        columns=found,
+    )
+
+
+def counted(given: Choices) -> Judgments:
+    """Judgments by counting choices (:meth:`rarefire.choices.Choices.rdm`), over all subjects.
+
+    Raises
+    ------
+    InputError
+        Where two images were never shown together.
+    """
+    return Judgments(
+        name=given.name,
+        human=given.rdm(),
+        subjects=None,
+        halves=None,
+        reliability=None,
+        images=given.images,
+        names=given.names,
+        citation="own data",
+        licence="own data",
+        source=f"dissimilarity of {len(given.names)} images, counted in {len(given):,} {given.what}",
+        columns=given.columns,
+    )
 
 
 # --- matrices ------------------------------------------------------------------------------------
