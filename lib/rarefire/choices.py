@@ -19,10 +19,8 @@ __all__ = ["Choices", "Trial", "trials"]
 Trial = tuple[str, str, str, str]
 
 _ENOUGH = 20  # trials in which each of three images should have been chosen
-_WORDS = (
-    {"first": 0, "second": 1, "third": 2},
-    {"left": 0, "middle": 1, "center": 1, "centre": 1, "right": 2},
-)
+_WORDS = {"first": 0, "second": 1, "third": 2}
+_SIDES = {"left": 0, "middle": 1, "center": 1, "centre": 1, "right": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +90,7 @@ class Choices:
         return together[upper], shown[upper]
 
     def rdm(self) -> NDArray[np.float64]:
-        """Dissimilarities by counting, condensed: 1 − the share of trials with both in which they stayed together.
+        """Dissimilarities by counting, condensed: 1 − in how many of the trials with both they stayed together.
 
         Raises
         ------
@@ -106,8 +104,8 @@ class Choices:
             a, b = (self.names[i] for i in first)
             raise InputError(
                 f"{len(never):,} of {len(shown):,} pairs of images were never shown together in the "
-                f"{len(self):,} {self.what} of {self.name} (such as {a!r} and {b!r}): counting gives no RDM. How "
-                "often a network agrees with the trials needs none: rarefire people, or triplets.read(path)."
+                f"{len(self):,} {self.what} of {self.name} (such as {a!r} and {b!r}): counting gives no RDM. "
+                "How often a network agrees with the trials needs none: rarefire people, or triplets.read(path)."
             )
         return np.asarray(1 - together / shown)
 
@@ -168,13 +166,13 @@ def _chosen(
         return names.index(cells["choice"]) if cells["choice"] in names else None
 
     n = len(options)
-    sides = _WORDS[1] if n == 3 else {"left": 0, "right": 1}
+    sides = _SIDES if n == 3 else {"left": 0, "right": 1}
     ways: dict[str, Callable[[Mapping[str, str]], int | None]] = {
         "names of images": named,
         "numbers from 1": among({str(i + 1): i for i in range(n)}),
         "numbers from 0": among({str(i): i for i in range(n)}),
         "letters": among({letter: i for i, letter in enumerate("abc"[:n])}),
-        "words": among({word: i for word, i in _WORDS[0].items() if i < n}),
+        "words": among({word: i for word, i in _WORDS.items() if i < n}),
         "sides": among(sides),
         "names of columns": among({columns.taken[role].lower(): i for i, role in enumerate(options)}),
     }
@@ -187,19 +185,19 @@ def _chosen(
         most = max(ways.values(), key=lambda place: sum(place(cells) is not None for _, cells in rows))
         number, cells = next((number, cells) for number, cells in rows if most(cells) is None)
         raise InputError(
-            f"{path.name}, line {number}: {column!r} is {cells['choice']!r}, which is none of its {n} images "
-            f"({', '.join(repr(cells[role]) for role in options)}) nor a number of one. For ratings of pairs, "
-            "leave the third column of images out."
+            f"{path.name}, line {number}: {column!r} is {cells['choice']!r}, which is none of "
+            f"its {n} images ({', '.join(repr(cells[role]) for role in options)}) nor a number of one. "
+            "For ratings of pairs, leave the third column of images out."
         )
     if len({tuple(places) for places in read.values()}) > 1:
         raise InputError(
-            f"{column!r} in {path.name} can be read as {' and as '.join(read)}: write the names of the images."
+            f"{column!r} in {path.name} can be read as {' and as '.join(read)}. Write names of images."
         )
-    (places, *_) = read.values()
-    if columns.kind == "odd-one-out" and len(rows) >= _ENOUGH and len(set(places)) < 3:
-        never = next(role for i, role in enumerate(options) if i not in places)
+    chosen = next(iter(read.values()))
+    if columns.kind == "odd-one-out" and len(rows) >= _ENOUGH and len(set(chosen)) < 3:
+        never = next(role for i, role in enumerate(options) if i not in chosen)
         raise InputError(
-            f"in none of {len(rows):,} trials in {path.name} is {columns.taken[never]!r} chosen, so they may not be "
-            "odd-one-out trials. Is it what the others are compared with? Then call it reference."
+            f"in none of {len(rows):,} trials in {path.name} is {columns.taken[never]!r} chosen, so these may be "
+            "no odd-one-out trials. Is it what the others are compared with? Then call it reference."
         )
-    return places
+    return chosen

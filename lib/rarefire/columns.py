@@ -59,10 +59,22 @@ _PERSON = (
     "|p?pid|prolificpid|prolificid|uid|sid|vpnr?|participation)"
 )
 # Words in the names of columns that count trials or time: these tell any two lines apart, and say nothing.
-_COUNTS = set(
-    "trial trials trialnumber index row order position time reactiontime responsetime rt duration latency onset "
-    "timestamp event start end ms seconds".split()
-)
+_COUNTS = {
+    *(
+        "trial",
+        "trials",
+        "trialnumber",
+        "index",
+        "row",
+        "order",
+        "position",
+        "time",
+        "reactiontime",
+        "rt",
+        "ms",
+    ),
+    *("responsetime", "duration", "latency", "onset", "timestamp", "event", "start", "end", "seconds"),
+}
 _EXPECTED = "image1, image2, rating (or similarity, or dissimilarity), and, if there are several, subject"
 _LETTERS = {"a": 1, "b": 2, "c": 3, "i": 1, "j": 2, "k": 3}
 
@@ -153,8 +165,8 @@ def find(
     if len(images) > 3 or (len(images) == 3 and reference):
         raise InputError(
             f"{path.name} has {len(images) + len(reference)} columns of images "
-            f"({_listed([header[i] for column in (*images, reference) for i in column])}); ratings are of two, "
-            "odd-one-out trials of three, triplets of a reference and two. Leave out or rename the others."
+            f"({_listed([header[i] for column in (*images, reference) for i in column])}); ratings are of "
+            "two, odd-one-out trials of three, triplets of a reference and two. Leave out or rename the others."
         )
     if len(images) < 2 or (kind == "ratings" and not ratings):
         raise InputError(
@@ -249,14 +261,14 @@ class _Table:
         return named is None and (numbers or abs(len(self.lines) - self.width) <= 2)
 
     def check_names(self) -> None:
-        """Some columns of numbers, far more lines than a matrix has, and no names: a table without its head."""
+        """Few columns of numbers, more lines than a matrix has, and no names: a table without its head."""
         rows = [self.header, *(row for _, row in self.lines)]
         few = 3 <= self.width <= 5 and len(rows) > self.width + 2
         if few and all(len(row) == self.width and all(cell.isdecimal() for cell in row) for row in rows):
             raise InputError(
-                f"{self.path.name} has {len(rows)} lines of {self.width} whole numbers, and no names above its "
-                "columns. Write a first line: image1,image2,rating for ratings of pairs; image1,image2,odd for "
-                "odd-one-out trials whose last is the odd one; and subject where that stands."
+                f"{self.path.name} has {len(rows)} lines of {self.width} whole numbers, and no names above "
+                "its columns. Write a first line: image1,image2,rating for ratings of pairs; image1,image2,odd "
+                "for odd-one-out trials whose last is the odd one; and subject where that stands."
             )
 
     def one(self, columns: Sequence[int], role: str, *, alike: bool = True) -> int:
