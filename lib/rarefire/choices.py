@@ -90,7 +90,7 @@ class Choices:
         return together[upper], shown[upper]
 
     def rdm(self) -> NDArray[np.float64]:
-        """Dissimilarities by counting, condensed: 1 − in how many of the trials with both they stayed together.
+        """Dissimilarities, condensed: 1 − the share of the trials with both in which they stayed together.
 
         Raises
         ------
@@ -104,8 +104,8 @@ class Choices:
             a, b = (self.names[i] for i in first)
             raise InputError(
                 f"{len(never):,} of {len(shown):,} pairs of images were never shown together in the "
-                f"{len(self):,} {self.what} of {self.name} (such as {a!r} and {b!r}): counting gives no RDM. "
-                "How often a network agrees with the trials needs none: rarefire people, or triplets.read(path)."
+                f"{len(self):,} {self.what} of {self.name} (such as {a!r} and {b!r}): counting gives no "
+                "RDM. How often a network agrees with them needs none: rarefire people, triplets.read(path)."
             )
         return np.asarray(1 - together / shown)
 
@@ -145,10 +145,10 @@ def trials(lines: Lines, columns: Columns, path: Path) -> list[Trial]:
         names = [cells[role] for role in options]
         picked = names.pop(place)
         if columns.kind == "odd-one-out":
-            three = (*names, picked)
+            first, second, third = (*names, picked)
         else:
-            three = (cells[roles[0]], *(reversed((picked, *names)) if odd else (picked, *names)))
-        found.append((*three, cells.get("subject", "")))
+            first, second, third = cells[roles[0]], *((*names, picked) if odd else (picked, *names))
+        found.append((first, second, third, cells.get("subject", "")))
     return found
 
 
@@ -197,7 +197,7 @@ def _chosen(
     if columns.kind == "odd-one-out" and len(rows) >= _ENOUGH and len(set(chosen)) < 3:
         never = next(role for i, role in enumerate(options) if i not in chosen)
         raise InputError(
-            f"in none of {len(rows):,} trials in {path.name} is {columns.taken[never]!r} chosen, so these may be "
+            f"in none of {len(rows):,} trials in {path.name} is {columns.taken[never]!r} chosen: they may be "
             "no odd-one-out trials. Is it what the others are compared with? Then call it reference."
         )
     return chosen

@@ -45,7 +45,9 @@ _SIDES = {
 }
 _REFERENCE = f"(reference|ref|anchor|probe|target|query){_WORD}?{_TAIL}"
 _ODD = "odd(one)?(out)?"
-_CHOICE = f"(response|resp|choice|chosen|chose|selected|selection|answer|picked|pick|{_ODD}){_WORD}?(id|name|index)?"
+_CHOICE = (
+    f"(response|resp|choice|chosen|chose|select(ed|ion)|answer|pick(ed)?|{_ODD}){_WORD}?(id|name|index)?"
+)
 _SIMILARITY = "(similarity|sim)(rating|score|judge?ment|response)?"
 _DISSIMILARITY = "(dissimilarity|dissim|distance)(rating|score|judge?ment|response)?"
 _RATING = (
@@ -171,8 +173,8 @@ def find(
     if len(images) < 2 or (kind == "ratings" and not ratings):
         raise InputError(
             f"the columns of {path.name} are not understood: found {_listed(header)}; expected {_EXPECTED}. "
-            f"Name them, or say which it is (rating=, --rating COLUMN). Or give a square matrix: this has "
-            f"{len(lines)} lines of {table.width}."
+            f"Name them, or say which is the rating (--rating COLUMN). Or give a square matrix: this "
+            f"has {len(lines)} lines of {table.width}."
         )
     if kind != "ratings" and stated is None and not choices:
         third = header[(images[2] if len(images) == 3 else reference)[0]]
@@ -267,8 +269,8 @@ class _Table:
         if few and all(len(row) == self.width and all(cell.isdecimal() for cell in row) for row in rows):
             raise InputError(
                 f"{self.path.name} has {len(rows)} lines of {self.width} whole numbers, and no names above "
-                "its columns. Write a first line: image1,image2,rating for ratings of pairs; image1,image2,odd "
-                "for odd-one-out trials whose last is the odd one; and subject where that stands."
+                "its columns. Write a first line: image1,image2,rating for ratings of pairs; "
+                "image1,image2,odd for odd-one-out trials whose last is the odd one."
             )
 
     def one(self, columns: Sequence[int], role: str, *, alike: bool = True) -> int:
