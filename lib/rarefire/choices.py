@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire.columns import Columns, Lines, missing
+from rarefire import texts
+from rarefire.columns import Columns, Lines
 from rarefire.errors import InputError
 from rarefire.stimuli import Stimuli
 
@@ -125,7 +126,7 @@ def trials(lines: Lines, columns: Columns, path: Path) -> list[Trial]:
     rows: list[tuple[int, dict[str, str]]] = []
     for number, row in lines:
         cells = {role: row[i] if i < len(row) else "" for role, i in columns.places.items()}
-        if missing(cells.get("choice", "stated")):
+        if texts.is_missing(cells.get("choice", "stated")):
             continue
         empty = [role for role, cell in cells.items() if not cell]
         if empty:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rarefire import rdm
+from rarefire import texts
 from rarefire.errors import InputError
+from rarefire.names import listed
 
 __all__ = [
     "NOBODY",
@@ -23,7 +24,6 @@ __all__ = [
     "called_dissimilarity",
     "called_similarity",
     "find",
-    "missing",
 ]
 
 Kind = Literal["ratings", "odd-one-out", "triplets"]
@@ -167,12 +167,12 @@ def find(
     if len(images) > 3 or (len(images) == 3 and reference):
         raise InputError(
             f"{path.name} has {len(images) + len(reference)} columns of images "
-            f"({_listed([header[i] for column in (*images, reference) for i in column])}); ratings are of "
-            "two, odd-one-out trials of three, triplets of a reference and two. Leave out or rename the others."
+            f"({listed([header[i] for column in (*images, reference) for i in column])}); ratings are of "
+            "two, odd-one-out trials of three, triplets of a reference and two. Leave out the others."
         )
     if len(images) < 2 or (kind == "ratings" and not ratings):
         raise InputError(
-            f"the columns of {path.name} are not understood: found {_listed(header)}; expected {_EXPECTED}. "
+            f"the columns of {path.name} are not understood: found {listed(header)}; expected {_EXPECTED}. "
             f"Name them, or say which is the rating (--rating COLUMN). Or give a square matrix: this "
             f"has {len(lines)} lines of {table.width}."
         )
@@ -210,11 +210,6 @@ def called_dissimilarity(column: str) -> bool:
     return _called(column, _DISSIMILARITY)
 
 
-def missing(cell: str) -> bool:
-    """Whether a cell says that there is no answer."""
-    return cell in rdm.MISSING or cell.lower() == "nan"
-
-
 class _Table:
     """Names above columns, and cells."""
 
@@ -237,7 +232,7 @@ class _Table:
         if len(exact or alike) != 1:
             raise InputError(
                 f"{what} names one column of {self.path.name}; it has {len(exact or alike)} called {name!r}, "
-                f"of {_listed(self.header)}."
+                f"of {listed(self.header)}."
             )
         return (exact or alike)[0]
 
@@ -254,12 +249,12 @@ class _Table:
 
     def of_images(self, i: int, images: Sequence[Sequence[int]]) -> bool:
         """Whether a column names images that others name too, at least half of them."""
-        own = {cell for cell in self.column(i) if not missing(cell)}
+        own = {cell for cell in self.column(i) if not texts.is_missing(cell)}
         others = {cell for column in images for j in column if j != i for cell in self.column(j)}
         return bool(own) and (not images or 2 * len(own & others) >= len(own))
 
     def is_matrix(self, *, named: str | None) -> bool:
-        numbers = all(rdm.is_number(cell) for cell in self.header)
+        numbers = all(texts.is_number(cell) for cell in self.header)
         return named is None and (numbers or abs(len(self.lines) - self.width) <= 2)
 
     def check_names(self) -> None:
@@ -291,7 +286,7 @@ class _Table:
     def check_repeats(self, places: Mapping[str, int], unused: Sequence[int]) -> None:
         """Where pairs repeat, no column that is not used tells the repeats apart, as a person's would."""
         rows = [row for _, row in self.lines if len(row) > max(places.values())]
-        rows = [row for row in rows if not missing(row[places["rating"]])]
+        rows = [row for row in rows if not texts.is_missing(row[places["rating"]])]
         who = places.get("subject")
         pairs = [
             (*sorted((row[places["image1"]], row[places["image2"]])), "" if who is None else row[who])
@@ -312,7 +307,7 @@ class _Table:
         if not apart:
             return
         told = (
-            f"{repeats:,} of {len(pairs):,} ratings in {self.path.name} repeat a pair, and {_listed(apart)}, "
+            f"{repeats:,} of {len(pairs):,} ratings in {self.path.name} repeat a pair, and {listed(apart)}, "
             "not used, would tell the repeats apart."
         )
         if who is None:
@@ -332,7 +327,3 @@ def _plain(cell: str) -> str:
 
 def _called(cell: str, pattern: str) -> bool:
     return re.fullmatch(pattern, _plain(cell)) is not None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:10])) + (", …" if len(names) > 10 else "")

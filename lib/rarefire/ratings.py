@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import re
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire import choices, columns, rdm, stimuli, store
+from rarefire import choices, columns, rdm, stimuli, store, texts
 from rarefire.choices import Choices
 from rarefire.columns import Columns
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.judgments import Judgments, check_size
+from rarefire.names import Index, are_numbers, listed, natural, of_matrix
 from rarefire.reliability import mean_of_subjects
 from rarefire.stimuli import Stimuli
 
@@ -30,6 +29,7 @@ def read(
     size: int | None = None,
     similarity: bool = False,
     scale: float | None = None,
+    by_position: bool = False,
     subject: str | None = None,
     rating: str | None = None,
 ) -> Judgments:
@@ -48,8 +48,8 @@ def read(
         (:meth:`rarefire.choices.Choices.rdm`), over all subjects. Nothing in the file is executed.
     images
         Their folder: the image files themselves, or one folder for each category. The names in the
-        file are names of these, with or without the extension; a matrix without names is taken to be
-        in the folder's order. Images that nobody judged are left out, with a warning.
+        file are names of these, whatever the extension, the Unicode normal form and, where that is
+        unique, the capitals. Images that nobody judged are left out, with a warning.
     size
         The images' shorter side is scaled to it, and the central square kept. Needed where they differ
         in size.
@@ -58,6 +58,9 @@ def read(
         ``similarity`` says so itself.
     scale
         The highest possible rating, with `similarity`; by default the highest that occurs.
+    by_position
+        A matrix is in the order of the files' names, in which numbers count as numbers. Without it, its
+        images are found by name.
     subject, rating
         Names of the columns, where they have others; ``subject="none"``: who rated does not matter.
 
@@ -93,7 +96,9 @@ def read(
         raise InputError("scale turns similarities around: pass similarity=True with it, or leave it out.")
     subjects = reliability = None
     if found is None:
-        human, names = _matrix(path, folder, text=text, similarity=similarity, scale=scale)
+        human, names = _matrix(
+            path, folder, text=text, similarity=similarity, scale=scale, by_position=by_position
+        )
     else:
         given = _ratings(lines, found.places, path)
         names = _ordered({name for pair in given for name in (pair.first, pair.second)}, folder, path)
@@ -175,13 +180,8 @@ def _opened(
 
 def _ordered(names: set[str], folder: _Folder | None, path: Path) -> list[str]:
     """Names in the folder's order, else in their own."""
-    own = sorted(names, key=_natural)
+    own = sorted(names, key=natural)
     return own if folder is None else [own[i] for i in np.argsort(folder.find(own, path))]
-
-
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    """A key for sorting by which cat2 comes before cat10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"([0-9]+)", name) if part]
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -196,18 +196,8 @@ class _Rating(NamedTuple):
 
 def _cells(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The first line of a text file, and the others with their numbers, in cells."""
-    try:
-        first = next((line for line in text.splitlines() if line.strip()), "")
-        delimiter = next((d for d in ("\t", ";", ",") if d in first), " ")
-        rows = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
-        cells = [(rows.line_num, [cell.strip() for cell in row]) for row in rows if any(row)]
-    except csv.Error as error:
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
-    return (cells[0][1], cells[1:]) if cells else ([], [])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:10])) + (", …" if len(names) > 10 else "")
+    rows, numbers, _ = texts.table(text, path)
+    return (rows[0], list(zip(numbers[1:], rows[1:], strict=True))) if rows else ([], [])
 
 
 def _means_similarity(column: str, similarity: bool, path: Path) -> bool:
@@ -225,9 +215,9 @@ def _ratings(lines: list[tuple[int, list[str]]], places: Mapping[str, int], path
     for number, row in lines:
         cells = {role: row[i] if i < len(row) else "" for role, i in places.items()}
         rating = cells["rating"]
-        if columns.missing(rating):
+        if texts.is_missing(rating):
             continue
-        if not rdm.is_number(rating) or not np.isfinite(float(rating)):
+        if not texts.is_number(rating) or not np.isfinite(float(rating)):
             raise DataError(f"{path.name}, line {number}: the rating {rating!r} is not a finite number.")
         if "" in cells.values():
             empty = next(role for role, cell in cells.items() if not cell)
@@ -251,7 +241,7 @@ def _means(
     ratings: list[_Rating], values: NDArray[np.float64], names: Sequence[str]
 ) -> tuple[NDArray[np.float64], list[str]]:
     """Every subject's mean value of every pair, ``(n_subjects, n_pairs)``, and the subjects' names."""
-    people = sorted({rating.subject for rating in ratings}, key=_natural)
+    people = sorted({rating.subject for rating in ratings}, key=natural)
     if len(people) == 1 and people[0]:
         raise InputError(
             f"all ratings are of one subject, {people[0]!r}; two are needed to compare. Leave that column "
@@ -314,46 +304,39 @@ def counted(given: Choices) -> Judgments:
 
 
 def _matrix(
-    path: Path, folder: _Folder | None, *, text: str | None, similarity: bool, scale: float | None
+    path: Path,
+    folder: _Folder | None,
+    *,
+    text: str | None,
+    similarity: bool,
+    scale: float | None,
+    by_position: bool,
 ) -> tuple[NDArray[np.float64], list[str]]:
     """A square matrix as a condensed RDM in the folder's order, and the images' names."""
     values, above, before = rdm.read_named(path, similarity=similarity, scale=scale, text=text)
     n = len(rdm.square(values))
-    # What programs put above and before a matrix are no names, unless there are files of that name.
-    counts = [[str(i + start) for i in range(n)] for start in (0, 1)]
-    named = _names(above, before, counts, path)
+    named = of_matrix(above, before, path)
     if folder is None:
-        return values, named or counts[1]
-    if named is None or (named in counts and not folder.knows(named)):
+        return values, named or [str(i + 1) for i in range(n)]
+    # What programs put above and before a matrix are no names, unless there are files of that name.
+    if named is not None and are_numbers(named) and not folder.knows(named):
+        named = None
+    if by_position:
         if n != len(folder.files):
             raise InputError(
-                f"{path.name} is of {n} images, {folder.root} holds {len(folder.files)}. Without names in "
-                "the matrix both must be the same, in the same order."
+                f"{path.name} is of {n} images, {folder.root} holds {len(folder.files)}: by position, both must "
+                "be the same, in the same order."
             )
         return values, folder.names
+    if named is None:
+        raise InputError(
+            f"{path.name} is of {n} images without names, {folder.root} holds {len(folder.files)}. Give the "
+            "matrix names, or take its rows in the order of the files' names with --by-position "
+            "(by_position=True)."
+        )
     order = np.argsort(folder.find(named, path))
     matrix = rdm.square(values)[np.ix_(order, order)]
     return matrix[np.triu_indices(n, k=1)], [named[i] for i in order]
-
-
-def _names(
-    above: list[str] | None, before: list[str] | None, counts: list[list[str]], path: Path
-) -> list[str] | None:
-    """The images' names, where they stand above the columns, before the rows, or both."""
-    given = [names for names in (above, before) if names is not None]
-    named = [names for names in given if names not in counts] or given[:1]
-    if not named:
-        return None
-    if named[0] != named[-1]:
-        first = next(i for i, (a, b) in enumerate(zip(*named, strict=True)) if a != b)
-        raise InputError(
-            f"the names above the columns of {path.name} are not those before its rows: number "
-            f"{first + 1} is {named[0][first]!r} and {named[1][first]!r}. Put both in one order."
-        )
-    twice = [name for name in named[0] if named[0].count(name) > 1]
-    if twice:
-        raise InputError(f"{path.name} has two images called {twice[0]!r}. Names must differ.")
-    return named[0]
 
 
 # --- images --------------------------------------------------------------------------------------
@@ -376,12 +359,8 @@ class _Folder:
                 "either the images, or one folder for each category."
             )
         self.root = root
-        self.files = sorted(files, key=lambda file: (_natural(file.parent.name), _natural(file.name)))
-        self._by_name: dict[str, set[int]] = {}
-        for i, file in enumerate(self.files):
-            whole = file.relative_to(root)
-            for name in (file.name, file.stem, whole.as_posix(), whole.with_suffix("").as_posix()):
-                self._by_name.setdefault(name, set()).add(i)
+        self.files = sorted(files, key=lambda file: natural(file.relative_to(root).as_posix()))
+        self._index = Index([file.relative_to(root).as_posix() for file in self.files])
 
     @property
     def names(self) -> list[str]:
@@ -391,22 +370,18 @@ class _Folder:
             return stems
         return [file.relative_to(self.root).as_posix() for file in self.files]
 
-    def _match(self, name: str) -> set[int]:
-        plain = PurePosixPath(name.replace("\\", "/"))
-        return self._by_name.get(str(plain)) or self._by_name.get(plain.name, set())
-
     def knows(self, names: Sequence[str]) -> bool:
         """Whether every name is one of a file."""
-        return all(self._match(name) for name in names)
+        return all(self._index.find(name)[0] for name in names)
 
     def find(self, names: Sequence[str], path: Path) -> list[int]:
         """The number of the file that each name means; each means another."""
-        matches = [self._match(name) for name in names]
+        matches = [self._index.find(name)[0] for name in names]
         lost = [name for name, match in zip(names, matches, strict=True) if not match]
         if lost:
             raise InputError(
                 f"{len(lost)} of {len(names)} images named in {path.name} are not in {self.root}: "
-                f"{_listed(lost)}. There are {_listed(self.names)}. Names must be file names, with or "
+                f"{listed(lost)}. There are {listed(self.names)}. Names must be file names, with or "
                 "without the extension."
             )
         found: dict[int, str] = {}

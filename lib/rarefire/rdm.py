@@ -6,7 +6,6 @@ An RDM is kept condensed: the upper triangle, row by row, ``n(n-1)/2`` numbers, 
 
 from __future__ import annotations
 
-import csv
 import math
 import warnings
 from pathlib import Path
@@ -16,14 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from rarefire import store
+from rarefire import store, texts
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.rounding import SAME, upright
 
 __all__ = [
     "COMPARATORS",
     "METRICS",
-    "MISSING",
     "Comparator",
     "Metric",
     "check_embedding",
@@ -31,7 +29,6 @@ __all__ = [
     "class_means",
     "compare",
     "condensed",
-    "is_number",
     "judged_images",
     "mds",
     "pair_similarities",
@@ -297,7 +294,7 @@ def read_named(
             values = np.load(store.check_file(path), allow_pickle=False)
         else:
             text = store.read_text(path, kind="a matrix of numbers") if text is None else text
-            values, above, before = _parse(text)
+            values, above, before = _parse(text, path)
         if np.iscomplexobj(values):
             raise ValueError("its numbers are complex")
         values = np.asarray(values, dtype=np.float64)
@@ -336,22 +333,21 @@ def turned(
     return np.asarray((highest if scale is None else scale) - similarities)
 
 
-def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
+def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
     """A matrix of numbers from text, the names above its columns, and those before its rows."""
-    delimiter = next((d for d in (",", ";", "\t") if d in text), " ")
-    lines = [line.strip(" ") for line in text.splitlines() if line.strip()]
-    rows = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
-    ]
+    rows = texts.table(text, path).rows
     if rows and len(rows[0]) > 1 and all(len(row) > 1 and not row[-1] for row in rows):
         rows = [row[:-1] for row in rows]  # a delimiter at the end of every line
     # As many rows as numbers in the first, which has a name before them: names of rows only.
-    only_before = rows and len(rows[0]) == len(rows) + 1 and all(is_number(cell) for cell in rows[0][1:])
+    only_before = (
+        rows and len(rows[0]) == len(rows) + 1 and all(texts.is_number(cell) for cell in rows[0][1:])
+    )
     named = (
         rows
         and (
-            (not all(is_number(cell) for cell in rows[0]) and not only_before)  # names above the columns
+            (
+                not all(texts.is_number(cell) for cell in rows[0]) and not only_before
+            )  # names above the columns
             or len(rows) == len(rows[0]) + 1  # numbers above them
             or (not rows[0][0] and rows[0][1:] == [row[0] for row in rows[1:]])  # and before the rows
         )
@@ -359,34 +355,21 @@ def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] 
     above = before = None
     if named:
         above, rows = rows[0], rows[1:]
-    if rows and (not all(is_number(row[0]) for row in rows) or len(rows[0]) == len(rows) + 1):
+    if rows and (not all(texts.is_number(row[0]) for row in rows) or len(rows[0]) == len(rows) + 1):
         before, rows = [row[0] for row in rows], [row[1:] for row in rows]
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
         raise ValueError(f"its rows have {', '.join(map(str, sorted(lengths))) or 'no'} entries")
     for i, row in enumerate(rows):
         for j, cell in enumerate(row):
-            if not is_number(cell):
+            if not texts.is_number(cell):
                 raise ValueError(f"row {i + 1}, column {j + 1} of the numbers is {cell!r}")
-    values = np.array([[np.nan if cell in MISSING else float(cell) for cell in row] for row in rows])
+    values = np.array([[np.nan if texts.is_missing(cell) else float(cell) for cell in row] for row in rows])
     if above is not None:
         if len(above) < values.shape[1]:
             raise ValueError(f"it has {len(above)} names above {values.shape[1]} columns")
         above = above[len(above) - values.shape[1] :]  # without what stands in the corner
     return values, above, before
-
-
-#: What a cell holds where a number is missing.
-MISSING = ("", "NA", "N/A", "-")
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell of a table holds a number, or says that one is missing."""
-    try:
-        float(cell)
-    except ValueError:
-        return cell in MISSING
-    return True
 
 
 def square(rdm: ArrayLike) -> NDArray[np.float64]:

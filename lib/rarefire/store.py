@@ -39,6 +39,7 @@ import platformdirs
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from rarefire import texts
 from rarefire.errors import DataError, RarefireWarning
 
 __all__ = [
@@ -151,7 +152,7 @@ def check_file(path: str | Path) -> Path:
 
 
 def read_text(path: str | Path, *, kind: str = "text") -> str:
-    """What a file holds, or what comes out of a pipe such as ``<(command)``; UTF-8.
+    """What a file holds, or what comes out of a pipe such as ``<(command)``, by :func:`rarefire.texts.decode`.
 
     Parameters
     ----------
@@ -164,14 +165,14 @@ def read_text(path: str | Path, *, kind: str = "text") -> str:
     ------
     DataError
         If there is no such file, it is a folder, device or socket, a pipe in which nothing is and into
-        which nobody writes, or no UTF-8.
+        which nobody writes, or no text.
     """
     path = Path(path)
     try:
         content = _drained(path) if path.is_fifo() else check_file(path).read_bytes()
-        return content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"{path} cannot be read as {kind}: {error}") from error
+    return texts.decode(content, path, kind=kind)
 
 
 def _drained(pipe: Path) -> bytes:

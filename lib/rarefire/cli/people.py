@@ -42,6 +42,9 @@ def people(
     images: Annotated[Path | None, typer.Option(help="folder of the images; of a file of ratings")] = None,
     folder: Annotated[Path | None, typer.Option(help="the archive of Peterson et al. (2018)")] = None,
     similarity: Annotated[bool, typer.Option("--similarity", help="the ratings are similarities")] = False,
+    by_position: Annotated[
+        bool, typer.Option("--by-position", help="a matrix has the order of the images' files")
+    ] = False,
     recompute: Recompute = False,
     ship: Ship = None,
 ) -> None:
@@ -55,7 +58,9 @@ def people(
     if images is not None:
         outside(images, out, ship)
     networks.check_name(network)
-    given = _given(judgments, images=images, folder=folder, size=size, similarity=similarity)
+    given = _given(
+        judgments, images=images, folder=folder, size=size, similarity=similarity, by_position=by_position
+    )
     model = trained(network, weights, size)
     options: dict[str, Any] = {
         "name": networks.short_name(network),
@@ -64,6 +69,8 @@ def people(
     }
     found = records.people.measure(given, model, **options)
     print(given)
+    if images is not None:
+        print(f"Images and judgments are aligned by {'position, as asked for' if by_position else 'name'}.")
     print(records.people.verdicts(found).to_string(index=False, float_format="%.3f"))
     print(records.source(*found))
     written = []
@@ -78,7 +85,13 @@ def people(
 
 
 def _given(
-    judgments: str, *, images: Path | None, folder: Path | None, size: int, similarity: bool
+    judgments: str,
+    *,
+    images: Path | None,
+    folder: Path | None,
+    size: int,
+    similarity: bool,
+    by_position: bool,
 ) -> Judgments:
     """Judgments with their images, by name or from a file."""
     from rarefire import judgments as known
@@ -87,9 +100,12 @@ def _given(
         from rarefire import ratings
 
         fit = size if images else None
-        given = ratings.read(judgments, images=images, size=fit, similarity=similarity)
-    elif images is not None or similarity:
-        raise InputError(f"--images and --similarity are for a file of ratings; {judgments} has its own.")
+        options: dict[str, Any] = {"similarity": similarity, "by_position": by_position}
+        given = ratings.read(judgments, images=images, size=fit, **options)
+    elif images is not None or similarity or by_position:
+        raise InputError(
+            f"--images, --similarity and --by-position are for a file of ratings; {judgments} has its own."
+        )
     elif judgments == "cifar10h":
         raise InputError("the rows of cifar10h are classes, not images: rarefire record people-by-class.")
     else:
