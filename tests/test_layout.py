@@ -36,8 +36,8 @@ LINES = (
     "page.dimension_findings page.pruned_tables page.dimensions page.widgets page.explorer page.reader",
     "page.subnetwork_findings page.layer_groups page.prunings page.layers page.pairs page.static_page",
     "page.build",
-    "cli.common cli.poz cli.curve cli.explore cli.people cli.ghosts cli.embed cli.prune cli.dimension",
-    "cli.layers cli.book cli.record",
+    "cli.common cli.poz cli.curve cli.explore cli.people cli.rdm cli.ghosts cli.embed cli.prune",
+    "cli.dimension cli.layers cli.book cli.record",
 )
 ORDER = " ".join(LINES).split()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from rarefire.names import Index, are_numbers, listed, natural, of_matrix
 from rarefire.reliability import mean_of_subjects
 from rarefire.stimuli import Stimuli
 
-__all__ = ["counted", "read", "read_choices"]
+__all__ = ["counted", "read", "read_choices", "read_either"]
 
 
 def read(
@@ -80,6 +80,23 @@ def read(
         repeat and a column that is not used would tell the repeats apart; if two images of trials were never
         shown together.
     """
+    options: dict[str, Any] = {"similarity": similarity, "scale": scale, "by_position": by_position}
+    given = read_either(path, images=images, size=size, subject=subject, rating=rating, **options)
+    return counted(given) if isinstance(given, Choices) else given
+
+
+def read_either(
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    size: int | None = None,
+    similarity: bool = False,
+    scale: float | None = None,
+    by_position: bool = False,
+    subject: str | None = None,
+    rating: str | None = None,
+) -> Judgments | Choices:
+    """As :func:`read`, but choices among three images are left as they are."""
     path = Path(path)
     check_size(size)
     if size is not None and images is None:
@@ -89,7 +106,7 @@ def read(
     if found is not None and found.kind != "ratings":
         if similarity or scale is not None:
             raise InputError(f"similarity and scale are for ratings; {path.name} holds {found.kind}.")
-        return counted(_choices(lines, found, folder, size, path))
+        return _choices(lines, found, folder, size, path)
     if found is not None:
         similarity = _means_similarity(found.taken["rating"], similarity, path)
     if scale is not None and not similarity:
@@ -148,14 +165,12 @@ def read_choices(
     DataError, InputError
         As for :func:`read`; and for a file that holds ratings or a matrix.
     """
-    path = Path(path)
-    check_size(size)
-    folder = None if images is None else _Folder(Path(images).expanduser())
-    _, lines, found = _opened(path, subject=subject, rating=rating)
-    if found is None or found.kind == "ratings":
-        what = "a matrix" if found is None else "ratings of pairs"
-        raise InputError(f"{path.name} holds {what}, no choices among three images: ratings.read takes it.")
-    return _choices(lines, found, folder, size, path)
+    given = read_either(path, images=images, size=size, subject=subject, rating=rating)
+    if isinstance(given, Judgments):
+        what = "ratings of pairs" if given.columns else "a matrix"
+        name = Path(path).name
+        raise InputError(f"{name} holds {what}, no choices among three images: ratings.read takes it.")
+    return given
 
 
 def _opened(

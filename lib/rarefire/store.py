@@ -55,6 +55,7 @@ __all__ = [
     "descriptor",
     "fetch",
     "file_digest",
+    "forget",
     "keep",
     "key",
     "mirror_dir",
@@ -513,6 +514,11 @@ def keep(question: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[A
     path = cache_dir() / "results" / f"{key(question=question, **facts)}.npz"
     _write(path, answer.arrays, answer.provenance)
     return answer
+
+
+def forget(question: str, facts: Mapping[str, Any]) -> None:
+    """Take an answer out of the user's cache, if it is there."""
+    (cache_dir() / "results" / f"{key(question=question, **facts)}.npz").unlink(missing_ok=True)
 
 
 def shipped(question: str, **facts: Any) -> list[Answer]:
