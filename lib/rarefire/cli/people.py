@@ -89,7 +89,7 @@ def people(
     )
     print(given)
     if given.columns is not None:
-        together = ", counted together" if isinstance(given, Choices) and given.subjects else ""
+        together = "; all subjects counted together" if isinstance(given, Choices) and given.subjects else ""
         print(f"{Path(judgments).name} is {given.columns}{together}.")
     if embedding is None and given.images is None:
         raise InputError(
