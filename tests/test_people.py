@@ -702,7 +702,7 @@ def sources(found):
 def test_what_is_not_known_is_computed_and_nothing_else(own_cache, monkeypatch):
     given, calls = made(), []
 
-    def light(view, given, *, seed, progress):
+    def light(view, given, *, seed, progress, kept):
         """The views are real; of the measurement only how often it is made matters here."""
         calls.append((view.name, seed))
         return {"k": np.arange(1, view.embedding.shape[1] + 1), "poz": view.poz}

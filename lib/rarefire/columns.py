@@ -56,9 +56,9 @@ _RATING = (
 )
 _PERSON = (
     "((prolific|mturk|turk|amt)?(subject|subj|sub|participant|ppant|ppt|pp|person|worker|turker|rater|observer|"
-    "user|annotator|respondent|judge|player|viewer|volunteer|proband|vp|who)"
+    "user|annotator|respondent|judge|player|viewer|volunteer|proband|vpn?|who)"
     "(s|id|ids|number|num|no|nr|idx|index|name|code|key|uuid|hash|privateid|publicid)?"
-    "|p?pid|prolificpid|prolificid|uid|sid|vpnr?|participation)"
+    "|p?pid|prolificpid|prolificid|uid|sid|participation)"
 )
 # Words in the names of columns that count trials or time: these tell any two lines apart, and say nothing.
 _COUNTS = {
@@ -302,7 +302,7 @@ class _Table:
             # A person's column has few values, each of several lines, and a person may rate a pair twice.
             tells = 3 * left <= 2 * repeats if who is None else not left
             counts = _COUNTS & {*re.findall("[a-z]+", self.header[i].lower())}
-            if tells and 3 * len(set(cells)) <= len(rows) and not counts:
+            if tells and 2 * len(set(cells)) <= len(rows) and not counts:
                 apart.append(self.header[i])
         if not apart:
             return

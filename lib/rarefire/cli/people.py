@@ -129,7 +129,7 @@ def people(
     print(records.source(*found))
     if out is not None:
         tables = {out: pd.concat([p.table() for p in found]), **tables}
-        print(f"Columns of {out.name}: {_said(records.people.CURVES)}.")
+        print(f"Columns of {out.name}:\n{_said(records.people.CURVES)}")
     if ship is not None:
         few = records.people.excerpt(judged, model, **options)
         shipped = records.people.ship(found, ship, excerpt=few)
@@ -152,11 +152,11 @@ def _written(tables: Mapping[Path, Any]) -> None:
 def _show(table: Any, words: Mapping[str, str]) -> None:
     """A table, and its columns in words."""
     print(table.to_string(index=False, float_format="%.3f"))
-    print(f"Columns: {_said(words)}.")
+    print(_said(words))
 
 
 def _said(words: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in words.items())
+    return "\n".join(f"  {name}: {meaning}" for name, meaning in words.items())
 
 
 def _views(model: Any, features: Any, given: Choices, layer: str) -> list[View]:
