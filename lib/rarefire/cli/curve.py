@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rarefire.cli.common import ByPosition, Embedding, apart, app, judged, readable, tables_opened
+from rarefire.cli.common import (
+    ByPosition,
+    Embedding,
+    apart,
+    app,
+    evenly,
+    judged,
+    readable,
+    tables_opened,
+)
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:

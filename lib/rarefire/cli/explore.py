@@ -54,14 +54,14 @@ def explore(
     if n > images:
         rows = np.sort(np.random.default_rng(seed).choice(n, images, replace=False))
     shown = [categories[i] for i in rows] if categories else []
-    names, codes = np.unique(shown, return_inverse=True) if shown else (np.array([]), None)
+    kinds, codes = np.unique(shown, return_inverse=True) if shown else (np.array([]), None)
     scene = Scene(
         embedding.stem,
         f"{source.shape[1]:,} features",
         np.stack([blocks.read(source, slice(i, i + 1))[0] for i in rows]),
         poz=poz.poz(source),
         labels=codes,
-        names=names.tolist(),
+        names=kinds.tolist(),
         human=None if people is None else people[np.ix_(rows, rows)],
     )
     drawn = f"{len(rows):,} of {n:,} images, drawn with seed {seed}" if n > len(rows) else f"{n:,} images"
