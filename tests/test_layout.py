@@ -18,7 +18,7 @@ PACKAGE = ROOT / "lib" / "rarefire"
 
 #: A module imports only from those before it.
 LINES = (
-    "_engine.lazy errors rounding store",
+    "_engine.lazy errors rounding texts store names",
     "_engine.blocks _engine.neighbours _engine.grams _engine.pairs _engine.pooling",
     "stimuli networks training sequences poz embeddings",
     "rdm _engine.resampling _engine.influences curves _engine.orders cluster similarity",
@@ -166,7 +166,7 @@ def test_the_package_and_its_rooms_are_there_when_asked_for_and_not_before():
 
 
 #: Offered, but nothing that a newcomer would look for in the package's map.
-HIDDEN = ("errors", "rounding", "store")
+HIDDEN = ("errors", "names", "rounding", "store", "texts")
 
 
 TEXTS = [

@@ -204,9 +204,9 @@ def test_one_folder_for_each_category(table, pictures):
 def test_names_without_an_image_are_listed(table, pictures):
     with pytest.raises(
         InputError,
-        match=r"2 of 5 images named in ratings.csv are not in .*: 'Dog', 'emu'. There are 'cat1', ",
+        match=r"2 of 5 images named in ratings.csv are not in .*: 'dogs', 'emu'. There are 'cat1', ",
     ):
-        ratings.read(table(LONG.replace("dog", "Dog") + "cat1,emu,3\n"), images=pictures)
+        ratings.read(table(LONG.replace("dog", "dogs") + "cat1,emu,3\n"), images=pictures)
     with pytest.raises(InputError, match=r"'cat1' and 'cat1.png' in ratings.csv both mean cat1.png"):
         ratings.read(table(LONG + "cat1.png,dog,3\n"), images=pictures)
     with pytest.raises(DataError, match="there is no folder .*none"):
@@ -258,9 +258,11 @@ def named_matrix(names, *, above=True, before=True, values=MATRIX):
     return "\n".join(",".join(row) for row in rows)
 
 
-def test_a_matrix_without_names_is_in_the_folders_order(tmp_path, table, pictures):
+def test_a_matrix_without_names_is_in_the_folders_order_if_one_says_so(tmp_path, pictures):
     np.save(tmp_path / "m.npy", MATRIX)
-    loaded = ratings.read(tmp_path / "m.npy", images=pictures)
+    with pytest.raises(InputError, match=r"m.npy is of 4 images without names, .* with --by-position"):
+        ratings.read(tmp_path / "m.npy", images=pictures)
+    loaded = ratings.read(tmp_path / "m.npy", images=pictures, by_position=True)
     assert loaded.names == ("cat1", "cat2", "cat10", "dog")
     assert reds(loaded) == [1, 2, 10, 50]
     np.testing.assert_array_equal(loaded.human, [1, 2, 3, 4, 5, 6])
@@ -269,7 +271,7 @@ def test_a_matrix_without_names_is_in_the_folders_order(tmp_path, table, picture
     np.testing.assert_array_equal(alone.human, rdm.read(tmp_path / "m.npy"))
     (pictures / "dog.bmp").unlink()
     with pytest.raises(InputError, match=r"m.npy is of 4 images, .*pictures holds 3"):
-        ratings.read(tmp_path / "m.npy", images=pictures)
+        ratings.read(tmp_path / "m.npy", images=pictures, by_position=True)
 
 
 @pytest.mark.parametrize(("above", "before"), [(True, True), (True, False), (False, True)])
@@ -289,7 +291,9 @@ def test_a_matrix_whose_names_are_not_the_images(table, pictures):
         ratings.read(table(named_matrix(["dog", "dog", "cat1", "cat2"])))
     # What pandas writes above and before the numbers are no names.
     counted = table(named_matrix([str(i) for i in range(4)]))
-    assert ratings.read(counted, images=pictures).names == ("cat1", "cat2", "cat10", "dog")
+    with pytest.raises(InputError, match="of 4 images without names"):
+        ratings.read(counted, images=pictures)
+    assert ratings.read(counted, images=pictures, by_position=True).names == ("cat1", "cat2", "cat10", "dog")
     mixed = named_matrix(["dog", "cat10", "cat1", "cat2"]).splitlines()
     half = "\n".join([mixed[0], *(f"{i},{line.split(',', 1)[1]}" for i, line in enumerate(mixed[1:]))])
     np.testing.assert_array_equal(ratings.read(table(half), images=pictures).human, [6, 4, 2, 5, 3, 1])

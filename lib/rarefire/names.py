@@ -1,4 +1,4 @@
-"""Names of images: their order, their spellings, and how rows of one file are matched with those of another."""
+"""Names of images: their order, their spellings, and how the rows of two files are matched by them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 
 
 def natural(name: str) -> tuple[tuple[tuple[int, int, str], ...], ...]:
-    """A key to sort by, for which cat2 comes before cat10, and folders are gone through one after the other."""
+    """A key to sort by, for which cat2 comes before cat10, and folders come one after the other."""
     folders = [
         tuple(_part(part) for part in re.split(r"([0-9]+)", folder) if part)
         for folder in unicodedata.normalize("NFC", name).split("/")
@@ -87,8 +87,8 @@ def of_embedding(embedding: str | Path, n_images: int) -> list[str] | None:
     found = texts.lines(store.read_text(path))
     if len(found) != n_images:
         raise InputError(
-            f"{path.name} names {len(found):,} images, {Path(embedding).name} has {n_images:,}. Write it again "
-            "with the embedding, or remove it."
+            f"{path.name} names {len(found):,} images, {Path(embedding).name} has {n_images:,}. Write it "
+            "again with the embedding, or remove it."
         )
     return found
 
@@ -181,7 +181,7 @@ class Index:
                     self._ends[spelling].setdefault(end, set()).add(i)
 
     def find(self, name: str) -> tuple[set[int], str]:
-        """Which of the others a name can mean, and what that leaves out of account, in words; none, or several."""
+        """Which of the others a name can mean, none or several, and what is left out of account for it."""
         for spelling, (spell, without) in enumerate(_SPELLINGS):
             whole, *shorter = _ends(spell(name))
             exact = self._whole[spelling].get(whole)
@@ -255,8 +255,8 @@ def align(
         return Aligned(position, "by position: neither has names")
     if own is None:
         raise InputError(
-            f"{second} names its images, {first} does not: write their names into {beside(first)}, one a line, "
-            f"{force}."
+            f"{second} names its images, {first} does not: write their names into {beside(first)}, one a "
+            f"line, {force}."
         )
     if other is not None:
         _check_different(own, beside(first).name)
@@ -275,7 +275,8 @@ def align(
     ambiguous = ambiguous or next((other[i] for i, count in used.items() if count > 1), None)
     if ambiguous is not None:
         raise InputError(
-            f"the name {ambiguous!r} fits several images of {first} and {second}: write whole names in both, {force}."
+            f"the name {ambiguous!r} fits several images of {first} and {second}: write whole names in both, "
+            f"{force}."
         )
     lost = [name for name, (rows, _) in zip(own, found, strict=True) if not rows]
     extra = [name for i, name in enumerate(other) if i not in used]
@@ -285,5 +286,6 @@ def align(
         if lacking
     ]
     raise InputError(
-        f"the images of {first} and {second} differ: {' and '.join(differ)}. Give both the same names, {force}."
+        f"the images of {first} and {second} differ: {' and '.join(differ)}. Give both the same names, "
+        f"{force}."
     )

@@ -339,8 +339,8 @@ def _matrix(
     if by_position:
         if n != len(folder.files):
             raise InputError(
-                f"{path.name} is of {n} images, {folder.root} holds {len(folder.files)}: by position, both must "
-                "be the same, in the same order."
+                f"{path.name} is of {n} images, {folder.root} holds {len(folder.files)}: by position, both "
+                "must be the same, in the same order."
             )
         return values, folder.names
     if named is None:

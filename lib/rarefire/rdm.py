@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from rarefire import store, texts
+from rarefire import store
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.rounding import SAME, upright
+from rarefire.texts import is_missing, is_number, table
 
 __all__ = [
     "COMPARATORS",
@@ -259,7 +260,8 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
     path
         A square, symmetric matrix: ``.npy``, or text (``.csv``, ``.tsv``, ``.txt``, a pipe) whose numbers
         are separated by commas, semicolons, tabs or spaces, with or without names of the images in a
-        first row and a first column. What is left empty is NaN. Nothing in the file is executed.
+        first row and a first column. What is left empty is NaN; one triangle may be. Nothing in the file is
+        executed.
     similarity
         The matrix holds similarities; they are turned around.
 
@@ -297,7 +299,7 @@ def read_named(
             values, above, before = _parse(text, path)
         if np.iscomplexobj(values):
             raise ValueError("its numbers are complex")
-        values = np.asarray(values, dtype=np.float64)
+        values = np.array(values, dtype=np.float64)
     except (ValueError, TypeError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read as a matrix of numbers: {error}") from error
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
@@ -306,6 +308,9 @@ def read_named(
         raise InputError(
             f"{np.count_nonzero(np.isinf(values))} values of the RDM in {path.name} are infinite."
         )
+    for half in (values, values.T):
+        if len(values) > 1 and np.isnan(half[np.triu_indices(len(half), 1)]).all():  # one triangle is given
+            half[np.triu_indices(len(half), 1)] = half.T[np.triu_indices(len(half), 1)]
     upper = condensed(values)
     if not np.isfinite(upper).any():
         raise InputError(f"the RDM in {path.name} holds no value for any pair.")
@@ -335,19 +340,15 @@ def turned(
 
 def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
     """A matrix of numbers from text, the names above its columns, and those before its rows."""
-    rows = texts.table(text, path).rows
+    rows = table(text, path).rows
     if rows and len(rows[0]) > 1 and all(len(row) > 1 and not row[-1] for row in rows):
         rows = [row[:-1] for row in rows]  # a delimiter at the end of every line
     # As many rows as numbers in the first, which has a name before them: names of rows only.
-    only_before = (
-        rows and len(rows[0]) == len(rows) + 1 and all(texts.is_number(cell) for cell in rows[0][1:])
-    )
+    only_before = rows and len(rows[0]) == len(rows) + 1 and all(is_number(cell) for cell in rows[0][1:])
     named = (
         rows
         and (
-            (
-                not all(texts.is_number(cell) for cell in rows[0]) and not only_before
-            )  # names above the columns
+            (not all(is_number(cell) for cell in rows[0]) and not only_before)  # names above the columns
             or len(rows) == len(rows[0]) + 1  # numbers above them
             or (not rows[0][0] and rows[0][1:] == [row[0] for row in rows[1:]])  # and before the rows
         )
@@ -355,16 +356,16 @@ def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None
     above = before = None
     if named:
         above, rows = rows[0], rows[1:]
-    if rows and (not all(texts.is_number(row[0]) for row in rows) or len(rows[0]) == len(rows) + 1):
+    if rows and (not all(is_number(row[0]) for row in rows) or len(rows[0]) == len(rows) + 1):
         before, rows = [row[0] for row in rows], [row[1:] for row in rows]
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
         raise ValueError(f"its rows have {', '.join(map(str, sorted(lengths))) or 'no'} entries")
     for i, row in enumerate(rows):
         for j, cell in enumerate(row):
-            if not texts.is_number(cell):
+            if not is_number(cell):
                 raise ValueError(f"row {i + 1}, column {j + 1} of the numbers is {cell!r}")
-    values = np.array([[np.nan if texts.is_missing(cell) else float(cell) for cell in row] for row in rows])
+    values = np.array([[np.nan if is_missing(cell) else float(cell) for cell in row] for row in rows])
     if above is not None:
         if len(above) < values.shape[1]:
             raise ValueError(f"it has {len(above)} names above {values.shape[1]} columns")

@@ -406,11 +406,8 @@ class Gallery:
         """SHA-256 of the files' names and contents, and of how they are cut."""
         total = hashlib.sha256(f"{self.size} {self.resize}".encode())
         for file in self.files:
-            total.update(
-                f"{file.relative_to(self.root).as_posix()} {store.file_digest(file)}".encode(
-                    errors="surrogateescape"
-                )
-            )
+            name = file.relative_to(self.root).as_posix()
+            total.update(os.fsencode(name) + f" {store.file_digest(file)}".encode())
         return total.hexdigest()
 
     def within(self, kind: str) -> NDArray[np.bool_]:

@@ -153,7 +153,7 @@ def check_file(path: str | Path) -> Path:
 
 
 def read_text(path: str | Path, *, kind: str = "text") -> str:
-    """What a file holds, or what comes out of a pipe such as ``<(command)``, by :func:`rarefire.texts.decode`.
+    """What a file or a pipe such as ``<(command)`` holds, as :func:`rarefire.texts.decode` reads it.
 
     Parameters
     ----------

@@ -72,10 +72,10 @@ def _latin(content: bytes, path: str | Path, advice: str) -> str:
     if strange:
         raise DataError(advice % "it is neither UTF-8 nor UTF-16, and its encoding is not to be told")
     text = content.decode("latin-1")
-    shown = next(word for word in text.split() if not word.isascii())
+    shown = next(part for part in re.split(r"[\s,;]+", text) if not part.isascii())
     warnings.warn(
-        f"{path} is no UTF-8; it is read as Latin-1, with {shown[:40]!r} in it. If that is not the word, save it "
-        "as UTF-8.",
+        f"{path} is no UTF-8; it is read as Latin-1, with {shown[:40]!r} in it. If that is not the word, "
+        "save it as UTF-8.",
         RarefireWarning,
         stacklevel=3,
     )
@@ -83,7 +83,7 @@ def _latin(content: bytes, path: str | Path, advice: str) -> str:
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a text, which end in ``\\n``, ``\\r\\n`` or ``\\r`` and in nothing else; not empty ones at its end."""
+    """The lines of a text: LF, CR LF or CR ends one, and nothing else. Empty ones at its end are none."""
     found = re.split(r"\r\n|\r|\n", text)
     while found and not found[-1].strip():
         found.pop()
@@ -143,8 +143,8 @@ def table(text: str, path: str | Path) -> Table:
         points = [cell for row in rows for cell in row if "." in cell and _NUMBER.fullmatch(cell)]
         if commas and points:
             raise DataError(
-                f"{path} has numbers with a comma ({commas[0]}) and with a point ({points[0]}). Write all with "
-                "points."
+                f"{path} has numbers with a comma ({commas[0]}) and with a point ({points[0]}). Write "
+                "all with points."
             )
         if commas:
             rows = [[c.replace(",", ".") if _COMMA.fullmatch(c) else c for c in row] for row in rows]

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rarefire.cli.common import ByPosition, Embedding, apart, app, judged, readable, tables_opened
+from rarefire.cli.common import (
+    ByPosition,
+    Embedding,
+    apart,
+    app,
+    evenly,
+    judged,
+    readable,
+    tables_opened,
+)
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,17 +120,21 @@ def _said(found: Curve, n_images: int, people: bool, every: bool) -> str:
 
     from rarefire import curves
 
-    steps = np.arange(len(found.k))
+    n = found.n_features
     if every:
         shares = (0.2, 0.5, 0.8, 1) if people else (0.2, 0.5, 0.8)
-        steps = np.unique([curves.count(share, found.n_features) for share in shares]) - 1
-    elif len(steps) > _MOST:
-        steps = np.linspace(0, len(steps) - 1, _MOST).astype(int)
+        steps = [(100 * share, curves.count(share, n) - 1) for share in shares]
+    else:
+        some = evenly(len(found.k), _MOST)
+        steps = [(100 * found.fraction[i], i) for i in some.tolist()]
     parts = []
-    for i in steps:
-        value = "undefined" if np.isnan(found.r2[i]) else f"{found.r2[i]:.4f}"
-        few = "" if found.n_images[i] == n_images else f" for {found.n_images[i]:,} of {n_images:,} images"
-        parts.append(f"{100 * found.fraction[i]:.3g} % ({found.k[i]:,}) {value}{few}")
+    for share, i in steps:
+        one = f"{share:.3g} % ({found.k[i]:,})"
+        if np.isnan(found.r2[i]):
+            parts.append(f"{one} undefined")
+        else:
+            left = found.n_images[i]
+            parts.append(f"{one} {found.r2[i]:.4f}" + ("" if left == n_images else f" for {left:,} images"))
     return ", ".join(parts)
 
 

@@ -19,7 +19,7 @@ def embed(
     folder: Annotated[Path, typer.Argument(help="images, in it and in its folders")],
     out: Annotated[Path, typer.Option(help="E.npy, (n_images, n_features) float32")],
     names: Annotated[
-        Path | None, typer.Option(help="also list the images here, a line each; they are in E.names.txt")
+        Path | None, typer.Option(help="also write the images' names, which are in E.names.txt, here")
     ] = None,
     network: Network = "vgg19",
     weights: Weights = "",
@@ -41,5 +41,6 @@ def embed(
     saved = embeddings.save(out, model, images, layer=layer, spatial=spatial, progress=progress, names=names)
     shown = networks.short_name(network)
     print(
-        f"{saved.shape[0]:,} images × {saved.shape[1]:,} features, {shown}, {layer}. Written: {out}, {beside}"
+        f"{saved.shape[0]:,} images × {saved.shape[1]:,} features, {shown}, {layer}. Written: {out}, and "
+        f"names in {beside}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,9 +23,7 @@ def explore(
     out: Annotated[Path, typer.Option(help="the page, .html")],
     human: Annotated[Path | None, typer.Option(help="square RDM of these images, .npy or .csv")] = None,
     similarity: Annotated[bool, typer.Option("--similarity", help="the RDM holds similarities")] = False,
-    labels: Annotated[
-        Path | None, typer.Option(help="text: a category a line, or a table of image,category")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="text: a category a line, or image,category")] = None,
     by_position: ByPosition = False,
     images: Annotated[int, typer.Option(help="shown, drawn at random where there are more", min=3)] = 120,
     seed: Annotated[int, typer.Option(help="of that draw, and of the random order", min=0)] = 0,
@@ -56,14 +54,14 @@ def explore(
     if n > images:
         rows = np.sort(np.random.default_rng(seed).choice(n, images, replace=False))
     shown = [categories[i] for i in rows] if categories else []
-    names, codes = np.unique(shown, return_inverse=True) if shown else (np.array([]), None)
+    kinds, codes = np.unique(shown, return_inverse=True) if shown else (np.array([]), None)
     scene = Scene(
         embedding.stem,
         f"{source.shape[1]:,} features",
         np.stack([blocks.read(source, slice(i, i + 1))[0] for i in rows]),
         poz=poz.poz(source),
         labels=codes,
-        names=names.tolist(),
+        names=kinds.tolist(),
         human=None if people is None else people[np.ix_(rows, rows)],
     )
     drawn = f"{len(rows):,} of {n:,} images, drawn with seed {seed}" if n > len(rows) else f"{n:,} images"
@@ -97,7 +95,12 @@ def _categories(labels: Path, embedding: Path, n: int, by_position: bool) -> tup
     own = names.of_embedding(embedding, n)
     if given is None:  # a category a line has no place for names
         return found, "by position" + (f", a line for each of {names.beside(embedding).name}" if own else "")
-    options = {"n_images": n, "own_file": embedding, "other_file": labels, "by_position": by_position}
+    options: dict[str, Any] = {
+        "n_images": n,
+        "own_file": embedding,
+        "other_file": labels,
+        "by_position": by_position,
+    }
     matched = names.align(own, given, **options)
     return [found[i] for i in matched.rows], matched.how
 
