@@ -114,7 +114,7 @@ def test_columns_that_are_named():
 
 
 def test_repeats_that_a_column_would_tell_apart():
-    told = r"6 of 12 ratings in r.csv repeat a pair, and 'code', not used, would tell the repeats apart. Say which"
+    told = "6 of 12 ratings in r.csv repeat a pair, and 'code', not used, would tell the repeats apart. Say"
     with pytest.raises(InputError, match=told):
         found(rated("code,image1,image2,rating", "p1", "p2"))
     twice = rated("code,image1,image2,rating", "p1", "p2")

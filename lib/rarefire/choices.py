@@ -183,12 +183,14 @@ def _chosen(
         if None not in places:
             read[way] = [p for p in places if p is not None]
     if not read:
-        most = max(ways.values(), key=lambda place: sum(place(cells) is not None for _, cells in rows))
-        number, cells = next((number, cells) for number, cells in rows if most(cells) is None)
+        hits = {way: sum(place(cells) is not None for _, cells in rows) for way, place in ways.items()}
+        most = max(hits, key=lambda way: hits[way])
+        number, cells = next((number, cells) for number, cells in rows if ways[most](cells) is None)
+        others = f", read as the others are ({most})" if hits[most] else " nor the number of one"
         raise InputError(
-            f"{path.name}, line {number}: {column!r} is {cells['choice']!r}, which is none of "
-            f"its {n} images ({', '.join(repr(cells[role]) for role in options)}) nor a number of one. "
-            "For ratings of pairs, leave the third column of images out."
+            f"{path.name}, line {number}: {column!r} is {cells['choice']!r}, which is none of its {n} images "
+            f"({', '.join(repr(cells[role]) for role in options)}){others}. To read ratings of pairs, "
+            "leave the third column of images out."
         )
     if len({tuple(places) for places in read.values()}) > 1:
         raise InputError(
