@@ -1036,7 +1036,7 @@ def test_people_of_a_file_of_ratings(own_cache, tmp_path, monkeypatch, rng):
         (["people", "mur"], "a network needs the images that were judged: name their folder (--images"),
         (
             ["people", "mur", "--similarity"],
-            "--images, --similarity and --by-position are for a file of ratings; mur has",
+            "--images, --similarity, --subject, --rating and --by-position are for a file of ratings; mur",
         ),
         (["people", "mur", "--network", "vgg91"], "there is no network 'vgg91'"),
         (["people", "mur", "--weights", "w.pth", "--ship", "w.pth"], "w.pth is named twice"),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import embeddings, inference, naive, networks, poz, rdm, selection, store, triplets
+from rarefire import embeddings, inference, naive, networks, poz, selection, store, triplets
 from rarefire._engine import blocks
 from rarefire._engine.orders import rdm_curves
 from rarefire.choices import Choices
@@ -374,7 +374,7 @@ def agreements(given: Choices, views: Sequence[View]) -> pd.DataFrame:
 def _left_out(features: NDArray[Any], given: Choices) -> float:
     """Of odd-one-out trials, as far as dissimilarities of all three images are defined."""
     try:
-        return triplets.odd_one_out(rdm.rdm(features), given)
+        return triplets.odd_one_out(1 - similarities(features), given)
     except InputError:  # some images have none
         return float("nan")
 
