@@ -939,7 +939,15 @@ def test_the_recorded_run_answers_for_the_raw_data(objects, own_cache):
 # --- features that are there already, and steps ----------------------------------------------------
 
 
-def test_an_embedding_is_measured_as_a_layer_is(own_cache):
+@pytest.fixture
+def few(own_cache, monkeypatch):
+    """Few random orders."""
+    monkeypatch.setattr(records.people, "ORDERS", 9)
+    monkeypatch.setattr(records.people, "BAND", 3)
+    monkeypatch.setattr(records.people, "_TIES", 3)
+
+
+def test_an_embedding_is_measured_as_a_layer_is(few):
     """The same numbers as of the network whose features they are; other features are another question."""
     given = made()
     features = embeddings.extract(planted(), given.images, layer="3")
@@ -957,7 +965,7 @@ def test_an_embedding_is_measured_as_a_layer_is(own_cache):
         records.people.measure_embedding(alone, features[1:], name="E.npy", progress=False)
 
 
-def test_each_step_is_kept_and_nothing_is_computed_twice(own_cache, monkeypatch):
+def test_each_step_is_kept_and_nothing_is_computed_twice(few, monkeypatch):
     """Interrupted in the last step but two; after that only what is left is computed."""
     given = made(human=np.random.default_rng(2).random(PAIRS))
     features = embeddings.extract(planted(), given.images, layer="3")
