@@ -306,15 +306,14 @@ def save(
                 raise DataError(
                     f"{part} was changed meanwhile by something else, and is given up. Start again."
                 )
-            # Names of earlier rows go where there are none of these.
-            kept = {naming.beside(path), *([] if names is None else [Path(names)])}
+            files = sorted({naming.beside(path), *([] if names is None else [Path(names)])})
             with ExitStack() as beside:
-                for file in sorted(kept):
-                    if listed:
-                        written = beside.enter_context(store.atomic_write(file))
-                        written.write("".join(f"{name}\n" for name in listed).encode())
-                        written.flush()
-                    # Stopped between the files, there are rows without names, never with others.
+                for file in files if listed else []:
+                    written = beside.enter_context(store.atomic_write(file))
+                    written.write("".join(f"{name}\n" for name in listed).encode())
+                    written.flush()
+                # Stopped between the files, there are rows without names, never with others.
+                for file in files:
                     with suppress(DataError):  # a pipe, say, holds no earlier ones
                         store.target(file).unlink(missing_ok=True)
                 store.replace(part, place)

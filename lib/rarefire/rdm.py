@@ -17,6 +17,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from rarefire import store
 from rarefire.errors import DataError, InputError, RarefireWarning
+from rarefire.names import are_numbers
 from rarefire.rounding import SAME, upright
 from rarefire.texts import is_missing, is_number, table
 
@@ -338,6 +339,10 @@ def turned(
     return np.asarray((highest if scale is None else scale) - similarities)
 
 
+def _no_diagonal(rows: list[list[str]]) -> bool:
+    return all(i < len(row) and is_missing(row[i]) for i, row in enumerate(rows))
+
+
 def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
     """A matrix of numbers from text, the names above its columns, and those before its rows."""
     rows = table(text, path).rows
@@ -350,7 +355,11 @@ def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None
         and (
             (not all(is_number(cell) for cell in rows[0]) and not only_before)  # names above the columns
             or len(rows) == len(rows[0]) + 1  # numbers above them
-            or (not rows[0][0] and rows[0][1:] == [row[0] for row in rows[1:]])  # and before the rows
+            or (  # and before the rows; but symmetric numbers without a diagonal are no names
+                not rows[0][0]
+                and rows[0][1:] == [row[0] for row in rows[1:]]
+                and (are_numbers(rows[0][1:]) or not _no_diagonal(rows))
+            )
         )
     )
     above = before = None

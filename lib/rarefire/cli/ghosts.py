@@ -82,10 +82,12 @@ def _rows(path: Path, n: int, named: list[str] | None) -> tuple[NDArray[np.int64
     numbers = text.split()
     if named is not None:
         index = names.Index(named)
-        found = [index.find(line)[0] for line in lines]
+        looked = [index.find(line) for line in lines]
+        found = [place for place, _ in looked]
         if all(word.isdecimal() for word in numbers):
             rows = [_number(line, path, n) for line in numbers]
-            if any(found) and found != [{row} for row in rows]:
+            whole = all(place and "folders" not in without for place, without in looked)
+            if whole and found != [{row} for row in rows]:
                 raise InputError(
                     f"the numbers in {path.name} can be rows or names of images: write whole names, or say "
                     "--by-position."
