@@ -178,7 +178,7 @@ def test_a_plot_is_a_picture(files, tmp_path):
         (["curve", "E.npy", "--similarity"], "name one with --human", 1),
         (["curve", "E.npy", "--order", "up"], "--order is low, high or random; got 'up'", 1),
         (["curve", "E.npy", "--metric", "l2"], "--metric is correlation or cosine; got 'l2'", 1),
-        (["curve", "E.npy", "--k", "a"], "--k is all, or whole numbers", 1),
+        (["curve", "E.npy", "--k", "a"], "--k is all, or whole numbers or shares", 1),
         (["curve", "E.npy", "--k", "0,9"], "k must lie between 1 and 84", 1),
         (["curve", "E.npy", "--plot", "c.gif"], "--plot writes .png or .svg; got 'c.gif'", 1),
         (["curve", "E.npy", "--human", "RDM.npy", "--scheduler", "local"], "need no cluster", 1),
@@ -287,7 +287,9 @@ def test_ghosts_of_a_file(threes, tmp_path, monkeypatch):
     done = CliRunner().invoke(cli.app, ["ghosts", "E.npy", *arguments])
     assert (done.exit_code, done.stderr) == (0, "")
     found = ghosts.find(embedding, rows)
-    assert f"{found} Written: ghosts.csv\nWritten: read.csv\n" == done.stdout
+    assert (
+        f"{found} The category's images: by position. Written: ghosts.csv\nWritten: read.csv\n" == done.stdout
+    )
     table = pd.read_csv(tmp_path / "ghosts.csv")
     assert table.columns.tolist() == ["feature", "kind", "others"]
     np.testing.assert_array_equal(table.feature, np.flatnonzero((embedding[rows] == 0).all(axis=0)))
@@ -346,7 +348,10 @@ def test_a_category_of_one_image_is_a_warning_in_one_line(threes, tmp_path):
     assert done.returncode == 0
     assert re.fullmatch(r"rarefire: the category has one image: .*\n", done.stderr)
     assert ".py" not in done.stderr
-    assert "One image says nothing about the next. Written: ghosts.csv" in done.stdout
+    assert (
+        "One image says nothing about the next. The category's images: by position. Written: ghosts.csv"
+        in done.stdout
+    )
     silent = np.flatnonzero(embedding[rows[0]] == 0)
     assert pd.read_csv(tmp_path / "ghosts.csv").feature.tolist() == silent.tolist()
 
@@ -480,7 +485,8 @@ def test_embedding_a_folder_of_images(pictures, tmp_path, pooled):
     saved = np.load(tmp_path / "out" / "E.npy")
     assert (saved.dtype, saved.shape) == (np.float32, (10, width))
     np.testing.assert_allclose(saved, expected, rtol=1e-4, atol=1e-6)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["E.npy", "names.txt"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["E.names.txt", "E.npy", "names.txt"]
+    assert (tmp_path / "out" / "E.names.txt").read_text().splitlines() == names
 
     # What it writes is what the other commands read.
     (tmp_path / "rows.txt").write_text("".join(f"{i}\n" for i, n in enumerate(names) if "/" not in n))
@@ -1028,7 +1034,10 @@ def test_people_of_a_file_of_ratings(own_cache, tmp_path, monkeypatch, rng):
     ("arguments", "message"),
     [
         (["people", "mur"], "a network needs the images that were judged: name their folder (--images"),
-        (["people", "mur", "--similarity"], "--images and --similarity are for a file of ratings; mur has"),
+        (
+            ["people", "mur", "--similarity"],
+            "--images, --similarity, --subject, --rating and --by-position are for a file of ratings; mur",
+        ),
         (["people", "mur", "--network", "vgg91"], "there is no network 'vgg91'"),
         (["people", "mur", "--weights", "w.pth", "--ship", "w.pth"], "w.pth is named twice"),
         (["people", "r.csv", "--images", ".", "--out", "i/out.csv"], "out.csv would lie among the images"),

@@ -334,7 +334,8 @@ def test_a_saved_embedding_is_what_extract_gives(images, gallery, tmp_path, kind
     expected = embeddings.extract(model, whole, batch_size=4, **options)
     assert saved.dtype == np.float32
     np.testing.assert_allclose(saved, expected, atol=1e-6)
-    assert [p.name for p in path.parent.iterdir()] == ["e.npy"]
+    beside = ["e.names.txt"] if kind == "gallery" else []
+    assert sorted(p.name for p in path.parent.iterdir()) == [*beside, "e.npy"]
 
 
 def test_a_saved_embedding_is_a_plain_npy_file(images, tmp_path):
@@ -618,7 +619,7 @@ images = stimuli.gallery(sys.argv[1], size=40)
 embeddings.save("e.npy", network, images, layer="1", batch_size=4, names="names.txt")
 """
 STAGES = ["4 images", "4 images", "3 images", "before e.npy", "after e.npy", "before names.txt"]
-STAGES += ["after names.txt"]
+STAGES += ["after names.txt", "before e.names.txt", "after e.names.txt"]
 
 
 def large_network():
@@ -631,14 +632,14 @@ def large_network():
 
 @pytest.fixture
 def both(gallery, tmp_path, monkeypatch):
-    """What a run writes; and a folder with two files of an earlier one, of other pictures."""
+    """What a run writes; and a folder with the files of an earlier one, of other pictures."""
     folder = tmp_path / "out"
     folder.mkdir()
     monkeypatch.chdir(folder)
     larger = stimuli.gallery(gallery.root, size=40)
     embeddings.save("../e.npy", large_network(), larger, layer="1", batch_size=4, names="../names.txt")
-    new = {name: (tmp_path / name).read_bytes() for name in ("e.npy", "names.txt")}
-    old = {"e.npy": b"earlier rows", "names.txt": b"earlier names"}
+    new = {name: (tmp_path / name).read_bytes() for name in ("e.npy", "names.txt", "e.names.txt")}
+    old = {"e.npy": b"earlier rows", "names.txt": b"earlier names", "e.names.txt": b"earlier names"}
     for name, content in old.items():
         (folder / name).write_bytes(content)
     return larger, old, new
@@ -677,7 +678,8 @@ def test_while_one_run_writes_another_says_so_and_changes_nothing(both):
                 ):
                     embeddings.save("e.npy", model, images, names="names.txt", **options)
             assert contents() == before
-            assert visible() in (old, {"e.npy": old["e.npy"]}, {"e.npy": new["e.npy"]}, new)
+            named = {name: new[name] for name in ("e.npy", "names.txt")}
+            assert visible() in (old, {"e.npy": old["e.npy"]}, {"e.npy": new["e.npy"]}, named, new)
             run.stdin.write("\n")
         run.stdin.close()
         assert run.wait() == 0
@@ -692,7 +694,8 @@ def test_while_one_run_writes_another_says_so_and_changes_nothing(both):
         (2, [3]),
         (3, []),  # whole, but for its name
         (5, [4, 4, 3]),  # the rows are in place, and no names are there yet
-        (6, [4, 4, 3]),  # both are
+        (6, [4, 4, 3]),  # one of the two lists of names is
+        (8, [4, 4, 3]),  # all are
     ],
 )
 def test_after_a_killed_run_another_one_ends_well(both, killed_at, again):
@@ -705,7 +708,9 @@ def test_after_a_killed_run_another_one_ends_well(both, killed_at, again):
         assert run.stdout.readline() == f"{STAGES[killed_at]}\n"
         run.kill()
     assert run.returncode == -signal.SIGKILL
-    left = [old, old, old, {"e.npy": old["e.npy"]}, {"e.npy": new["e.npy"]}, {"e.npy": new["e.npy"]}, new]
+    rows = {"e.npy": new["e.npy"]}
+    named = rows | {"names.txt": new["names.txt"]}
+    left = [old, old, old, {"e.npy": old["e.npy"]}, rows, rows, named, named, new]
     assert visible() == left[killed_at]
     model = large_network()
     seen = calls(model)

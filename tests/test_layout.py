@@ -18,13 +18,13 @@ PACKAGE = ROOT / "lib" / "rarefire"
 
 #: A module imports only from those before it.
 LINES = (
-    "_engine.lazy errors rounding store",
+    "_engine.lazy errors rounding texts store names",
     "_engine.blocks _engine.neighbours _engine.grams _engine.pairs _engine.pooling",
     "stimuli networks training sequences poz embeddings",
     "rdm _engine.resampling _engine.influences curves _engine.orders cluster similarity",
     "removal pruning",
     "ghosts retrieval",
-    "reliability judgments ratings",
+    "reliability columns judgments choices ratings",
     "inference naive selection reweighting simulations triplets",
     "units lowlevel dimension transport subnetworks",
     "records.record records.ensembles records.recipes records.people records.people_by_class",
@@ -36,8 +36,8 @@ LINES = (
     "page.dimension_findings page.pruned_tables page.dimensions page.widgets page.explorer page.reader",
     "page.subnetwork_findings page.layer_groups page.prunings page.layers page.pairs page.static_page",
     "page.build",
-    "cli.common cli.poz cli.curve cli.explore cli.people cli.ghosts cli.embed cli.prune cli.dimension",
-    "cli.layers cli.book cli.record",
+    "cli.common cli.poz cli.curve cli.explore cli.people cli.rdm cli.ghosts cli.embed cli.prune",
+    "cli.dimension cli.layers cli.book cli.record",
 )
 ORDER = " ".join(LINES).split()
 
@@ -166,7 +166,7 @@ def test_the_package_and_its_rooms_are_there_when_asked_for_and_not_before():
 
 
 #: Offered, but nothing that a newcomer would look for in the package's map.
-HIDDEN = ("errors", "rounding", "store")
+HIDDEN = ("errors", "names", "rounding", "store", "texts")
 
 
 TEXTS = [

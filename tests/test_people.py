@@ -702,7 +702,7 @@ def sources(found):
 def test_what_is_not_known_is_computed_and_nothing_else(own_cache, monkeypatch):
     given, calls = made(), []
 
-    def light(view, given, *, seed, progress):
+    def light(view, given, *, seed, progress, kept):
         """The views are real; of the measurement only how often it is made matters here."""
         calls.append((view.name, seed))
         return {"k": np.arange(1, view.embedding.shape[1] + 1), "poz": view.poz}
@@ -934,3 +934,66 @@ def test_the_recorded_run_answers_for_the_raw_data(objects, own_cache):
     asked = [*records.people.measure(given, network, progress=False, **options)]
     assert len(asked) == 3
     assert sources([*asked, records.people.excerpt(given, network, **options)]) == {"shipped"}
+
+
+# --- features that are there already, and steps ----------------------------------------------------
+
+
+@pytest.fixture
+def few(own_cache, monkeypatch):
+    """Few random orders."""
+    monkeypatch.setattr(records.people, "ORDERS", 9)
+    monkeypatch.setattr(records.people, "BAND", 3)
+    monkeypatch.setattr(records.people, "_TIES", 3)
+
+
+def test_an_embedding_is_measured_as_a_layer_is(few):
+    """The same numbers as of the network whose features they are; other features are another question."""
+    given = made()
+    features = embeddings.extract(planted(), given.images, layer="3")
+    (of_network,) = records.people.measure(given, planted(), name="Small", layer="3", progress=False)
+    alone = dataclasses.replace(given, images=None)
+    (found,) = records.people.measure_embedding(alone, features, name="E.npy", progress=False)
+    same(found.arrays, of_network.arrays, but=["categories"])
+    assert (found.network, found.view) == ("E.npy", "features")
+    (again,) = records.people.measure_embedding(alone, features, name="E.npy", progress=False)
+    (other,) = records.people.measure_embedding(alone, features[:, ::-1], name="E.npy", progress=False)
+    assert (sources([again]), sources([other])) == ({"cache"}, {"computed"})
+    with pytest.raises(InputError, match="of the activations are negative"):
+        records.people.measure_embedding(alone, features - 1, name="E.npy")
+    with pytest.raises(InputError, match="the view has 23 images, the judgments 24"):
+        records.people.measure_embedding(alone, features[1:], name="E.npy", progress=False)
+
+
+def test_each_step_is_kept_and_nothing_is_computed_twice(few, monkeypatch):
+    """Interrupted in the last step but two; after that only what is left is computed."""
+    given = made(human=np.random.default_rng(2).random(PAIRS))
+    features = embeddings.extract(planted(), given.images, layer="3")
+    (whole,) = records.people.measure_embedding(given, features, name="whole", progress=False)
+    computed, ceilings = [], records.people._ceilings
+    for name in ("_curve", "_chosen", "_in_advance", "_other_orders", "_reweighted", "_silence"):
+        step = getattr(records.people, name)
+
+        @functools.wraps(step)
+        def counted(*given, step=step):
+            computed.append(step.__name__)
+            return step(*given)
+
+        monkeypatch.setattr(records.people, name, counted)
+
+    @functools.wraps(ceilings)
+    def stopped(asked):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records.people, "_ceilings", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        records.people.measure_embedding(given, features, name="E.npy", progress=False)
+    each = ("_curve", "_chosen", "_in_advance")
+    assert collections.Counter(computed) == {**dict.fromkeys(each, 4), "_other_orders": 1, "_reweighted": 1}
+    monkeypatch.setattr(records.people, "_ceilings", ceilings)
+    (found,) = records.people.measure_embedding(given, features, name="E.npy", progress=False)
+    assert computed[14:] == ["_silence"]
+    for name, values in whole.arrays.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    kept = {store._read(path)[1]["question"] for path in (store.cache_dir() / "results").glob("*.npz")}
+    assert kept == {"prediction"}

@@ -204,9 +204,9 @@ def test_one_folder_for_each_category(table, pictures):
 def test_names_without_an_image_are_listed(table, pictures):
     with pytest.raises(
         InputError,
-        match=r"2 of 5 images named in ratings.csv are not in .*: 'Dog', 'emu'. There are 'cat1', ",
+        match=r"2 of 5 images named in ratings.csv are not in .*: 'dogs', 'emu'. There are 'cat1', ",
     ):
-        ratings.read(table(LONG.replace("dog", "Dog") + "cat1,emu,3\n"), images=pictures)
+        ratings.read(table(LONG.replace("dog", "dogs") + "cat1,emu,3\n"), images=pictures)
     with pytest.raises(InputError, match=r"'cat1' and 'cat1.png' in ratings.csv both mean cat1.png"):
         ratings.read(table(LONG + "cat1.png,dog,3\n"), images=pictures)
     with pytest.raises(DataError, match="there is no folder .*none"):
@@ -258,9 +258,11 @@ def named_matrix(names, *, above=True, before=True, values=MATRIX):
     return "\n".join(",".join(row) for row in rows)
 
 
-def test_a_matrix_without_names_is_in_the_folders_order(tmp_path, table, pictures):
+def test_a_matrix_without_names_is_in_the_folders_order_if_one_says_so(tmp_path, pictures):
     np.save(tmp_path / "m.npy", MATRIX)
-    loaded = ratings.read(tmp_path / "m.npy", images=pictures)
+    with pytest.raises(InputError, match=r"m.npy is of 4 images without names, .* with --by-position"):
+        ratings.read(tmp_path / "m.npy", images=pictures)
+    loaded = ratings.read(tmp_path / "m.npy", images=pictures, by_position=True)
     assert loaded.names == ("cat1", "cat2", "cat10", "dog")
     assert reds(loaded) == [1, 2, 10, 50]
     np.testing.assert_array_equal(loaded.human, [1, 2, 3, 4, 5, 6])
@@ -269,7 +271,7 @@ def test_a_matrix_without_names_is_in_the_folders_order(tmp_path, table, picture
     np.testing.assert_array_equal(alone.human, rdm.read(tmp_path / "m.npy"))
     (pictures / "dog.bmp").unlink()
     with pytest.raises(InputError, match=r"m.npy is of 4 images, .*pictures holds 3"):
-        ratings.read(tmp_path / "m.npy", images=pictures)
+        ratings.read(tmp_path / "m.npy", images=pictures, by_position=True)
 
 
 @pytest.mark.parametrize(("above", "before"), [(True, True), (True, False), (False, True)])
@@ -289,7 +291,9 @@ def test_a_matrix_whose_names_are_not_the_images(table, pictures):
         ratings.read(table(named_matrix(["dog", "dog", "cat1", "cat2"])))
     # What pandas writes above and before the numbers are no names.
     counted = table(named_matrix([str(i) for i in range(4)]))
-    assert ratings.read(counted, images=pictures).names == ("cat1", "cat2", "cat10", "dog")
+    with pytest.raises(InputError, match="of 4 images without names"):
+        ratings.read(counted, images=pictures)
+    assert ratings.read(counted, images=pictures, by_position=True).names == ("cat1", "cat2", "cat10", "dog")
     mixed = named_matrix(["dog", "cat10", "cat1", "cat2"]).splitlines()
     half = "\n".join([mixed[0], *(f"{i},{line.split(',', 1)[1]}" for i, line in enumerate(mixed[1:]))])
     np.testing.assert_array_equal(ratings.read(table(half), images=pictures).human, [6, 4, 2, 5, 3, 1])
@@ -309,3 +313,145 @@ def test_a_matrix_of_similarities(table, tmp_path):
         ratings.read(path)
     with pytest.raises(InputError, match="not symmetric"):
         ratings.read(table("0,1,2\n3,0,4\n5,6,0\n"))
+
+
+# --- choices among three images --------------------------------------------------------------------
+
+ODD = """subject,image1,image2,image3,response,rt
+p1,a,b,c,3,500
+p1,a,b,d,3,501
+p2,a,c,d,1,502
+p2,b,c,d,1,503
+p2,a,b,c,2,504
+"""
+
+
+def test_odd_one_out_trials_are_counted(table):
+    loaded = ratings.read(table(ODD))
+    # ab: together in 2 of 3 trials; ac: 1 of 3; ad: 0 of 2; bc: 0 of 3; bd: 0 of 2; cd: 2 of 2.
+    np.testing.assert_allclose(loaded.human, [1 / 3, 2 / 3, 1, 1, 1, 0])
+    assert loaded.subjects is None
+    assert loaded.columns.kind == "odd-one-out"
+    assert loaded.columns.taken["choice"] == "response"
+    assert loaded.columns.unused == ("rt",)
+    given = ratings.read_choices(table(ODD))
+    assert repr(given) == "<ratings: 4 images, 5 odd-one-out trials, 2 subjects>"
+    assert given.trials.tolist() == [[0, 1, 2], [0, 1, 3], [2, 3, 0], [2, 3, 1], [0, 2, 1]]
+    assert given.subjects == ("p1", "p1", "p2", "p2", "p2")
+    together, shown = given.counts()
+    assert together.tolist() == [2, 1, 0, 0, 0, 2]
+    assert shown.tolist() == [3, 3, 2, 3, 2, 2]
+
+
+def answers(write):
+    """The same trials with other answers, by what each says of the three images and the odd one's place."""
+    head, *rows = [line.split(",") for line in ODD.strip().splitlines()]
+    changed = [[*row[:4], write(row[1:4], int(row[4]) - 1), row[5]] for row in rows]
+    return "\n".join(",".join(row) for row in [head, *changed])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda names, place: names[place],
+        lambda names, place: str(place),
+        lambda names, place: f"{place + 1}.0",
+        lambda names, place: ("Left", "Middle", "Right")[place],
+        lambda names, place: ("first", "second", "third")[place],
+        lambda names, place: f"image{place + 1}",
+    ],
+)
+def test_an_answer_is_a_name_a_number_or_a_side(table, write):
+    np.testing.assert_array_equal(ratings.read(table(answers(write))).human, ratings.read(table(ODD)).human)
+
+
+def test_two_that_stayed_together_and_the_odd_one(table):
+    rows = ["a,b,c", "a,b,d", "c,d,a", "c,d,b", "a,c,b"]
+    loaded = ratings.read(table("\n".join(["image1,image2,odd", *rows])))
+    np.testing.assert_array_equal(loaded.human, ratings.read(table(ODD)).human)
+
+
+def test_triplets_are_counted(table):
+    text = "anchor,left,right,choice\na,b,c,left\nb,c,a,right\nc,a,b,b\na,c,b,right\n"
+    with pytest.raises(
+        InputError, match=r"line 4: 'choice' is 'b', which is none of its 2 .*the others are \(sides\)"
+    ):
+        ratings.read(table(text))
+    text = text.replace(",b\n", ",right\n")
+    loaded = ratings.read(table(text))
+    # Offered: ab 3 times, chosen each time; ac 3 times, never; bc twice, once.
+    np.testing.assert_allclose(loaded.human, [0, 1, 1 / 2])
+    assert ratings.read_choices(table(text)).trials.tolist() == [[0, 1, 2], [1, 0, 2], [2, 1, 0], [0, 1, 2]]
+    stated = "anchor,positive,negative\na,b,c\nb,a,c\nc,b,a\na,b,c\n"
+    np.testing.assert_array_equal(ratings.read(table(stated)).human, loaded.human)
+    odd = text.replace("choice", "odd").replace("left\n", "LEFT\n").replace("right\n", "left\n")
+    flipped = ratings.read(table(odd.replace("LEFT", "right")))
+    np.testing.assert_array_equal(flipped.human, loaded.human)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            ODD.replace("p2,a,c,d,1", "p2,a,c,d,7"),
+            r"line 4: 'response' is '7', which is none of its 3 images",
+        ),
+        (
+            ODD.replace(",3,", ",2,"),
+            r"'response' in ratings.csv can be read as numbers from 1 and as numbers from",
+        ),
+        (
+            ODD.replace("p1,a,b,d,3,501\n", "").replace("p2,b,c,d,1,503\n", ""),
+            r"1 of 6 pairs of images were never shown together in the 3 odd.*such as 'b' and 'd'",
+        ),
+        (ODD.replace("p1,a,b,c", "p1,a,a,c"), r"line 2: a trial is of three different images"),
+        (ODD.replace("p1,a,b,c", "p1,a,,c"), r"line 2: the image2 is missing"),
+        (ODD.split("\n")[0] + "\np1,a,b,c,,5\n", "ratings.csv holds no answer"),
+        (
+            "image1,image2,image3,response\n" + "a,b,c,2\nb,c,a,3\n" * 10,
+            r"in none of 20 trials in ratings.csv is 'image1' chosen.* Then call it reference",
+        ),
+    ],
+)
+def test_choices_that_cannot_be_read(table, text, message):
+    with pytest.raises(InputError, match=message):
+        ratings.read(table(text))
+
+
+def test_choices_are_no_ratings(table):
+    with pytest.raises(
+        InputError, match=r"similarity and scale are for ratings; ratings.csv holds odd-one-out"
+    ):
+        ratings.read(table(ODD), similarity=True)
+    with pytest.raises(InputError, match="holds ratings of pairs, no choices among three images"):
+        ratings.read_choices(table(LONG))
+    with pytest.raises(InputError, match="holds a matrix, no choices"):
+        ratings.read_choices(table("0,1,2\n1,0,3\n2,3,0\n"))
+    missing = ratings.read_choices(table(ODD + "p3,a,b,c,NA,5\n"))
+    assert len(missing) == 5
+
+
+def test_choices_with_their_images(table, pictures):
+    text = ODD.replace("a,", "cat10,").replace("b,", "cat2,").replace("c,", "cat1,").replace("d,", "dog,")
+    given = ratings.read_choices(table(text), images=pictures)
+    assert given.names == ("cat1", "cat2", "cat10", "dog")
+    assert reds(given) == [1, 2, 10, 50]
+    assert given.trials[0].tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["sub", "Participant Private ID", "pid", "user", "PROLIFIC_PID"])
+def test_people_under_other_names_keep_their_scales(table, name):
+    """Two who use the scale differently: each is brought to one scale, not averaged as they are."""
+    pairs = list(itertools.combinations("abcde", 2))
+    rows = [
+        f"{who},{a},{b},{scale * i + 1}"
+        for who, scale in (("x", 10), ("y", 1))
+        for i, (a, b) in enumerate(pairs)
+    ]
+    loaded = ratings.read(table("\n".join([f"{name},image1,image2,rating", *rows])))
+    assert loaded.columns.taken["subject"] == name
+    assert len(loaded.subjects) == 2
+    assert loaded.reliability == pytest.approx(1)
+    pooled = ratings.read(table("\n".join([f"{name},image1,image2,rating", *rows])), subject="none")
+    assert pooled.subjects is None
+    np.testing.assert_allclose(pooled.human, 5.5 * np.arange(10) + 1)

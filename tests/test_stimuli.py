@@ -323,7 +323,7 @@ def pictures(tmp_path, rng):
 def test_a_gallery_lists_all_pictures_by_name(pictures):
     found = stimuli.gallery(pictures, size=16)
     listed = [file.relative_to(pictures).as_posix() for file in found.files]
-    assert listed == ["a/inner/k.jpeg", "a/z.PNG", "b.png", "c/1.bmp", "c/10.png", "c/2.gif"]
+    assert listed == ["a/inner/k.jpeg", "a/z.PNG", "b.png", "c/1.bmp", "c/2.gif", "c/10.png"]
     assert found.names == ("a/inner", "a", "b", "c", "c", "c")
     assert len(found) == 6
     assert (found.root, found.size, found.resize) == (pictures, 16, None)
@@ -349,9 +349,9 @@ def by_hand(path, scaled, corner):
 )
 def test_a_gallery_reads_what_is_asked_for(pictures, resize, scaled, corners):
     found = stimuli.gallery(pictures, size=16, resize=resize)
-    three = [found.files[i] for i in (2, 3, 5)]
+    three = [found.files[i] for i in (2, 3, 4)]
     expected = np.stack([by_hand(*each) for each in zip(three, scaled, corners, strict=True)])
-    read = found[[5, 2, 3]]
+    read = found[[4, 2, 3]]
     assert (read.shape, read.dtype) == ((3, 3, 16, 16), np.float32)
     assert read.min() >= 0
     assert read.max() <= 1

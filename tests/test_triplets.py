@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import squareform
 
-from rarefire import inference, poz, rdm, stimuli, triplets
+from rarefire import inference, poz, ratings, rdm, stimuli, triplets
 from rarefire.errors import DataError, InputError, UnknownNameError
 from rarefire.triplets import Ceiling, Triplets
 
@@ -505,3 +505,58 @@ def test_wrong_names(own_cache):
         triplets.load("materials", split="validation")
     with pytest.raises(InputError, match="size must be a whole number of pixels"):
         triplets.load("materials", size=0)
+
+
+# --- your own --------------------------------------------------------------------------------------
+
+
+def odd_trials(rng, distances, total):
+    """What one who leaves out the image in none of the closest pair says, as a table."""
+    n = len(distances)
+    rows = ["who,image1,image2,image3,choice,rt"]
+    for t in range(total):
+        a, b, c = rng.choice(n, 3, replace=False)
+        odd = min([(distances[b, c], a), (distances[a, c], b), (distances[a, b], c)])[1]
+        rows.append(f"p{t % 3},i{a},i{b},i{c},i{odd},{rng.integers(300, 900)}")
+    return "\n".join(rows)
+
+
+def test_odd_one_out_trials_as_triplets(tmp_path, rng):
+    n = 8
+    distances = rdm.square(rng.random(n * (n - 1) // 2))
+    (tmp_path / "odd.csv").write_text(odd_trials(rng, distances, 200))
+    choices = ratings.read_choices(tmp_path / "odd.csv")
+    given = triplets.read(tmp_path / "odd.csv")
+    assert given.votes.sum() == 2 * len(choices)
+    assert triplets.odd_one_out(distances, choices) == 1
+    assert triplets.agreement(distances, given) == 1
+    other = rdm.square(rng.random(n * (n - 1) // 2))
+    left, right = [0, 0], []
+    for a, b, odd in choices.trials:
+        right.append(np.argmin([other[a, b], other[a, odd], other[b, odd]]) == 0)
+        for r, chosen in ((a, b), (b, a)):
+            left[int(other[r, chosen] < other[r, odd])] += 1
+    assert triplets.odd_one_out(other, choices) == pytest.approx(np.mean(right))
+    assert triplets.agreement(other, given, by="votes") == pytest.approx(left[1] / sum(left))
+    assert triplets.odd_one_out(np.ones((n, n)) - np.eye(n), choices) == pytest.approx(1 / 3)
+
+
+def test_votes_of_triplets_are_counted(tmp_path):
+    rows = ["r,a,b", "r,b,a", "r,a,b", "a,b,r"]
+    (tmp_path / "t.csv").write_text("\n".join(["anchor,positive,negative", *rows]))
+    given = triplets.read(tmp_path / "t.csv")
+    assert given.names == ("a", "b", "r")
+    assert given.triplets.tolist() == [[0, 1, 2], [2, 0, 1]]
+    assert given.votes.tolist() == [[1, 0], [2, 1]]
+    choices = ratings.read_choices(tmp_path / "t.csv")
+    with pytest.raises(InputError, match="'t' holds triplets, not odd-one-out trials: agreement takes those"):
+        triplets.odd_one_out(np.ones(3), choices)
+
+
+def test_odd_one_out_needs_dissimilarities_of_these_images(tmp_path, rng):
+    (tmp_path / "odd.csv").write_text("image1,image2,odd\na,b,c\nb,c,d\n")
+    choices = ratings.read_choices(tmp_path / "odd.csv")
+    with pytest.raises(InputError, match="of 3 pairs; 'odd' has 4 images"):
+        triplets.odd_one_out(np.ones(3), choices)
+    with pytest.raises(InputError, match="1 of 2 trials ask for a dissimilarity that is not finite"):
+        triplets.odd_one_out([np.nan, 1, 1, 1, 1, 1], choices)

@@ -42,9 +42,31 @@ from rarefire._engine.lazy import submodules
 
 _MODULES = (
     *("cli", "cluster", "curves", "dimension", "embeddings", "errors", "ghosts", "inference", "judgments"),
-    *("lowlevel", "naive", "networks", "page", "poz", "pruning", "ratings", "rdm", "records", "reliability"),
+    *(
+        "lowlevel",
+        "naive",
+        "names",
+        "networks",
+        "page",
+        "poz",
+        "pruning",
+        "ratings",
+        "rdm",
+        "records",
+        "reliability",
+    ),
     *("removal", "retrieval", "reweighting", "rounding", "selection", "sequences", "similarity"),
-    *("simulations", "stimuli", "store", "subnetworks", "training", "transport", "triplets", "units"),
+    *(
+        "simulations",
+        "stimuli",
+        "store",
+        "subnetworks",
+        "texts",
+        "training",
+        "transport",
+        "triplets",
+        "units",
+    ),
 )
 
 __version__ = version("rarefire")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rarefire import names as naming
 from rarefire import networks, poz, store
 from rarefire._engine.blocks import Rows, open_embedding
 from rarefire.errors import DataError, InputError, unknown
@@ -255,8 +256,9 @@ def save(
         :class:`~rarefire.stimuli.Stimuli`, :class:`~rarefire.stimuli.Gallery`, or an array
         ``(n, c, h, w)``.
     names
-        Also write the name of each row's picture to this file, one a line; of a gallery only. At no
-        time do names lie beside rows of other pictures, wherever the run is stopped.
+        Also write the name of each row's picture to this file, one a line; of a gallery only. They are
+        kept beside the rows in any case, ``E.names.txt`` of ``E.npy``, where commands look for them. At
+        no time do names lie beside rows of other pictures, wherever the run is stopped.
 
     Returns
     -------
@@ -281,6 +283,10 @@ def save(
         raise InputError("there are no images: got none to embed.")
     if names is not None and not isinstance(images, Gallery):
         raise InputError(f"names are those of a gallery's pictures; got images as {type(images).__name__}.")
+    listed = []
+    if isinstance(images, Gallery):
+        listed = [file.relative_to(images.root).as_posix() for file in images.files]
+        naming.check_writable(listed)
     place, n = store.target(path), len(source)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -300,15 +306,16 @@ def save(
                 raise DataError(
                     f"{part} was changed meanwhile by something else, and is given up. Start again."
                 )
+            files = sorted({naming.beside(path), *([] if names is None else [Path(names)])})
             with ExitStack() as beside:
-                if isinstance(images, Gallery) and names is not None:
-                    listed = "".join(f"{f.relative_to(images.root).as_posix()}\n" for f in images.files)
-                    file = beside.enter_context(store.atomic_write(names))
-                    file.write(listed.encode())
-                    file.flush()
-                    # Stopped between the two files, there are rows without names, never with others.
+                for file in files if listed else []:
+                    written = beside.enter_context(store.atomic_write(file))
+                    written.write("".join(f"{name}\n" for name in listed).encode())
+                    written.flush()
+                # Stopped between the files, there are rows without names, never with others.
+                for file in files:
                     with suppress(DataError):  # a pipe, say, holds no earlier ones
-                        store.target(names).unlink(missing_ok=True)
+                        store.target(file).unlink(missing_ok=True)
                 store.replace(part, place)
             opened: np.memmap[Any, np.dtype[np.float32]] = np.load(place, mmap_mode="r", allow_pickle=False)
             return opened

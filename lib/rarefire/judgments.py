@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import rdm, stimuli, store
+from rarefire.columns import Columns
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.reliability import NoiseCeiling, check_subjects, mean_of_subjects, noise_ceiling, of_parts
 from rarefire.rounding import levels
@@ -174,6 +175,8 @@ class Judgments:
         Of the data.
     source
         What it is, for captions.
+    columns
+        What a table's columns were taken for, and which were not used; None where it was no table.
     """
 
     name: str
@@ -186,6 +189,7 @@ class Judgments:
     citation: str
     licence: str
     source: str
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         n, pairs = self.n, self.n * (self.n - 1) // 2

@@ -1,24 +1,25 @@
-"""Your own similarity judgments from a file: a matrix, or a table with one rating in each line."""
+"""Your own similarity judgments from a file: a matrix, or a table with one rating or choice in each line."""
 
 from __future__ import annotations
 
-import csv
-import re
 import warnings
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire import rdm, stimuli, store
+from rarefire import choices, columns, rdm, stimuli, store, texts
+from rarefire.choices import Choices
+from rarefire.columns import Columns
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.judgments import Judgments, check_size
+from rarefire.names import Index, are_numbers, listed, natural, of_matrix
 from rarefire.reliability import mean_of_subjects
 from rarefire.stimuli import Stimuli
 
-__all__ = ["read"]
+__all__ = ["counted", "read", "read_choices", "read_either"]
 
 
 def read(
@@ -28,6 +29,9 @@ def read(
     size: int | None = None,
     similarity: bool = False,
     scale: float | None = None,
+    by_position: bool = False,
+    subject: str | None = None,
+    rating: str | None = None,
 ) -> Judgments:
     """Judgments from a file, with the images they are of.
 
@@ -36,13 +40,16 @@ def read(
     path
         Either a square matrix, as :func:`rarefire.rdm.read` takes it; or a table with one rating in
         each line and names above its columns: two of images (``image1``, ``image2``), one of ratings
-        (``rating``, ``similarity`` or ``dissimilarity``), and, if there is one, of subjects
-        (``subject``, ``participant``). Ratings of (a, b) and (b, a), and repeated ones, are averaged
-        within a subject; pairs that are not there are NaN. Nothing in the file is executed.
+        (``rating``, ``similarity`` or ``dissimilarity``), and, if there is one, of subjects (``subject``,
+        ``participant``, ``Participant Private ID``, ``pid``, …). Ratings of (a, b) and (b, a), and repeated
+        ones, are averaged within a subject; pairs that are not there are NaN. Of odd-one-out trials (a third
+        column of images, and ``response`` or ``choice``: the odd one's name or number) and triplets
+        (``reference``, two images, ``choice``: what is more like it), dissimilarities are counted
+        (:meth:`rarefire.choices.Choices.rdm`), over all subjects. Nothing in the file is executed.
     images
         Their folder: the image files themselves, or one folder for each category. The names in the
-        file are names of these, with or without the extension; a matrix without names is taken to be
-        in the folder's order. Images that nobody judged are left out, with a warning.
+        file are names of these, whatever the extension, the Unicode normal form and, where that is
+        unique, the capitals. Images that nobody judged are left out, with a warning.
     size
         The images' shorter side is scaled to it, and the central square kept. Needed where they differ
         in size.
@@ -51,46 +58,72 @@ def read(
         ``similarity`` says so itself.
     scale
         The highest possible rating, with `similarity`; by default the highest that occurs.
+    by_position
+        A matrix is in the order of the files' names, in which numbers count as numbers. Without it, its
+        images are found by name.
+    subject, rating
+        Names of the columns, where they have others; ``subject="none"``: who rated does not matter.
 
     Returns
     -------
     Judgments
         In the folder's order, else, for a table, in the order of the names: numbers in names count as
         numbers. With two or more subjects, `human` is the mean of what each judged, brought to mean 0
-        and standard deviation 1.
+        and standard deviation 1. Its `columns` say what was taken for what, and what was not used.
 
     Raises
     ------
     DataError
         If a file or folder is missing or cannot be read.
     InputError
-        If columns are missing, names have no image, or a subject has rated every pair the same.
+        If columns are missing, names have no image, or a subject has rated every pair the same; if pairs
+        repeat and a column that is not used would tell the repeats apart; if two images of trials were never
+        shown together.
     """
+    options: dict[str, Any] = {"similarity": similarity, "scale": scale, "by_position": by_position}
+    given = read_either(path, images=images, size=size, subject=subject, rating=rating, **options)
+    return counted(given) if isinstance(given, Choices) else given
+
+
+def read_either(
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    size: int | None = None,
+    similarity: bool = False,
+    scale: float | None = None,
+    by_position: bool = False,
+    subject: str | None = None,
+    rating: str | None = None,
+) -> Judgments | Choices:
+    """As :func:`read`, but choices among three images are left as they are."""
     path = Path(path)
     check_size(size)
     if size is not None and images is None:
         raise InputError("size is for images; pass images=, their folder, or leave size out.")
-    text = None if path.suffix == ".npy" else store.read_text(path, kind="a table")
     folder = None if images is None else _Folder(Path(images).expanduser())
-    header, lines = ([], []) if text is None else _cells(text, path)
-    columns = _columns(header, lines, path)
-    if columns is not None:
-        similarity = _means_similarity(header[columns["rating"]], similarity, path)
+    text, lines, found = _opened(path, subject=subject, rating=rating)
+    if found is not None and found.kind != "ratings":
+        if similarity or scale is not None:
+            raise InputError(f"similarity and scale are for ratings; {path.name} holds {found.kind}.")
+        return _choices(lines, found, folder, size, path)
+    if found is not None:
+        similarity = _means_similarity(found.taken["rating"], similarity, path)
     if scale is not None and not similarity:
         raise InputError("scale turns similarities around: pass similarity=True with it, or leave it out.")
     subjects = reliability = None
-    if columns is None:
-        human, names = _matrix(path, folder, text=text, similarity=similarity, scale=scale)
+    if found is None:
+        human, names = _matrix(
+            path, folder, text=text, similarity=similarity, scale=scale, by_position=by_position
+        )
     else:
-        ratings = _ratings(lines, columns, path, width=len(header))
-        names = sorted({name for pair in ratings for name in (pair.first, pair.second)}, key=_natural)
-        if folder is not None:
-            names = [names[i] for i in np.argsort(folder.find(names, path))]
-        values = np.array([rating.value for rating in ratings])
+        given = _ratings(lines, found.places, path)
+        names = _ordered({name for pair in given for name in (pair.first, pair.second)}, folder, path)
+        values = np.array([each.value for each in given])
         if similarity:
             values = rdm.turned(values, path, scale=scale)
-        means, people = _means(ratings, values, names)
-        if "subject" in columns:
+        means, people = _means(given, values, names)
+        if "subject" in found.places:
             subjects = means
             human, reliability = mean_of_subjects(means, people)
         else:
@@ -106,28 +139,67 @@ def read(
         citation="own data",
         licence="own data",
         source=f"dissimilarity of {len(names)} images, judged by people ({path.name})",
+        columns=found,
     )
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    """A key for sorting by which cat2 comes before cat10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"([0-9]+)", name) if part]
+def read_choices(
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    size: int | None = None,
+    subject: str | None = None,
+    rating: str | None = None,
+) -> Choices:
+    """Odd-one-out trials or triplets from a table with one of them in each line.
+
+    Parameters
+    ----------
+    path, images, size, subject
+        As for :func:`read`.
+    rating
+        Name of the column that says which image was chosen.
+
+    Raises
+    ------
+    DataError, InputError
+        As for :func:`read`; and for a file that holds ratings or a matrix.
+    """
+    given = read_either(path, images=images, size=size, subject=subject, rating=rating)
+    if isinstance(given, Judgments):
+        what = "ratings of pairs" if given.columns else "a matrix"
+        name = Path(path).name
+        raise InputError(f"{name} holds {what}, no choices among three images: ratings.read takes it.")
+    return given
+
+
+def _opened(
+    path: Path, *, subject: str | None, rating: str | None
+) -> tuple[str | None, list[tuple[int, list[str]]], Columns | None]:
+    """A file's text, if it is one; a table's lines but the first; and its columns, unless it is a matrix."""
+    text = None if path.suffix == ".npy" else store.read_text(path, kind="a table")
+    header, lines = ([], []) if text is None else _cells(text, path)
+    found = None
+    if text is not None:
+        found = columns.find(header, lines, path, subject=subject, rating=rating)
+    elif subject is not None or rating is not None:
+        raise InputError(f"subject and rating name columns of a table; {path.name} is a matrix.")
+    for number, row in lines if found is not None else []:
+        if len(row) > len(header):
+            raise InputError(
+                f"{path.name}, line {number}: {len(row)} cells, but the header has {len(header)}. Where "
+                "commas stand in numbers, write points."
+            )
+    return text, lines, found
+
+
+def _ordered(names: set[str], folder: _Folder | None, path: Path) -> list[str]:
+    """Names in the folder's order, else in their own."""
+    own = sorted(names, key=natural)
+    return own if folder is None else [own[i] for i in np.argsort(folder.find(own, path))]
 
 
 # --- tables --------------------------------------------------------------------------------------
-
-# What columns may be called, without regard to capitals, spaces and signs.
-_WORD = "(image|img|item|stimulus|stim|object|picture|file|name)"
-_PERSON = "(subject|subj|participant|person|worker|rater|observer)"
-_SIMILARITY = "(similarity|sim)(rating)?"
-_DISSIMILARITY = "(dissimilarity|dissim|distance)(rating)?"
-_COLUMNS = {
-    "first": f"{_WORD}[1ai]|first{_WORD}?|left",
-    "second": f"{_WORD}[2bj]|second{_WORD}?|right",
-    "rating": f"ratings?|score|judge?ment|response|value|{_SIMILARITY}|{_DISSIMILARITY}",
-    "subject": f"{_PERSON}(s|id|number|name)?",
-}
-_EXPECTED = "image1, image2, rating (or similarity, or dissimilarity), and, if there are several, subject"
 
 
 class _Rating(NamedTuple):
@@ -139,76 +211,34 @@ class _Rating(NamedTuple):
 
 def _cells(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The first line of a text file, and the others with their numbers, in cells."""
-    try:
-        first = next((line for line in text.splitlines() if line.strip()), "")
-        delimiter = next((d for d in ("\t", ";", ",") if d in first), " ")
-        rows = csv.reader(text.splitlines(), delimiter=delimiter, skipinitialspace=True)
-        cells = [(rows.line_num, [cell.strip() for cell in row]) for row in rows if any(row)]
-    except csv.Error as error:
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
-    return (cells[0][1], cells[1:]) if cells else ([], [])
-
-
-def _called(cell: str, pattern: str) -> bool:
-    return re.fullmatch(pattern, re.sub(r"[^a-z0-9]", "", cell.lower())) is not None
-
-
-def _columns(header: list[str], lines: list[tuple[int, list[str]]], path: Path) -> dict[str, int] | None:
-    """Which column is what, of a table with one rating in a line; None for a matrix."""
-    found = {
-        role: [i for i, cell in enumerate(header) if _called(cell, pattern)]
-        for role, pattern in _COLUMNS.items()
-    }
-    if not (found["first"] and found["second"] and found["rating"]):
-        width = max((len(row) for _, row in lines), default=0)
-        if all(rdm.is_number(cell) for cell in header) or abs(len(lines) - width) <= 2:
-            return None
-        raise InputError(
-            f"the columns of {path.name} are not understood: found {_listed(header)}; expected {_EXPECTED}. "
-            f"Or give a square matrix: this has {len(lines)} lines of {width}."
-        )
-    for role, places in found.items():
-        if len(places) > 1:
-            some = " and ".join(repr(header[i]) for i in places)
-            raise InputError(f"{path.name} has several columns for the {role}: {some}. Leave one of them.")
-    return {role: places[0] for role, places in found.items() if places}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:10])) + (", …" if len(names) > 10 else "")
+    rows, numbers, _ = texts.table(text, path)
+    return (rows[0], list(zip(numbers[1:], rows[1:], strict=True))) if rows else ([], [])
 
 
 def _means_similarity(column: str, similarity: bool, path: Path) -> bool:
-    if similarity and _called(column, _DISSIMILARITY):
+    if similarity and columns.called_dissimilarity(column):
         raise InputError(
             f"similarity=True, but the ratings in {path.name} are called {column!r}. Rename that column, or "
             "leave similarity out."
         )
-    return similarity or _called(column, _SIMILARITY)
+    return similarity or columns.called_similarity(column)
 
 
-def _ratings(
-    lines: list[tuple[int, list[str]]], columns: dict[str, int], path: Path, *, width: int
-) -> list[_Rating]:
+def _ratings(lines: list[tuple[int, list[str]]], places: Mapping[str, int], path: Path) -> list[_Rating]:
     """Every rating of two different images; a warning counts those of an image with itself."""
     found = []
     for number, row in lines:
-        if len(row) > width:
-            raise InputError(
-                f"{path.name}, line {number}: {len(row)} cells, but the header has {width}. Where "
-                "commas stand in numbers, write points."
-            )
-        cells = {role: row[i] if i < len(row) else "" for role, i in columns.items()}
+        cells = {role: row[i] if i < len(row) else "" for role, i in places.items()}
         rating = cells["rating"]
-        if rating in rdm.MISSING or rating.lower() == "nan":
+        if texts.is_missing(rating):
             continue
-        if not rdm.is_number(rating) or not np.isfinite(float(rating)):
+        if not texts.is_number(rating) or not np.isfinite(float(rating)):
             raise DataError(f"{path.name}, line {number}: the rating {rating!r} is not a finite number.")
         if "" in cells.values():
             empty = next(role for role, cell in cells.items() if not cell)
-            what = empty if empty == "subject" else f"{empty} image"
+            what = {"image1": "first image", "image2": "second image"}.get(empty, empty)
             raise InputError(f"{path.name}, line {number}: the {what} is missing.")
-        found.append(_Rating(cells["first"], cells["second"], float(rating), cells.get("subject", "")))
+        found.append(_Rating(cells["image1"], cells["image2"], float(rating), cells.get("subject", "")))
     different = [rating for rating in found if rating.first != rating.second]
     if len(different) < len(found):
         warnings.warn(
@@ -226,7 +256,7 @@ def _means(
     ratings: list[_Rating], values: NDArray[np.float64], names: Sequence[str]
 ) -> tuple[NDArray[np.float64], list[str]]:
     """Every subject's mean value of every pair, ``(n_subjects, n_pairs)``, and the subjects' names."""
-    people = sorted({rating.subject for rating in ratings}, key=_natural)
+    people = sorted({rating.subject for rating in ratings}, key=natural)
     if len(people) == 1 and people[0]:
         raise InputError(
             f"all ratings are of one subject, {people[0]!r}; two are needed to compare. Leave that column "
@@ -243,50 +273,85 @@ def _means(
         return (total / count)[:, *np.triu_indices(len(names), k=1)], people
 
 
+# --- choices -------------------------------------------------------------------------------------
+
+
+def _choices(
+    lines: list[tuple[int, list[str]]], found: Columns, folder: _Folder | None, size: int | None, path: Path
+) -> Choices:
+    trials = choices.trials(lines, found, path)
+    names = _ordered({name for trial in trials for name in trial[:3]}, folder, path)
+    place = {name: i for i, name in enumerate(names)}
+    return Choices(
+        name=path.stem,
+        names=tuple(names),
+        images=None if folder is None else folder.load(folder.find(names, path), size),
+        trials=np.array([[place[name] for name in trial[:3]] for trial in trials], dtype=np.intp),
+        subjects=tuple(trial[3] for trial in trials) if "subject" in found.places else (),
+        columns=found,
+    )
+
+
+def counted(given: Choices) -> Judgments:
+    """Judgments by counting choices (:meth:`rarefire.choices.Choices.rdm`), over all subjects.
+
+    Raises
+    ------
+    InputError
+        Where two images were never shown together.
+    """
+    return Judgments(
+        name=given.name,
+        human=given.rdm(),
+        subjects=None,
+        halves=None,
+        reliability=None,
+        images=given.images,
+        names=given.names,
+        citation="own data",
+        licence="own data",
+        source=f"dissimilarity of {len(given.names)} images, counted in {len(given):,} {given.what}",
+        columns=given.columns,
+    )
+
+
 # --- matrices ------------------------------------------------------------------------------------
 
 
 def _matrix(
-    path: Path, folder: _Folder | None, *, text: str | None, similarity: bool, scale: float | None
+    path: Path,
+    folder: _Folder | None,
+    *,
+    text: str | None,
+    similarity: bool,
+    scale: float | None,
+    by_position: bool,
 ) -> tuple[NDArray[np.float64], list[str]]:
     """A square matrix as a condensed RDM in the folder's order, and the images' names."""
     values, above, before = rdm.read_named(path, similarity=similarity, scale=scale, text=text)
     n = len(rdm.square(values))
-    # What programs put above and before a matrix are no names, unless there are files of that name.
-    counts = [[str(i + start) for i in range(n)] for start in (0, 1)]
-    named = _names(above, before, counts, path)
+    named = of_matrix(above, before, path)
     if folder is None:
-        return values, named or counts[1]
-    if named is None or (named in counts and not folder.knows(named)):
+        return values, named or [str(i + 1) for i in range(n)]
+    # What programs put above and before a matrix are no names, unless there are files of that name.
+    if named is not None and are_numbers(named) and not folder.knows(named):
+        named = None
+    if by_position:
         if n != len(folder.files):
             raise InputError(
-                f"{path.name} is of {n} images, {folder.root} holds {len(folder.files)}. Without names in "
-                "the matrix both must be the same, in the same order."
+                f"{path.name} is of {n} images, {folder.root} holds {len(folder.files)}: by position, both "
+                "must be the same, in the same order."
             )
         return values, folder.names
+    if named is None:
+        raise InputError(
+            f"{path.name} is of {n} images without names, {folder.root} holds {len(folder.files)}. Give the "
+            "matrix names, or take its rows in the order of the files' names with --by-position "
+            "(by_position=True)."
+        )
     order = np.argsort(folder.find(named, path))
     matrix = rdm.square(values)[np.ix_(order, order)]
     return matrix[np.triu_indices(n, k=1)], [named[i] for i in order]
-
-
-def _names(
-    above: list[str] | None, before: list[str] | None, counts: list[list[str]], path: Path
-) -> list[str] | None:
-    """The images' names, where they stand above the columns, before the rows, or both."""
-    given = [names for names in (above, before) if names is not None]
-    named = [names for names in given if names not in counts] or given[:1]
-    if not named:
-        return None
-    if named[0] != named[-1]:
-        first = next(i for i, (a, b) in enumerate(zip(*named, strict=True)) if a != b)
-        raise InputError(
-            f"the names above the columns of {path.name} are not those before its rows: number "
-            f"{first + 1} is {named[0][first]!r} and {named[1][first]!r}. Put both in one order."
-        )
-    twice = [name for name in named[0] if named[0].count(name) > 1]
-    if twice:
-        raise InputError(f"{path.name} has two images called {twice[0]!r}. Names must differ.")
-    return named[0]
 
 
 # --- images --------------------------------------------------------------------------------------
@@ -309,12 +374,8 @@ class _Folder:
                 "either the images, or one folder for each category."
             )
         self.root = root
-        self.files = sorted(files, key=lambda file: (_natural(file.parent.name), _natural(file.name)))
-        self._by_name: dict[str, set[int]] = {}
-        for i, file in enumerate(self.files):
-            whole = file.relative_to(root)
-            for name in (file.name, file.stem, whole.as_posix(), whole.with_suffix("").as_posix()):
-                self._by_name.setdefault(name, set()).add(i)
+        self.files = sorted(files, key=lambda file: natural(file.relative_to(root).as_posix()))
+        self._index = Index([file.relative_to(root).as_posix() for file in self.files])
 
     @property
     def names(self) -> list[str]:
@@ -324,22 +385,18 @@ class _Folder:
             return stems
         return [file.relative_to(self.root).as_posix() for file in self.files]
 
-    def _match(self, name: str) -> set[int]:
-        plain = PurePosixPath(name.replace("\\", "/"))
-        return self._by_name.get(str(plain)) or self._by_name.get(plain.name, set())
-
     def knows(self, names: Sequence[str]) -> bool:
         """Whether every name is one of a file."""
-        return all(self._match(name) for name in names)
+        return all(self._index.find(name)[0] for name in names)
 
     def find(self, names: Sequence[str], path: Path) -> list[int]:
         """The number of the file that each name means; each means another."""
-        matches = [self._match(name) for name in names]
+        matches = [self._index.find(name)[0] for name in names]
         lost = [name for name, match in zip(names, matches, strict=True) if not match]
         if lost:
             raise InputError(
                 f"{len(lost)} of {len(names)} images named in {path.name} are not in {self.root}: "
-                f"{_listed(lost)}. There are {_listed(self.names)}. Names must be file names, with or "
+                f"{listed(lost)}. There are {listed(self.names)}. Names must be file names, with or "
                 "without the extension."
             )
         found: dict[int, str] = {}

@@ -6,7 +6,6 @@ An RDM is kept condensed: the upper triangle, row by row, ``n(n-1)/2`` numbers, 
 
 from __future__ import annotations
 
-import csv
 import math
 import warnings
 from pathlib import Path
@@ -18,12 +17,13 @@ from scipy.spatial.distance import pdist, squareform
 
 from rarefire import store
 from rarefire.errors import DataError, InputError, RarefireWarning
+from rarefire.names import are_numbers
 from rarefire.rounding import SAME, upright
+from rarefire.texts import is_missing, is_number, table
 
 __all__ = [
     "COMPARATORS",
     "METRICS",
-    "MISSING",
     "Comparator",
     "Metric",
     "check_embedding",
@@ -31,7 +31,6 @@ __all__ = [
     "class_means",
     "compare",
     "condensed",
-    "is_number",
     "judged_images",
     "mds",
     "pair_similarities",
@@ -262,7 +261,8 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
     path
         A square, symmetric matrix: ``.npy``, or text (``.csv``, ``.tsv``, ``.txt``, a pipe) whose numbers
         are separated by commas, semicolons, tabs or spaces, with or without names of the images in a
-        first row and a first column. What is left empty is NaN. Nothing in the file is executed.
+        first row and a first column. What is left empty is NaN; one triangle may be. Nothing in the file is
+        executed.
     similarity
         The matrix holds similarities; they are turned around.
 
@@ -297,10 +297,10 @@ def read_named(
             values = np.load(store.check_file(path), allow_pickle=False)
         else:
             text = store.read_text(path, kind="a matrix of numbers") if text is None else text
-            values, above, before = _parse(text)
+            values, above, before = _parse(text, path)
         if np.iscomplexobj(values):
             raise ValueError("its numbers are complex")
-        values = np.asarray(values, dtype=np.float64)
+        values = np.array(values, dtype=np.float64)
     except (ValueError, TypeError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read as a matrix of numbers: {error}") from error
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
@@ -309,6 +309,9 @@ def read_named(
         raise InputError(
             f"{np.count_nonzero(np.isinf(values))} values of the RDM in {path.name} are infinite."
         )
+    for half in (values, values.T):
+        if len(values) > 1 and np.isnan(half[np.triu_indices(len(half), 1)]).all():  # one triangle is given
+            half[np.triu_indices(len(half), 1)] = half.T[np.triu_indices(len(half), 1)]
     upper = condensed(values)
     if not np.isfinite(upper).any():
         raise InputError(f"the RDM in {path.name} holds no value for any pair.")
@@ -336,14 +339,13 @@ def turned(
     return np.asarray((highest if scale is None else scale) - similarities)
 
 
-def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
+def _no_diagonal(rows: list[list[str]]) -> bool:
+    return all(i < len(row) and is_missing(row[i]) for i, row in enumerate(rows))
+
+
+def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
     """A matrix of numbers from text, the names above its columns, and those before its rows."""
-    delimiter = next((d for d in (",", ";", "\t") if d in text), " ")
-    lines = [line.strip(" ") for line in text.splitlines() if line.strip()]
-    rows = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
-    ]
+    rows = table(text, path).rows
     if rows and len(rows[0]) > 1 and all(len(row) > 1 and not row[-1] for row in rows):
         rows = [row[:-1] for row in rows]  # a delimiter at the end of every line
     # As many rows as numbers in the first, which has a name before them: names of rows only.
@@ -353,7 +355,11 @@ def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] 
         and (
             (not all(is_number(cell) for cell in rows[0]) and not only_before)  # names above the columns
             or len(rows) == len(rows[0]) + 1  # numbers above them
-            or (not rows[0][0] and rows[0][1:] == [row[0] for row in rows[1:]])  # and before the rows
+            or (  # and before the rows; but symmetric numbers without a diagonal are no names
+                not rows[0][0]
+                and rows[0][1:] == [row[0] for row in rows[1:]]
+                and (are_numbers(rows[0][1:]) or not _no_diagonal(rows))
+            )
         )
     )
     above = before = None
@@ -368,25 +374,12 @@ def _parse(text: str) -> tuple[NDArray[np.float64], list[str] | None, list[str] 
         for j, cell in enumerate(row):
             if not is_number(cell):
                 raise ValueError(f"row {i + 1}, column {j + 1} of the numbers is {cell!r}")
-    values = np.array([[np.nan if cell in MISSING else float(cell) for cell in row] for row in rows])
+    values = np.array([[np.nan if is_missing(cell) else float(cell) for cell in row] for row in rows])
     if above is not None:
         if len(above) < values.shape[1]:
             raise ValueError(f"it has {len(above)} names above {values.shape[1]} columns")
         above = above[len(above) - values.shape[1] :]  # without what stands in the corner
     return values, above, before
-
-
-#: What a cell holds where a number is missing.
-MISSING = ("", "NA", "N/A", "-")
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell of a table holds a number, or says that one is missing."""
-    try:
-        float(cell)
-    except ValueError:
-        return cell in MISSING
-    return True
 
 
 def square(rdm: ArrayLike) -> NDArray[np.float64]:

@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire import store
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
+from rarefire.names import PICTURES, natural
 
 __all__ = [
     "NAMES",
@@ -369,7 +370,7 @@ class Gallery:
     root
         The folder.
     files
-        All pictures in it and in folders in it, by name.
+        All pictures in it and in folders in it, by name; numbers in names count as numbers.
     size
         The central square of that many pixels is kept, after scaling.
     resize
@@ -405,7 +406,8 @@ class Gallery:
         """SHA-256 of the files' names and contents, and of how they are cut."""
         total = hashlib.sha256(f"{self.size} {self.resize}".encode())
         for file in self.files:
-            total.update(f"{file.relative_to(self.root).as_posix()} {store.file_digest(file)}".encode())
+            name = file.relative_to(self.root).as_posix()
+            total.update(os.fsencode(name) + f" {store.file_digest(file)}".encode())
         return total.hexdigest()
 
     def within(self, kind: str) -> NDArray[np.bool_]:
@@ -446,9 +448,10 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
         raise InputError(f"resize must be at least size; got {resize} and {size}.")
     folders = [root, *(f for f in root.rglob("*") if f.is_dir())]
     shown = [f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts)]
-    files = sorted((file for f in shown for file in image_files(f)), key=lambda f: f.as_posix())
+    files = [file for f in shown for file in image_files(f)]
+    files.sort(key=lambda file: natural(file.relative_to(root).as_posix()))
     if not files:
-        raise DataError(f"{root} and its folders hold no pictures ({', '.join(_PICTURES)}).")
+        raise DataError(f"{root} and its folders hold no pictures ({', '.join(PICTURES)}).")
     return Gallery(root, tuple(files), size, resize)
 
 
@@ -603,7 +606,9 @@ def _folder(
         listing = ImageFolder(str(root / split if divided else root))
     except FileNotFoundError as error:
         raise DataError(f"{root}: {error} Expected one folder per class with images in it.") from error
-    files, labels = (list(column) for column in zip(*listing.samples, strict=True))
+    # Classes are numbered as torchvision does, for which networks are trained; files in one order everywhere.
+    samples = sorted(listing.samples, key=lambda sample: (sample[1], natural(Path(sample[0]).as_posix())))
+    files, labels = (list(column) for column in zip(*samples, strict=True))
     chosen = np.ones(len(files), dtype=bool)
     targets = np.asarray(labels, dtype=np.int64)
     if not divided:
@@ -658,13 +663,10 @@ def _picture(path: str | Path, *, size: int | None, resize: int | None = None) -
     return np.asarray(image)
 
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-
-
 def image_files(folder: Path) -> list[Path]:
     """The files in a folder that are images by their extension, but for hidden ones; by name, as text."""
     files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
-    return sorted((file for file in files if file.suffix.lower() in _PICTURES), key=lambda file: file.name)
+    return sorted((file for file in files if file.suffix.lower() in PICTURES), key=lambda file: file.name)
 
 
 def in_categories(

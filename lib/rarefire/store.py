@@ -39,6 +39,7 @@ import platformdirs
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from rarefire import texts
 from rarefire.errors import DataError, RarefireWarning
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "descriptor",
     "fetch",
     "file_digest",
+    "forget",
     "keep",
     "key",
     "mirror_dir",
@@ -151,7 +153,7 @@ def check_file(path: str | Path) -> Path:
 
 
 def read_text(path: str | Path, *, kind: str = "text") -> str:
-    """What a file holds, or what comes out of a pipe such as ``<(command)``; UTF-8.
+    """What a file or a pipe such as ``<(command)`` holds, as :func:`rarefire.texts.decode` reads it.
 
     Parameters
     ----------
@@ -164,14 +166,14 @@ def read_text(path: str | Path, *, kind: str = "text") -> str:
     ------
     DataError
         If there is no such file, it is a folder, device or socket, a pipe in which nothing is and into
-        which nobody writes, or no UTF-8.
+        which nobody writes, or no text.
     """
     path = Path(path)
     try:
         content = _drained(path) if path.is_fifo() else check_file(path).read_bytes()
-        return content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"{path} cannot be read as {kind}: {error}") from error
+    return texts.decode(content, path, kind=kind)
 
 
 def _drained(pipe: Path) -> bytes:
@@ -512,6 +514,11 @@ def keep(question: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[A
     path = cache_dir() / "results" / f"{key(question=question, **facts)}.npz"
     _write(path, answer.arrays, answer.provenance)
     return answer
+
+
+def forget(question: str, facts: Mapping[str, Any]) -> None:
+    """Take an answer out of the user's cache, if it is there."""
+    (cache_dir() / "results" / f"{key(question=question, **facts)}.npz").unlink(missing_ok=True)
 
 
 def shipped(question: str, **facts: Any) -> list[Answer]:

@@ -12,15 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg, sparse
 
-from rarefire import inference, judgments, rdm, stimuli, store
+from rarefire import inference, judgments, ratings, rdm, stimuli, store
 from rarefire._engine import blocks, influences, pairs
 from rarefire._engine.resampling import jackknife_variance
+from rarefire.choices import Choices
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.rdm import Metric
@@ -41,7 +43,10 @@ __all__ = [
     "change_of_agreement",
     "compare",
     "load",
+    "odd_one_out",
+    "of_choices",
     "outcomes",
+    "read",
 ]
 
 By = Literal["majorities", "votes"]
@@ -216,6 +221,100 @@ def available(name: str) -> bool:
     if name not in NAMES:
         raise unknown("set of triplets", name, NAMES)
     return all(store.at_hand(file) is not None for file in _FILES)
+
+
+# --- your own ------------------------------------------------------------------------------------
+
+
+def read(
+    path: str | Path,
+    *,
+    images: str | Path | None = None,
+    size: int | None = None,
+    subject: str | None = None,
+    choice: str | None = None,
+) -> Triplets:
+    """Triplets, or odd-one-out trials as triplets, from a table with one in each line.
+
+    Parameters
+    ----------
+    path, images, size, subject
+        As for :func:`rarefire.ratings.read`.
+    choice
+        Name of the column that says which image was chosen, where it has another.
+
+    Raises
+    ------
+    DataError, InputError
+        As for :func:`rarefire.ratings.read_choices`.
+    """
+    options: dict[str, Any] = {"images": images, "size": size, "subject": subject, "rating": choice}
+    return of_choices(ratings.read_choices(path, **options))
+
+
+def of_choices(given: Choices) -> Triplets:
+    """Choices among three images, counted over all who answered.
+
+    An odd-one-out choice makes two triplets: each of the two that stayed together is more like the other
+    than like the odd one.
+    """
+    n = len(given.names)
+    r, chosen, other = given.comparisons.T
+    low, high = np.minimum(chosen, other), np.maximum(chosen, other)
+    codes, which = np.unique((r * n + low) * n + high, return_inverse=True)
+    for_low = np.bincount(which, weights=chosen == low, minlength=len(codes)).astype(np.intp)
+    total = np.bincount(which, minlength=len(codes))
+    asked = np.column_stack([codes // n**2, codes // n % n, codes % n])
+    votes = np.column_stack([for_low, total - for_low])
+    swap = votes[:, 0] < votes[:, 1]
+    asked[swap], votes[swap] = asked[swap][:, [0, 2, 1]], votes[swap][:, ::-1]
+    return Triplets(
+        name=given.name,
+        images=given.images,
+        names=given.names,
+        triplets=asked,
+        votes=votes,
+        citation="own data",
+        licence="own data",
+        source=f"which of two images looks more like a third: {len(given):,} {given.what} of {n} images",
+    )
+
+
+def odd_one_out(dissimilarities: ArrayLike, given: Choices) -> float:
+    """How often dissimilarities leave the same image out as people do: it is in none of the closest pair.
+
+    Parameters
+    ----------
+    dissimilarities
+        Of the n images, condensed ``(n(n-1)/2,)`` or square ``(n, n)``.
+    given
+        Odd-one-out trials.
+
+    Returns
+    -------
+    float
+        In [0, 1], a share of trials; chance is 1/3. Where m pairs are as close, each counts 1/m.
+
+    Raises
+    ------
+    InputError
+        For triplets, another number of images, and where a dissimilarity that is asked for is not finite.
+    """
+    if given.columns.kind != "odd-one-out":
+        raise InputError(f"{given.name!r} holds {given.what}, not odd-one-out trials: agreement takes those.")
+    n, values = len(given.names), rdm.condensed(dissimilarities)
+    if len(values) != n * (n - 1) // 2:
+        raise InputError(f"the dissimilarities are of {len(values)} pairs; {given.name!r} has {n} images.")
+    a, b, odd = given.trials.T
+    pairs_shown = [(a, b), (a, odd), (b, odd)]
+    found = np.stack([values[_place(np.minimum(i, j), np.maximum(i, j), n)] for i, j in pairs_shown])
+    bad = ~np.isfinite(found).all(axis=0)
+    if bad.any():
+        raise InputError(
+            f"{bad.sum():,} of {len(given):,} trials ask for a dissimilarity that is not finite."
+        )
+    closest = found <= found.min(axis=0) + SAME * np.abs(values[np.isfinite(values)]).max()
+    return float((closest[0] / closest.sum(axis=0)).mean())
 
 
 # --- agreement -----------------------------------------------------------------------------------

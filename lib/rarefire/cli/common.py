@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rarefire.stimuli import Stimuli
 
 __all__ = [
+    "ByPosition",
     "Embedding",
     "Network",
     "Recompute",
@@ -35,6 +36,7 @@ __all__ = [
     "evenly",
     "images_of",
     "is_lenet",
+    "judged",
     "lenet_options",
     "outputs",
     "outside",
@@ -60,6 +62,9 @@ Weights = Annotated[
     typer.Option(
         help="a state dict, or DEFAULT for torchvision's; default: those on this machine, or its own"
     ),
+]
+ByPosition = Annotated[
+    bool, typer.Option("--by-position", help="match images row by row, whatever their names")
 ]
 Recompute = Annotated[bool, typer.Option(help="leave the results shipped with the book aside")]
 Ship = Annotated[Path | None, typer.Option(help="also write the results to this .npz")]
@@ -266,6 +271,24 @@ def images_of(
     labels = np.searchsorted(classes, [gallery.names[i] for i in use]).astype(np.int64)
     shown = stimuli.Stimuli(f"folder:{folder}", "all", gallery[use], labels, classes, folder.name)
     return shown, len(gallery)
+
+
+def judged(
+    human: Path, embedding: Path, n_images: int, *, similarity: bool, by_position: bool
+) -> tuple[NDArray[np.float64], str]:
+    """An RDM of an embedding's images, condensed, in the order of its rows; and how they were matched."""
+    import numpy as np
+
+    from rarefire import names, rdm
+
+    values, above, before = rdm.read_named(human, similarity=similarity)
+    given = None if by_position else names.of_matrix(above, before, human)
+    own = None if by_position else names.of_embedding(embedding, n_images)
+    matched = names.align(
+        own, given, n_images=n_images, own_file=embedding, other_file=human, by_position=by_position
+    )
+    values = rdm.check_rdm(values, n_images)
+    return rdm.square(values)[np.ix_(matched.rows, matched.rows)][np.triu_indices(n_images, 1)], matched.how
 
 
 def read_for(network: str, weights: str) -> list[Path]:

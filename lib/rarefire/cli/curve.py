@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rarefire.cli.common import Embedding, apart, app, readable, tables_opened
+from rarefire.cli.common import (
+    ByPosition,
+    Embedding,
+    apart,
+    app,
+    evenly,
+    judged,
+    readable,
+    tables_opened,
+)
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from rarefire.curves import Curve
+
 __all__ = ["curve_command"]
+
+#: Numbers of features, of those asked for, whose R² is printed.
+_MOST = 8
 
 
 @app.command("curve")
@@ -28,18 +45,20 @@ def curve_command(
     ] = None,
     order: Annotated[str, typer.Option(help="low or high PoZ first, or random")] = "low",
     metric: Annotated[str, typer.Option(help="correlation or cosine")] = "correlation",
-    k: Annotated[str, typer.Option(help="all, or numbers of features such as 10,20,50")] = "all",
+    k: Annotated[str, typer.Option(help="all, or numbers of features such as 10,20,50 or 20%,50%")] = "all",
     seed: Annotated[int, typer.Option(help="of the random order", min=0)] = 0,
     similarity: Annotated[bool, typer.Option("--similarity", help="the RDM holds similarities")] = False,
+    by_position: ByPosition = False,
     plot: Annotated[Path | None, typer.Option(help="also draw the curve: .png or .svg")] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="compute with Dask: local, or a scheduler's address")
     ] = None,
 ) -> None:
     """R² of the first k features' RDM with a reference, for every k. Equal PoZ goes by feature index."""
+    import numpy as np
     import pandas as pd
 
-    from rarefire import curves, poz, rdm
+    from rarefire import curves, poz
     from rarefire._engine import blocks
 
     apart(embedding, human, out, plot)
@@ -49,19 +68,24 @@ def curve_command(
         raise InputError(f"--order is low, high or random; got {order!r}.")
     if metric not in ("correlation", "cosine"):
         raise InputError(f"--metric is correlation or cosine; got {metric!r}.")
-    if human is None and similarity:
-        raise InputError("--similarity says how to read the RDM; name one with --human.")
+    if human is None and (similarity or by_position):
+        said = "--similarity" if similarity else "--by-position"
+        raise InputError(f"{said} says how to read the RDM; name one with --human.")
     if human is not None and scheduler is not None:
         raise InputError(
             "--scheduler is for the embedding's own geometry; curves against an RDM need no cluster."
         )
     source = blocks.open_embedding(embedding)
+    asked, people, matched = _steps(k), None, ""
+    if human is not None:
+        n = source.shape[0]
+        people, matched = judged(human, embedding, n, similarity=similarity, by_position=by_position)
     rates = poz.poz(source)
     indices = _insertion(rates, order, seed)
-    options: dict[str, Any] = {"metric": metric, "k": _steps(k)}
+    options: dict[str, Any] = {"metric": metric, "k": asked and asked(len(rates))}
     progress = sys.stderr.isatty()
-    if human is not None:
-        found = curves.rdm_curve(source, rdm.read(human, similarity=similarity), indices, **options)
+    if people is not None:
+        found = curves.rdm_curve(source, people, indices, **options)
     elif scheduler is not None:
         from rarefire import cluster
 
@@ -78,12 +102,65 @@ def curve_command(
             from rarefire.page import plots
 
             plots.save_curve(plot, found, cut, title=shown, against=against)
-    undefined = int((found.r != found.r).sum())
-    note = f" R² is undefined (empty) at {undefined:,} of {len(table):,} k." if undefined else ""
+    aligned = f" (images {matched})" if matched else ""
     print(
-        f"{source.shape[0]:,} images × {source.shape[1]:,} features, {shown}, {metric}, against {against}: "
-        f"R² = {found.r2[-1]:.4f} at k = {found.k[-1]:,}.{note} Written: {out}"
+        f"{source.shape[0]:,} images × {source.shape[1]:,} features, {shown}, {metric}, against "
+        f"{against}{aligned}."
     )
+    which = {"low": "with the lowest PoZ", "high": "with the highest PoZ", "random": "drawn at random"}[order]
+    print(f"R² of the features {which}: {_said(found, source.shape[0], people is not None, asked is None)}.")
+    if np.isnan(found.r).any():
+        print(_undefined(found, metric))
+    print(f"Written: {out}")
+
+
+def _said(found: Curve, n_images: int, people: bool, every: bool) -> str:
+    """R² at some k, in words; of all features only where it is not 1 by definition."""
+    import numpy as np
+
+    from rarefire import curves
+
+    n = found.n_features
+    if every:
+        shares = (0.2, 0.5, 0.8, 1) if people else (0.2, 0.5, 0.8)
+        steps = [(100 * share, curves.count(share, n) - 1) for share in shares]
+    else:
+        some = evenly(len(found.k), _MOST)
+        steps = [(100 * found.fraction[i], i) for i in some.tolist()]
+    parts = []
+    for share, i in steps:
+        one = f"{share:.3g} % ({found.k[i]:,})"
+        if np.isnan(found.r2[i]):
+            parts.append(f"{one} undefined")
+        else:
+            left = found.n_images[i]
+            parts.append(f"{one} {found.r2[i]:.4f}" + ("" if left == n_images else f" for {left:,} images"))
+    return ", ".join(parts)
+
+
+def _undefined(found: Curve, metric: str) -> str:
+    """Where R² is undefined, and why."""
+    import numpy as np
+
+    undefined = np.isnan(found.r)
+    single = undefined & (found.k == 1) & (metric == "correlation")
+    few = undefined & ~single & (found.n_images < 3)
+    kind = "all equal" if metric == "correlation" else "all 0"
+    reasons = [
+        (single, "one feature alone has no correlation"),
+        (few, f"fewer than three images have a similarity (for the others these features are {kind})"),
+        (undefined & ~single & ~few, "the similarities do not vary"),
+    ]
+    why = "; ".join(f"at {_range(found.k[at])} {reason}" for at, reason in reasons if at.any())
+    return f"R² is undefined (empty) at {undefined.sum():,} of {len(found.k):,} k: {why}."
+
+
+def _range(k: NDArray[np.intp]) -> str:
+    """Some k, in words."""
+    if len(k) == 1:
+        return f"k = {k[0]:,}"
+    together = k[-1] - k[0] == len(k) - 1
+    return f"k = {k[0]:,}–{k[-1]:,}" if together else f"{len(k):,} k from {k[0]:,} to {k[-1]:,}"
 
 
 def _insertion(rates: NDArray[np.float64], order: str, seed: int) -> NDArray[np.intp]:
@@ -97,11 +174,26 @@ def _insertion(rates: NDArray[np.float64], order: str, seed: int) -> NDArray[np.
     return poz.order(rates, first="low" if order == "low" else "high")
 
 
-def _steps(text: str) -> list[int] | None:
-    """``all`` or ``10,20,50``."""
+def _steps(text: str) -> Callable[[int], list[int]] | None:
+    """``all``, or ``10,20%,50``: of a number of features, how many."""
+    from rarefire import curves
+
     if text.strip() == "all":
         return None
-    try:
-        return [int(part) for part in text.replace(",", " ").split()]
-    except ValueError:
-        raise InputError(f"--k is all, or whole numbers such as 10,20,50; got {text!r}.") from None
+    parts = re.sub(r"\s+%", "%", text.replace(",", " ")).split()
+    for part in parts:
+        share = re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?%", part)
+        if not share and not re.fullmatch(r"-?[0-9]{1,15}", part):
+            raise InputError(f"--k is all, or whole numbers or shares such as 10,20,50%; got {text!r}.")
+        if share and not 0 < float(part[:-1]) <= 100:
+            raise InputError(f"--k takes shares above 0 up to 100%; got {part!r}.")
+    if not parts:
+        raise InputError(f"--k is all, or whole numbers or shares such as 10,20,50%; got {text!r}.")
+
+    def of(n_features: int) -> list[int]:
+        return [
+            curves.count(float(part[:-1]) / 100, n_features) if part.endswith("%") else int(part)
+            for part in parts
+        ]
+
+    return of

@@ -18,7 +18,9 @@ __all__ = ["embed"]
 def embed(
     folder: Annotated[Path, typer.Argument(help="images, in it and in its folders")],
     out: Annotated[Path, typer.Option(help="E.npy, (n_images, n_features) float32")],
-    names: Annotated[Path | None, typer.Option(help="text: the image of each row, a line each")] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="also write the images' names, which are in E.names.txt, here")
+    ] = None,
     network: Network = "vgg19",
     weights: Weights = "",
     layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "penultimate",
@@ -27,8 +29,10 @@ def embed(
 ) -> None:
     """Write a network's features of a folder of images, for the other commands. Stopped, it goes on later."""
     from rarefire import embeddings, networks, stimuli
+    from rarefire import names as naming
 
-    apart(out, names, *read_for(network, weights))
+    beside = naming.beside(out)
+    apart(out, beside, None if names == beside else names, *read_for(network, weights))
     outside(folder, out, names)
     images = stimuli.gallery(folder, size=size)
     model = trained(network, weights, size)
@@ -36,4 +40,7 @@ def embed(
     progress = sys.stderr.isatty()
     saved = embeddings.save(out, model, images, layer=layer, spatial=spatial, progress=progress, names=names)
     shown = networks.short_name(network)
-    print(f"{saved.shape[0]:,} images × {saved.shape[1]:,} features, {shown}, {layer}. Written: {out}")
+    print(
+        f"{saved.shape[0]:,} images × {saved.shape[1]:,} features, {shown}, {layer}. Written: {out}, and "
+        f"names in {beside}"
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rarefire.cli.common import Embedding, apart, app, readable, write_tables
+from rarefire.cli.common import ByPosition, Embedding, apart, app, readable, write_tables
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,12 +21,15 @@ __all__ = ["ghosts_command"]
 @readable
 def ghosts_command(
     embedding: Embedding,
-    category: Annotated[Path, typer.Option(help="text: the category's images, a row number from 0 a line")],
+    category: Annotated[
+        Path, typer.Option(help="text: the category's images, a name or a row from 0 a line")
+    ],
     out: Annotated[Path, typer.Option(help="CSV with columns feature, kind (ghost, dead), others")],
     read: Annotated[
         Path | None, typer.Option(help="also CSV of the images that score highest on the ghosts' components")
     ] = None,
     components: Annotated[int, typer.Option(help="of the ghosts' activations, with --read", min=1)] = 10,
+    by_position: ByPosition = False,
     top: Annotated[int, typer.Option(help="images of each component, with --read", min=1)] = 8,
 ) -> None:
     """Ghost features of a category: 0 for all its images, active for others; and what they respond to.
@@ -37,12 +40,13 @@ def ghosts_command(
     import numpy as np
     import pandas as pd
 
-    from rarefire import ghosts
+    from rarefire import ghosts, names
     from rarefire._engine import blocks
 
     apart(embedding, category, out, read)
     source = blocks.open_embedding(embedding)
-    rows = _rows(category, source.shape[0])
+    named = names.of_embedding(embedding, source.shape[0])
+    rows, how = _rows(category, source.shape[0], None if by_position else named)
     found = ghosts.find(source, rows)
     others = np.setdiff1d(np.arange(source.shape[0]), rows)
     tables = {out: found.table()}
@@ -50,37 +54,67 @@ def ghosts_command(
         shown = ghosts.components(blocks.Rows(source, others), found.features, n=components)
         best = shown.top(min(top, len(others)))
         index = [(j, rank) for j in range(len(best)) for rank in range(best.shape[1])]
+        images = [int(others[best[j, rank]]) for j, rank in index]
         tables[read] = pd.DataFrame(
             {
                 "component": [j + 1 for j, _ in index],
                 "explained": [shown.explained[j] for j, _ in index],
                 "rank": [rank + 1 for _, rank in index],
-                "image": [int(others[best[j, rank]]) for j, rank in index],
+                "image": images,
                 "score": [shown.scores[best[j, rank], j] for j, rank in index],
+                **({"name": [named[i] for i in images]} if named else {}),
             }
         )
     write_tables(tables)
-    print(f"{found} Written: {out}")
+    print(f"{found} The category's images: {how}. Written: {out}")
     if read is not None:
         print(f"Written: {read}" if read in tables else f"Nothing to read: {read} is not written.")
 
 
-def _rows(path: Path, n: int) -> NDArray[np.int64]:
-    """Row numbers below n from a text file, one a line."""
-    import numpy as np
+def _rows(path: Path, n: int, named: list[str] | None) -> tuple[NDArray[np.int64], str]:
+    """Rows below n from a text file, a line each, by name or by number; and by which of them."""
+    from rarefire import names, store, texts
 
-    from rarefire import store
-
-    lines = store.read_text(path).split()
-    bad = next((line for line in lines if not line.isdecimal()), None)
-    if bad is not None:
-        raise InputError(f"{path.name} holds row numbers from 0, one a line; got {bad[:40]!r}.")
-    beyond = next((line for line in lines if len(line) > 15 or int(line) >= n), None)
-    if beyond is not None:
-        raise InputError(f"{path.name} names image {beyond[:40]}; there are {n:,}, numbered from 0.")
+    text = store.read_text(path)
+    lines = [line.strip() for line in texts.lines(text) if line.strip()]
     if not lines:
         raise InputError(f"{path.name} names no images: the category has none.")
-    rows, counts = np.unique([int(line) for line in lines], return_counts=True)
+    numbers = text.split()
+    if named is not None:
+        index = names.Index(named)
+        looked = [index.find(line) for line in lines]
+        found = [place for place, _ in looked]
+        if all(word.isdecimal() for word in numbers):
+            rows = [_number(line, path, n) for line in numbers]
+            whole = all(place and "folders" not in without for place, without in looked)
+            if whole and found != [{row} for row in rows]:
+                raise InputError(
+                    f"the numbers in {path.name} can be rows or names of images: write whole names, or say "
+                    "--by-position."
+                )
+        else:
+            lost = next((i for i, rows in enumerate(found) if len(rows) != 1), None)
+            if lost is not None:
+                what = f"fits {len(found[lost])} images" if found[lost] else "is none of the images"
+                raise InputError(f"{path.name}: {lines[lost][:80]!r} {what} beside the embedding.")
+            return _once([min(rows) for rows in found], path), "aligned by name"
+    return _once([_number(line, path, n) for line in numbers], path), "by position"
+
+
+def _once(rows: list[int], path: Path) -> NDArray[np.int64]:
+    """Rows in rising order, none of them twice."""
+    import numpy as np
+
+    found, counts = np.unique(rows, return_counts=True)
     if (counts > 1).any():
-        raise InputError(f"{path.name}: image {rows[counts > 1][0]} is named twice.")
-    return np.asarray(rows)
+        raise InputError(f"{path.name}: image {found[counts > 1][0]} is named twice.")
+    return np.asarray(found)
+
+
+def _number(line: str, path: Path, n: int) -> int:
+    """The number of a row."""
+    if not line.isdecimal():
+        raise InputError(f"{path.name} holds row numbers from 0, one a line; got {line[:40]!r}.")
+    if len(line) > 15 or int(line) >= n:
+        raise InputError(f"{path.name} names image {line[:40]}; there are {n:,}, numbered from 0.")
+    return int(line)

@@ -59,6 +59,7 @@ __all__ = [
     "rdm_panel",
     "rdm_with_images",
     "save_curve",
+    "save_people",
     "spread",
     "strips",
     "summary",
@@ -954,6 +955,51 @@ def save_curve(path: str | Path, curve: Curve, poz: ArrayLike, *, title: str, ag
     axes.set(xlabel="number of features", xlim=(0, curve.n_features), ylim=(0, 1.02))
     with style():
         figure.legend(loc="outside lower center", ncols=2)
+        buffer = io.BytesIO()
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)
+    with store.atomic_write(path) as file:
+        file.write(buffer.getvalue())
+
+
+def save_people(path: str | Path, predictions: Sequence[Prediction]) -> None:
+    """Draw how well the first features of each view predict people into a file.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.png`` or ``.svg``.
+    predictions
+        The views of one network or embedding.
+    """
+    kind = Path(path).suffix[1:].lower()
+    if kind not in ("png", "svg"):
+        raise InputError(f"curves are drawn into a .png or .svg file; got {Path(path).name!r}.")
+    lines = {"low": "lowest PoZ (most active) first", "high": "highest PoZ (rarest) first"}
+    with style():
+        figure = Figure(figsize=(max(4.4, 2.6 * len(predictions)), 3.4))
+        for axes, found in zip(
+            figure.subplots(1, len(predictions), squeeze=False)[0], predictions, strict=True
+        ):
+            percent_kept = 100 * found.fraction
+            axes.fill_between(
+                percent_kept,
+                *found.random[[0, 2]],
+                color=COLOURS["random"],
+                alpha=0.3,
+                linewidth=0,
+                label="random orders (5–95 %)",
+            )
+            for which, label in lines.items():
+                axes.plot(percent_kept, found.r(which), color=COLOURS[which], label=label)
+            if np.isfinite(found.ceiling_mean).all():
+                low = float(min(found.ceiling_mean[0], 1))
+                axes.axhline(low, color=INK, linewidth=0.8, linestyle=":", label="noise ceiling (low)")
+            axes.set(xlabel="features kept (%)", ylabel="r with people (−1 to 1)", xlim=(0, 100))
+            axes.set_title(f"{found.title}: {found.n_features:,}")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.suptitle(_plain(f"{predictions[0].network}, {predictions[0].judgments}"), fontsize=9)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
         buffer = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(buffer, format=kind, dpi=200, facecolor="white", metadata=metadata)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,37 +16,44 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from rarefire import embeddings, inference, naive, networks, poz, selection, store
+from rarefire import embeddings, inference, naive, networks, poz, selection, store, triplets
 from rarefire._engine import blocks
 from rarefire._engine.orders import rdm_curves
+from rarefire.choices import Choices
 from rarefire.curves import count, enough, rdm_curve
 from rarefire.embeddings import View
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.judgments import Judgments
 from rarefire.rdm import Metric, check_embedding, partial, similarities
-from rarefire.records.record import Array, Record, answer_each, answer_one, shipped
+from rarefire.records.record import VERSIONS, Array, Record, answer_each, answer_one, shipped
 from rarefire.reweighting import LEAST_IMAGES, reweighted
 from rarefire.stimuli import Stimuli
 
 __all__ = [
+    "AGREEMENTS",
     "BAND",
     "COLUMNS",
+    "CURVES",
     "KINDS",
     "NAIVE",
     "ORDERS",
     "RIDGE_SHARES",
     "SHARES",
     "TITLES",
+    "VERDICTS",
     "Prediction",
+    "agreements",
     "beforehand",
     "excerpt",
     "improved",
     "known",
     "known_excerpt",
     "measure",
+    "measure_embedding",
     "measure_view",
     "ship",
     "verdicts",
+    "view_of",
     "weights",
 ]
 
@@ -77,6 +84,37 @@ SHARES = (0.2, 0.5, 0.8)
 RIDGE_SHARES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 #: Columns of a recorded test.
 COLUMNS = ("estimate", "low", "high", "se", "df", "p", "r_kept", "r_all")
+#: Columns of :meth:`Prediction.table`, in words.
+CURVES = {
+    "view": "what counts as a feature",
+    "k": "how many features are kept",
+    "low": "r with the mean RDM of people (−1 to 1) of the k features with the lowest PoZ: most often active",
+    "high": "the same of the k with the highest PoZ: firing most rarely",
+    "low_cosine, high_cosine": "the same, by cosine distance",
+    "mean, sd, entropy": "the same of the k highest in mean, standard deviation, entropy of activation",
+}
+#: Columns of :func:`agreements`, in words.
+AGREEMENTS = {
+    "kind, k": "how many features are kept, of those of low or of high PoZ",
+    "agreement": "share of majorities on which of two images is more like a third; chance is .5",
+    "odd one out": "share of trials in which the same image is left out; chance is 1/3",
+    "D, low, high, p": "agreement − that of all features, its 95 % interval and two-sided p, over images",
+}
+#: Columns of :func:`verdicts`, in words.
+VERDICTS = {
+    "kind": "which features are kept: those of low or of high PoZ",
+    "peak": "k, the number of features, at which r with people is highest",
+    "gain": "r there − r of all features, on the same images: too good",
+    "naive p": "of that gain, by a t test over folds of the same images: not valid",
+    "p": "one-sided, that no k improves on all features; holm: adjusted for the rows of this table",
+    "at, D, low": "the k with the clearest gain; r there − r of all; the lower end of its band",
+    "k": "median number of features chosen on other images",
+    "chosen D, low, high, p": "r at that k − r of all on new images, its 95 % interval and two-sided p",
+}
+_STEP = "prediction-step"
+_Arrays = Mapping[str, NDArray[Any]]
+#: Of a step's name and what computes it, what was kept of it, or is now.
+_Kept = Callable[[str, Callable[[], _Arrays]], _Arrays]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -200,25 +238,145 @@ def measure(
         Whether the results shipped with the book count.
     progress
         Show progress bars.
+
+    Notes
+    -----
+    Every step of it is kept as soon as it is done; what was stopped goes on from there.
     """
     images = _images(given)
+    one = embeddings.extract(network, images.images[:1], layer=layer, spatial="keep")
+    return _measured(
+        given,
+        _facts(given, network, name, layer) | {"seed": seed},
+        ("features",) if one.ndim == 2 else ("pooled", "channels", "positions"),
+        lambda: embeddings.views(network, images, layer=layer),
+        use_shipped=use_shipped,
+        progress=progress,
+    )
+
+
+def measure_embedding(
+    given: Judgments,
+    embedding: Any,
+    *,
+    name: str,
+    seed: int = 0,
+    use_shipped: bool = True,
+    progress: bool = True,
+) -> list[Prediction]:
+    """As :func:`measure`, of features that are there already.
+
+    Parameters
+    ----------
+    given
+        Judgments; they need no images.
+    embedding
+        ``(n_images, n_features)``, post-ReLU, of the same images in the same order.
+    name
+        Of the embedding, for captions.
+    seed, use_shipped, progress
+        As for :func:`measure`.
+    """
+    view = view_of(embedding)
+    facts = {
+        "judgments": given.name,
+        "judgments_digest": given.digest,
+        "network": name,
+        "embedding_digest": store.array_digest(view.embedding),
+        "seed": seed,
+    }
+    options: dict[str, Any] = {"use_shipped": use_shipped, "progress": progress}
+    return _measured(given, facts, (view.name,), lambda: [view], **options)
+
+
+def view_of(embedding: Any) -> View:
+    """An embedding ``(n_images, n_features)``, post-ReLU, as the features of a layer without positions."""
+    features = np.asarray(embedding)
+    features = features if features.dtype == np.float64 else features.astype(np.float32)
+    poz.check_activations(features, dimensions=2)
+    return View("features", features, features == 0)
+
+
+def _measured(
+    given: Judgments,
+    facts: dict[str, Any],
+    names: Sequence[str],
+    views: Callable[[], list[View]],
+    *,
+    use_shipped: bool,
+    progress: bool,
+) -> list[Prediction]:
+    """Of each view, what is known, else what is computed now, a step at a time."""
 
     def compute(missing: list[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-        made = {view.name: view for view in embeddings.views(network, images, layer=layer)}
+        made = {view.name: view for view in views()}
         for which in missing:
-            yield which, measure_view(made[which], given, seed=seed, progress=progress)
+            done: list[dict[str, Any]] = []
 
-    one = embeddings.extract(network, images.images[:1], layer=layer, spatial="keep")
-    names = ("features",) if one.ndim == 2 else ("pooled", "channels", "positions")
+            def kept(
+                step: str, compute: Callable[[], _Arrays], which: str = which, done: list[Any] = done
+            ) -> _Arrays:
+                own = {**facts, **VERSIONS["prediction"], "view": which, "step": step}
+                done.append(own)
+                known = store.recall(_STEP, own, use_shipped=False)
+                return (known or store.keep(_STEP, own, compute())).arrays
+
+            yield which, measure_view(made[which], given, seed=facts["seed"], progress=progress, kept=kept)
+            for step in done:  # the whole is kept now
+                store.forget(_STEP, step)
+
     answers = answer_each(
         "prediction",
-        _facts(given, network, name, layer) | {"seed": seed},
+        facts,
         {which: {"view": which} for which in names},
         compute,
         use_shipped=use_shipped,
-        what=f"{given.name}, {name}",
+        what=f"{given.name}, {facts['network']}",
     )
     return [Prediction((answer,)) for answer in answers.values()]
+
+
+def agreements(given: Choices, views: Sequence[View]) -> pd.DataFrame:
+    """How often slices of a network's features choose as people did among three images.
+
+    Parameters
+    ----------
+    given
+        What people chose.
+    views
+        Features of the same images, in the same order.
+
+    Returns
+    -------
+    DataFrame
+        A row for each view, order by PoZ (``kind``) and share of :data:`SHARES`, and of all features: ``k``;
+        ``agreement`` with the majorities (:func:`rarefire.triplets.agreement_curve`; chance is .5), ``D``,
+        its difference from that of all features, with ``low``, ``high`` and ``p``, J− over images; and of
+        odd-one-out trials ``odd one out``, how often the same image is left out (chance is 1/3).
+    """
+    asked, rows = triplets.of_choices(given), []
+    for view in views:
+        for kind in ("low", "high"):
+            order = poz.order(view.poz, first="low" if kind == "low" else "high")
+            steps = sorted({count(share, len(order)) for share in (*SHARES, 1)})
+            curve = triplets.agreement_curve(view.embedding, asked, order, k=steps)
+            test = curve.estimate()
+            for i, k in enumerate(steps):
+                row = {"view": view.name, "kind": kind, "k": k, "agreement": curve.agreement[i]}
+                if given.columns.kind == "odd-one-out":
+                    row["odd one out"] = _left_out(view.embedding[:, order[:k]], given)
+                if k < len(order):
+                    row |= {"D": test.estimate[i], "low": test.low[i], "high": test.high[i], "p": test.p[i]}
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _left_out(features: NDArray[Any], given: Choices) -> float:
+    """Of odd-one-out trials, as far as dissimilarities of all three images are defined."""
+    try:
+        return triplets.odd_one_out(1 - similarities(features), given)
+    except InputError:  # some images have none
+        return float("nan")
 
 
 def known(judgments: str) -> list[Prediction]:
@@ -400,7 +558,12 @@ def weights(predictions: Sequence[Prediction]) -> pd.DataFrame:
 
 
 def measure_view(
-    view: View, given: Judgments, *, seed: int = 0, progress: bool = False
+    view: View,
+    given: Judgments,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+    kept: _Kept = lambda _, compute: compute(),
 ) -> dict[str, NDArray[Any]]:
     """Everything that the book shows of one view: the arrays of :class:`Prediction`.
 
@@ -414,18 +577,20 @@ def measure_view(
         Of random orders and partitions.
     progress
         Show a progress bar.
+    kept
+        Given the name of a step and what computes its arrays, these: to keep what is done.
     """
     asked = _asked(view, given, seed)
     questions = (_other_orders, _random_orders, _chance, _ties, _reweighted, _categories, _ceilings, _silence)
 
     def some(kinds: Iterable[str]) -> dict[str, NDArray[Any]]:
-        return functools.reduce(operator.or_, (_of_kind(asked, kind) for kind in kinds))
+        return functools.reduce(operator.or_, (_of_kind(asked, kind, kept) for kind in kinds))
 
     found: dict[str, NDArray[Any]] = {"k": asked.steps}
     for part in blocks.spread(some, list(KINDS), progress=progress, title="PoZ"):
         found |= part
     for question in tqdm(questions, desc=f"{given.name}, {view.name}", disable=not progress):
-        found |= question(asked)
+        found |= kept(question.__name__, functools.partial(question, asked))
     return found
 
 
@@ -458,16 +623,32 @@ def _asked(view: View, given: Judgments, seed: int) -> _Asked:
     return _Asked(view, features, given, orders, steps, [count(s, n_features) for s in SHARES], seed)
 
 
-def _of_kind(asked: _Asked, kind: str) -> dict[str, NDArray[Any]]:
+def _of_kind(asked: _Asked, kind: str, kept: _Kept) -> dict[str, NDArray[Any]]:
     """A PoZ order with a metric: its curve, its peak, and whether that says anything."""
+    found: dict[str, NDArray[Any]] = {}
+    for step in (_curve, _chosen, _in_advance):
+        found |= kept(f"{kind}{step.__name__}", functools.partial(step, asked, kind))
+    return found
+
+
+def _curve(asked: _Asked, kind: str) -> dict[str, NDArray[Any]]:
+    """The curve, its peak, and the naive test of it."""
     first, metric = KINDS[kind]
     features, given, order = asked.features, asked.given, asked.orders[first]
     whole = rdm_curve(features, given.human, order, metric=metric)
     peak = selection.best(whole, n_images=len(features))
-    found = {
+    return {
         kind: whole.r[asked.steps - 1],
         f"n_images_{kind}": whole.n_images[asked.steps - 1],
         f"best_{kind}": np.array([peak, whole.r[peak - 1]]),
+        f"naive_{kind}": _naive(asked, order, peak, metric),
+    }
+
+
+def _chosen(asked: _Asked, kind: str) -> dict[str, NDArray[Any]]:
+    """The order and k chosen on other images, and by other people."""
+    (first, metric), features, given = KINDS[kind], asked.features, asked.given
+    found = {
         f"subjects_{kind}": np.full(len(COLUMNS), np.nan),
         f"subjects_k_{kind}": np.zeros((0, 0), dtype=int),
     }
@@ -486,13 +667,13 @@ def _of_kind(asked: _Asked, kind: str) -> dict[str, NDArray[Any]]:
             continue
         found[f"{name}_{kind}"] = np.array([getattr(chosen, column) for column in COLUMNS])
         found[f"{name}_k_{kind}"] = chosen.k
-    found[f"naive_{kind}"] = _naive(asked, order, peak, metric)
-    return found | _in_advance(asked, order, kind)
+    return found
 
 
-def _in_advance(asked: _Asked, order: NDArray[np.intp], kind: str) -> dict[str, NDArray[Any]]:
+def _in_advance(asked: _Asked, kind: str) -> dict[str, NDArray[Any]]:
     """D at each k that was decided on, and the largest t along the curve; NaN where undefined."""
-    given, metric = asked.given, KINDS[kind][1]
+    first, metric = KINDS[kind]
+    given, order = asked.given, asked.orders[first]
     n, n_features = asked.features.shape
     advance, most = np.full((len(asked.at), len(COLUMNS)), np.nan), np.full(4, np.nan)
     steps = np.round(np.linspace(0, n_features, min(n_features, _TESTED) + 1)[1:]).astype(int)
