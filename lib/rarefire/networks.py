@@ -32,6 +32,7 @@ from rarefire import store
 from rarefire.errors import CheckpointError, DataError, InputError, UnknownNameError, unknown
 
 __all__ = [
+    "about_relus",
     "build",
     "capped",
     "check_name",
@@ -44,8 +45,10 @@ __all__ = [
     "normalisation",
     "normalised",
     "own_file",
+    "plain",
     "short_name",
     "untrained",
+    "unwrapped",
 ]
 
 # Forms of LeNet-5, and what makes them (:func:`lenet5`).
@@ -58,6 +61,8 @@ _LENETS: dict[str, dict[str, Any]] = {
 }
 
 _MLP = "lenet300-100"
+
+_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 _CLASSES, _MEAN, _STD = 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
@@ -208,13 +213,69 @@ def digest(network: nn.Module) -> str:
     included, and of buffers that are not saved: equal weights do not make equal networks. Settings that
     it reads from other files are not covered.
     """
-    state = [tensor.detach().cpu().numpy() for tensor in network.state_dict().values()]
+    network = unwrapped(network)
+    state = [_numbers(tensor) for tensor in network.state_dict().values()]
     source: str | None = getattr(network, "rarefire_source", None)
     if source is None:
         return store.array_digest(*state)
-    buffers = (buffer.detach().cpu().numpy() for buffer in network.buffers())
+    buffers = map(_numbers, network.buffers())
     code = np.frombuffer(bytes.fromhex(source), dtype=np.uint8)
     return store.array_digest(*state, *buffers, code)
+
+
+def _numbers(tensor: Tensor) -> NDArray[Any]:
+    """A tensor as an array; of a type that numpy lacks (bfloat16), its bytes."""
+    tensor = tensor.detach().cpu()
+    try:
+        return tensor.numpy()
+    except TypeError:
+        return tensor.contiguous().flatten().view(torch.uint8).numpy()
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile`` or ``DataParallel``; itself where nothing is around it.
+
+    What has hooks of its own stays, for they may change what the network sees.
+    """
+    while not (network._forward_pre_hooks or network._forward_hooks):
+        inner = network._modules.get("_orig_mod")
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = network.module
+        if inner is None:
+            break
+        network = inner
+    return network
+
+
+def plain(layer: str, known: Mapping[str, nn.Module]) -> str:
+    """A layer's name in the network itself, where it is named as in what is around it."""
+    while layer not in known and layer.startswith(_WRAPPERS):
+        layer = layer.partition(".")[2]
+    return layer
+
+
+def about_relus(network: nn.Module) -> str:
+    """What to do where activations are negative: whether the network has ReLUs, and which, in a sentence."""
+    kinds = dict[str, list[str]]()
+    for name, module in unwrapped(network).named_modules():
+        if type(module).__module__ == "torch.nn.modules.activation":
+            kinds.setdefault(type(module).__name__, []).append(name)
+    relus = [name for kind in ("ReLU", "ReLU6") for name in kinds.pop(kind, [])]
+    for kind in ("MultiheadAttention", "Softmax", "LogSoftmax"):
+        kinds.pop(kind, None)
+    others = " and ".join(f"{k} ({which[0]!r}{', …' * (len(which) > 1)})" for k, which in kinds.items())
+    if relus:
+        shown = ", ".join(map(repr, relus[:3])) + ", …" * (len(relus) > 3)
+        elsewhere = f" Elsewhere it has {others}." if others else ""
+        return (
+            f"Name the ReLU's layer, not the one before it; this network has {len(relus)}: {shown}.{elsewhere}"
+        )
+    if others:
+        return f"This network has no ReLU but {others}: its features are hardly ever exactly 0, and have no PoZ."
+    return (
+        "None of this network's modules is a ReLU or another activation function: if it calls one as a "
+        "function, make that a module (nn.ReLU) and name it."
+    )
 
 
 def untrained(network: nn.Module, *, seed: int, images: NDArray[np.floating] | None = None) -> nn.Module:
@@ -289,7 +350,7 @@ def capped(network: nn.Module) -> bool:
 
 def normalisation(network: nn.Module) -> list[list[float]] | None:
     """Mean and standard deviation per channel that :func:`build` gave a network; None for another's."""
-    given: list[list[float]] | None = getattr(network, "rarefire_normalisation", None)
+    given: list[list[float]] | None = getattr(unwrapped(network), "rarefire_normalisation", None)
     return given
 
 
@@ -461,7 +522,7 @@ def normalised(network: nn.Module, images: Tensor) -> Tensor:
     if given is None:
         return images
     mean, std = (torch.tensor(values, device=images.device).view(-1, 1, 1) for values in given)
-    return (images - mean) / std
+    return ((images - mean) / std).to(images.dtype)
 
 
 def _normalise_input(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
