@@ -913,7 +913,9 @@ def test_tokens_of_a_vision_transformer(vit, photographs, layer):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", ["features.0", "features.1", "features.1.1", "features.2", "features.3", "norm"])
+@pytest.mark.parametrize(
+    "layer", ["features.0", "features.1", "features.1.1", "features.2", "features.3", "norm"]
+)
 def test_channels_last_of_a_swin_transformer(swin, photographs, layer):
     own = hooked(swin, layer, photographs)
     assert own.shape[1] == own.shape[2] in (8, 4)
@@ -953,7 +955,9 @@ def test_axes_that_are_not_certain_are_asked_for(photographs, order):
     turn, back = ORDERS[order]
     model, pixels = Turned(turn).eval(), photographs[:, :, :24]
     own = hooked(model, "act", pixels)
-    with pytest.raises(InputError, match=r"not certain which axis holds the features. Say positions='tokens'"):
+    with pytest.raises(
+        InputError, match=r"not certain which axis holds the features. Say positions='tokens'"
+    ):
         embeddings.extract(model, pixels, layer="act", spatial="mean")
     found = embeddings.extract(model, pixels, layer="act", spatial="mean", positions=order, batch_size=3)
     np.testing.assert_allclose(found, own.transpose(back).reshape(5, 6, -1).mean(axis=2), atol=1e-6)
@@ -988,7 +992,9 @@ def test_tokens_before_images(rng, n, tmp_path):
     """Refused with as many images as tokens too, and read right when it is said."""
     model, pixels = TokensFirst().eval(), rng.random((n, 3, 32, 32), dtype=np.float32)
     own = hooked(model, "block", pixels)
-    said = r"'block' is \(16, \d+, 32\) for \d+ images?: its first axis is not .* say positions='tokens_first'"
+    said = (
+        r"'block' is \(16, \d+, 32\) for \d+ images?: its first axis is not .* say positions='tokens_first'"
+    )
     for batch_size in (n, 16):
         with pytest.raises(InputError, match=said):
             embeddings.extract(model, pixels, layer="block", batch_size=batch_size)
@@ -1003,7 +1009,9 @@ def test_tokens_before_images(rng, n, tmp_path):
 
 
 def test_arrangements_that_do_not_fit(vit, photographs):
-    with pytest.raises(UnknownNameError, match="no arrangement of positions 'last'. There are: .*channels_last"):
+    with pytest.raises(
+        UnknownNameError, match="no arrangement of positions 'last'. There are: .*channels_last"
+    ):
         embeddings.extract(vit, photographs, layer="encoder.ln", positions="last")
     with pytest.raises(InputError, match=r"\(5, 17, 16\) for 5 images: its second axis is not the images"):
         embeddings.extract(vit, photographs, layer="encoder.ln", positions="tokens_first")
@@ -1023,7 +1031,9 @@ def test_rows_of_one_embedding_are_of_one_width(images, tmp_path):
             self.seen += 1
             return self.act(x.flatten(1)[:, : 16 - self.seen])
 
-    with pytest.raises(InputError, match=r"'act' gives \(14,\) for each image .* image 4, and \(15,\) before"):
+    with pytest.raises(
+        InputError, match=r"'act' gives \(14,\) for each image .* image 4, and \(15,\) before"
+    ):
         embeddings.save(tmp_path / "e.npy", Changing(), images, layer="act", batch_size=4)
     assert not (tmp_path / "e.npy").exists()
     (part,) = tmp_path.glob(".e-*.part")
@@ -1047,7 +1057,9 @@ def test_a_layer_that_runs_several_times():
     with torch.no_grad():
         first = torch.relu(model.a(torch.from_numpy(pixels[:, 0, 0])))
         second = torch.relu(model.b(first)).numpy()
-    said = r"'relu' runs 2 times in a forward pass and gives \(7, 3\), \(7, 5\). Say which with call=1 to call=2"
+    said = (
+        r"'relu' runs 2 times in a forward pass and gives \(7, 3\), \(7, 5\). Say which with call=1 to call=2"
+    )
     with pytest.raises(InputError, match=said):
         embeddings.extract(model, pixels, layer="relu")
     for call, expected in ((1, first.numpy()), (2, second), (-1, second), (-2, first.numpy())):
@@ -1087,14 +1099,18 @@ def test_what_a_layer_is_taken_for_in_words(vit, swin, photographs):
 def test_negative_activations_name_what_the_network_has(images, activation, said):
     act = functools.partial(activation, 2, 2, 1) if activation is nn.Conv2d else activation
     model = nn.Sequential(nn.Conv2d(1, 2, 1), act(), nn.Conv2d(2, 2, 1), act(), nn.Conv2d(2, 2, 1))
-    with pytest.raises(InputError, match=rf"negative \(lowest .* PoZ is defined for post-ReLU features. {said}"):
+    with pytest.raises(
+        InputError, match=rf"negative \(lowest .* PoZ is defined for post-ReLU features. {said}"
+    ):
         embeddings.views(model, images, layer="2")
 
 
 # --- other precisions, and what is around a network ----------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "atol"), [(torch.float64, 1e-6), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(
+    ("kind", "atol"), [(torch.float64, 1e-6), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)]
+)
 def test_networks_in_another_precision(kind, atol):
     model = networks.build("lenet5", input_shape=(1, 32, 32), n_classes=10, mean=(0.3,), std=(0.5,))
     pixels = np.random.default_rng(0).random((6, 1, 32, 32), dtype=np.float32)
@@ -1118,7 +1134,9 @@ def test_half_precision_that_overflows_says_so(images):
     model = network(inplace=True).half()
     with torch.no_grad():
         model[0].weight.mul_(60_000)
-    with pytest.raises(InputError, match=r"In half precision numbers above 65,504 are infinite: network.float"):
+    with pytest.raises(
+        InputError, match=r"In half precision numbers above 65,504 are infinite: network.float"
+    ):
         embeddings.extract(model, images, layer="0")
 
 

@@ -134,9 +134,7 @@ def stream(
 ) -> Iterator[NDArray[np.float32]]:
     """As :func:`extract`, one batch after the other; nothing is kept."""
     options: dict[str, Any] = {"spatial": spatial, "positions": positions, "call": call}
-    for features in _stream(
-        network, images, [layer], **options, batch_size=batch_size, progress=progress
-    ):
+    for features in _stream(network, images, [layer], **options, batch_size=batch_size, progress=progress):
         yield features[layer]
 
 
@@ -177,7 +175,10 @@ def each(
         As for :func:`extract`, before anything is yielded where a name is wrong or a layer is not used.
     """
     options: dict[str, Any] = {
-        "spatial": spatial, "positions": positions, "call": call, "batch_size": batch_size
+        "spatial": spatial,
+        "positions": positions,
+        "call": call,
+        "batch_size": batch_size,
     }
     array = images.images if isinstance(images, Stimuli) else images
     if not len(array):
@@ -245,7 +246,9 @@ def _stream(
                     _check_first(layer, activations, len(inputs), positions)
                     if activations.ndim == 3 or (activations.ndim > 3 and spatial != "flatten"):
                         unsure.append(layer)
-                arranged = _arranged(network, modules, {n: places[n] for n in unsure}, inputs, call, positions)
+                arranged = _arranged(
+                    network, modules, {n: places[n] for n in unsure}, inputs, call, positions
+                )
             features = {}
             for layer, activations in found.items():
                 _check_first(layer, activations, len(inputs), arranged.get(layer))
@@ -263,7 +266,8 @@ def _stream(
                         f"layer {layer!r} is NaN or infinite for {bad.sum()} of {len(bad)} images in the "
                         f"batch that starts at image {done} (first: image {done + bad.argmax()}). "
                         "Check the network's weights and that its inputs are finite and in [0, 1]."
-                        + half * (activations.dtype == torch.float16)
+                        + half
+                        * (activations.dtype == torch.float16)
                     )
             done += len(inputs)
             yield features
@@ -316,7 +320,7 @@ def save(
         raise InputError(f"an embedding is saved as a .npy file; got {path.name!r}.")
     source = images.images if isinstance(images, Stimuli) else images
     if spatial not in ("flatten", "mean", "class"):
-        raise InputError(f"spatial is 'class', 'flatten' or 'mean'; got {spatial!r}.")
+        raise InputError(f"spatial is 'flatten' or 'mean'; got {spatial!r}. (Of tokens, also 'class'.)")
     if isinstance(source, np.ndarray) and source.ndim != 4:
         raise InputError(f"images must be (n, c, h, w); got {source.shape}.")
     if not len(source):
@@ -339,9 +343,7 @@ def save(
             part = place.with_name(f".{place.stem}-{key}.part")
             done = _whole_rows(part)
             batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
-            embedded = stream(
-                network, batches, layer=layer, spatial=spatial, positions=positions, call=call
-            )
+            embedded = stream(network, batches, layer=layer, spatial=spatial, positions=positions, call=call)
             with tqdm(total=n, initial=done, desc=f"{path.stem}: {layer}", disable=not progress) as bar:
                 _append(part, embedded, n, bar)
             if not _is_whole(part, n):  # nor are its rows to be trusted

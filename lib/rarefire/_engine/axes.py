@@ -120,7 +120,9 @@ class Watch:
             return next(iter(said))
         # Images come with their channels first, and where no layer has them last, and nothing was turned,
         # they stay there.
-        usual = tensor.ndim == 4 and tensor.is_contiguous() and not any(LAST in s for s in self._said.values())
+        usual = (
+            tensor.ndim == 4 and tensor.is_contiguous() and not any(LAST in s for s in self._said.values())
+        )
         return FIRST if usual and not said else None
 
 
