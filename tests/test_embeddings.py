@@ -1037,9 +1037,9 @@ def test_rows_of_one_embedding_are_of_one_width(images, tmp_path):
         embeddings.save(tmp_path / "e.npy", Changing(), images, layer="act", batch_size=4)
     assert not (tmp_path / "e.npy").exists()
     (part,) = tmp_path.glob(".e-*.part")
+    changed = Changing()
+    changed.seen = 3
     with pytest.raises(DataError, match="was begun with 15 features an image; now there are 12. Remove it"):
-        changed = Changing()
-        changed.seen = 3
         embeddings.save(tmp_path / "e.npy", changed, images, layer="act", batch_size=4)
     assert part.stat().st_size == 128 + 4 * 15 * 4
 
@@ -1099,6 +1099,7 @@ def test_what_a_layer_is_taken_for_in_words(vit, swin, photographs):
 def test_negative_activations_name_what_the_network_has(images, activation, said):
     act = functools.partial(activation, 2, 2, 1) if activation is nn.Conv2d else activation
     model = nn.Sequential(nn.Conv2d(1, 2, 1), act(), nn.Conv2d(2, 2, 1), act(), nn.Conv2d(2, 2, 1))
+    nn.init.constant_(model[2].bias, -9)
     with pytest.raises(
         InputError, match=rf"negative \(lowest .* PoZ is defined for post-ReLU features. {said}"
     ):

@@ -236,9 +236,8 @@ def _stream(
             if isinstance(batch, np.ndarray):
                 batch = np.require(batch, requirements="W")  # torch takes no read-only memory map
             inputs = torch.as_tensor(batch).to(weight.device, dtype=weight.dtype)
-            if not done:
-                if PENULTIMATE in places.values():
-                    modules[PENULTIMATE] = modules[last_weighted(network, inputs)]
+            if not done and PENULTIMATE in places.values():
+                modules[PENULTIMATE] = modules[last_weighted(network, inputs)]
             found = _seen(network, modules, places, inputs, call)
             if not done:
                 unsure = []
@@ -256,8 +255,8 @@ def _stream(
                 features[layer] = values = shaped.cpu().numpy()
                 if sizes.setdefault(layer, values.shape[1:]) != values.shape[1:]:
                     raise InputError(
-                        f"the layer {layer!r} gives {values.shape[1:]} for each image of the batch that starts "
-                        f"at image {done}, and {sizes[layer]} before: these cannot be rows of one embedding."
+                        f"the layer {layer!r} gives {values.shape[1:]} for each image of the batch that "
+                        f"starts at image {done}, and {sizes[layer]} before: no rows of one embedding."
                     )
                 bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
                 if bad.any():
@@ -493,8 +492,8 @@ def _append(part: Path, embedded: Iterable[NDArray[np.float32]], n: int, bar: tq
                     np.lib.format.write_array_header_1_0(file, facts)
             if 4 * rows.shape[1] != width:
                 raise DataError(
-                    f"{part} was begun with {width // 4:,} features an image; now there are {rows.shape[1]:,}. "
-                    "Remove it and start again."
+                    f"{part} was begun with {width // 4:,} features an image; now there are "
+                    f"{rows.shape[1]:,}. Remove it and start again."
                 )
             file.write(np.ascontiguousarray(rows, dtype="<f4").data)
             bar.update(len(rows))
@@ -562,8 +561,8 @@ class _Tap:
         if call is None and n > 1:
             shown = ", ".join(map(str, self.shapes[:3])) + ", …" * (n > 3)
             raise InputError(
-                f"the layer {self.layer!r} runs {n} times in a forward pass and gives {shown}. Say which with "
-                f"call=1 to call={n}, or call=-1 for the last (rarefire embed: --call)."
+                f"the layer {self.layer!r} runs {n} times in a forward pass and gives {shown}. Say which "
+                f"with call=1 to call={n}, or call=-1 for the last (rarefire embed: --call)."
             )
         if call is not None and abs(call) > n:
             raise InputError(

@@ -140,9 +140,9 @@ def build(
         of one's own does that itself: it takes RGB in [0, 1], ``(n, 3, h, w)``.
     weights
         None for random weights drawn from `seed`; ``"DEFAULT"`` or another of torchvision's names
-        (``"IMAGENET1K_V1"``) for its own, downloaded with their checksum; or the path of a local file, read by
-        :func:`load_weights`. A network of one's own brings its weights; a file replaces them. Where `n_classes`
-        is not said, it is that of the file.
+        (``"IMAGENET1K_V1"``) for its own, downloaded with their checksum; or the path of a local file, read
+        by :func:`load_weights`. A network of one's own brings its weights; a file replaces them. Where
+        `n_classes` is not said, it is that of the file.
     seed
         Of the random weights. The global generator is left as it was.
 
@@ -271,8 +271,8 @@ def about_relus(network: nn.Module) -> str:
     others = " and ".join(f"{k} ({which[0]!r}{', …' * (len(which) > 1)})" for k, which in kinds.items())
     if relus:
         shown = ", ".join(map(repr, relus[:3])) + ", …" * (len(relus) > 3)
-        elsewhere = f" Elsewhere it has {others}." if others else ""
-        return f"Name the ReLU's layer, not the one before it; this network has {len(relus)}: {shown}.{elsewhere}"
+        there = f"Name the ReLU's layer, not the one before it; this network has {len(relus)}: {shown}."
+        return f"{there} Elsewhere it has {others}." if others else there
     if others:
         return (
             f"This network has no ReLU but {others}: its features are hardly ever exactly 0, and have no PoZ."
@@ -494,9 +494,10 @@ def load_weights(
 ) -> nn.Module:
     """Load a state dict, or a file that holds one, into `network`; nothing in the file is executed.
 
-    Files may be torch's or safetensors, and hold the state dict inside (``"state_dict"``, ``"model"``, …); names
-    may have what tools put around a network (``module.``, ``_orig_mod.``, ``model.``), or those of DenseNets of
-    2017; counters of batch norms may be missing. What was taken off or left out is said in a warning.
+    Files may be torch's or safetensors, and hold the state dict inside (``"state_dict"``, ``"model"``, …);
+    names may have what tools put around a network (``module.``, ``_orig_mod.``, ``model.``), or be those of
+    DenseNets of 2017; counters of batch norms may be missing. What was taken off or left out is said in a
+    warning.
 
     Parameters
     ----------
@@ -505,8 +506,8 @@ def load_weights(
     weights
         Tensors by name, or a file.
     resize
-        Whether the last layer may be of another number of classes, which is then that of the file; or of another
-        make, and is then left out.
+        Whether the last layer may be of another number of classes, which is then that of the file; or of
+        another make, and is then left out.
 
     Raises
     ------

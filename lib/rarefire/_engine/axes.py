@@ -132,7 +132,7 @@ def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None
 
 
 def eager(network: nn.Module, stack: ExitStack) -> None:
-    """Until `stack` closes, what is compiled in `network` runs as it was written: compiled, it calls no hooks."""
+    """Until `stack` closes, what is compiled runs as it was written: compiled, it calls no hooks."""
     if any(
         "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
         for module in network.modules()

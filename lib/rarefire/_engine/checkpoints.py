@@ -126,8 +126,8 @@ def tensors_of(held: Any, origin: str) -> tuple[dict[str, Tensor], list[str]]:
                 f"several: {', '.join(inside[:5])}" if inside else f"none: {', '.join(map(str, held))[:80]}"
             )
             raise DataError(
-                f"{origin} should hold one state dict of tensors; it holds {found}. Save the one that is meant "
-                "with torch.save(…, path)."
+                f"{origin} should hold one state dict of tensors; it holds {found}. Save the one that is "
+                "meant with torch.save(…, path)."
             )
         chosen = (usual or inside)[0]
         aside = [name for name in inside if name != chosen]
@@ -244,9 +244,6 @@ def fit(network: nn.Module, given: Mapping[str, Tensor], origin: str, *, resize:
         missing = surplus = other = []
     if missing or surplus or other:
         raise CheckpointError(_why(network, origin, own, state, missing, surplus, other))
-    kinds = {state[n].dtype for n in own} & {torch.float16, torch.bfloat16}
-    if kinds and not kinds & {value.dtype for value in own.values() if isinstance(value, Tensor)}:
-        notes.append(f"its numbers are {str(kinds.pop()).removeprefix('torch.')}")
     return Fitted({name: state[name] for name in own}, notes, classes)
 
 
@@ -274,8 +271,8 @@ def _renamed(
     if most and "" not in best:
         if len(best) > 1:
             raise CheckpointError(
-                f"{origin} holds {len(best)} networks that fit, {' and '.join(sorted(best)[:3])}. Save the state "
-                "dict of the one that is meant."
+                f"{origin} holds {len(best)} networks that fit, {' and '.join(sorted(best)[:3])}. Save the "
+                "state dict of the one that is meant."
             )
         (prefix,) = best
         inside = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
