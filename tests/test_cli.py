@@ -1,6 +1,7 @@
 """The command line: what it prints, and that errors are one readable message."""
 
 import contextlib
+import functools
 import os
 import re
 import shlex
@@ -34,7 +35,7 @@ from rarefire import (
     store,
     training,
 )
-from rarefire.errors import InputError
+from rarefire.errors import InputError, RarefireWarning
 
 PROGRAM = Path(sys.executable).with_name("rarefire")
 SQUEEZENET = ["--network", "squeezenet1_0", "--weights", "weights.pth", "--size", "64"]
@@ -1090,3 +1091,110 @@ def test_ship_writes_what_find_finds(own_cache, tmp_path, monkeypatch):
     assert (tmp_path / "data" / "results" / "digits-sample.npz").is_file()
     shipped = records.ensembles.excerpt("digits", seed=5)  # no checkpoint is there to compute it from
     np.testing.assert_array_equal(shipped["embedding"], sample["embedding"])
+
+
+# --- layers of every kind, and weights of every kind -----------------------------------------------
+
+KINDS = """
+from torch import nn
+from torchvision.models import VisionTransformer
+
+def vit():
+    sizes = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32, "num_classes": 7}
+    return VisionTransformer(image_size=64, patch_size=16, **sizes)
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.relu = nn.Conv2d(3, 4, 8, 8), nn.Conv2d(4, 6, 1), nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.second(self.relu(self.first(x)))).mean((2, 3))
+
+class Turned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 4, 16, 16), nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.conv(x).flatten(2).permute(2, 0, 1)).mean(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "said", "arranged"),
+    [
+        ("vit", ["--pooled"], "16 features, each the mean of 17 tokens", lambda a: a.mean(axis=1)),
+        ("vit", ["--class-token"], "16 features of the class token, the first of 17", lambda a: a[:, 0]),
+        ("vit", [], "16 features at 17 tokens", lambda a: a.reshape(10, -1)),
+        (
+            "Turned",
+            ["--positions", "tokens_first", "--pooled"],
+            "mean of 16 tokens",
+            lambda a: a.mean(axis=0),
+        ),
+        ("Shared", ["--call", "2", "--pooled"], "mean of 8 × 8 positions", lambda a: a.mean(axis=(2, 3))),
+    ],
+)
+def test_embedding_layers_of_every_kind(pictures, tmp_path, monkeypatch, function, options, said, arranged):
+    (tmp_path / "nets.py").write_text(KINDS)
+    layer = "encoder.ln" if function == "vit" else "relu"
+    arguments = ["images", "--network", f"nets.py:{function}", "--size", "64", "--layer", layer]
+    run = functools.partial(CliRunner().invoke, cli.app, ["embed", *arguments, *options, "--out", "E.npy"])
+    if function == "vit":
+        with pytest.warns(
+            RarefireWarning, match=r"negative, and PoZ wants none\. This network has no ReLU but GELU "
+        ):
+            done = run()
+    else:
+        done = run()
+    assert done.exit_code == 0, done.output
+    assert said in done.stdout
+    kept, model = [], networks.build(f"nets.py:{function}")
+    dict(model.named_modules())[layer].register_forward_hook(lambda _, __, out: kept.append(out))
+    with torch.no_grad():
+        model(torch.from_numpy(stimuli.gallery("images", size=64)[:]))
+    np.testing.assert_allclose(np.load("E.npy"), arranged(kept[-1].numpy()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (
+            "Shared",
+            [],
+            "runs 2 times in a forward pass and gives (10, 4, 8, 8), (10, 6, 8, 8). Say which with",
+        ),
+        (
+            "Turned",
+            [],
+            "its first axis is not the images. If that is (tokens, images, features), say positions=",
+        ),
+        ("vit", ["--pooled", "--class-token"], "say one of the two"),
+        ("vit", ["--positions", "last"], "no arrangement of positions 'last'. There are: channels_first"),
+    ],
+)
+def test_layers_that_are_asked_about(pictures, tmp_path, monkeypatch, capsys, function, options, message):
+    (tmp_path / "nets.py").write_text(KINDS)
+    layer = "encoder.ln" if function == "vit" else "relu"
+    arguments = ["images", "--network", f"nets.py:{function}", "--size", "64", "--layer", layer]
+    status, said = said_wrong(monkeypatch, capsys, "embed", *arguments, *options, "--out", "E.npy")
+    assert status == 1
+    assert message in said
+    assert not (tmp_path / "E.npy").exists()
+
+
+def test_weights_of_every_kind_from_the_command_line(pictures, tmp_path):
+    """The same embedding, and a line that says what was done."""
+    state = pictures.state_dict()
+    torch.save({"state_dict": {f"model.{n}": v for n, v in state.items()}}, tmp_path / "lightning.ckpt")
+    ten = networks.build("squeezenet1_0", n_classes=10).state_dict()
+    core = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    torch.save({**ten, **core}, tmp_path / "ten.pth")
+    made = ["embed", "images", "--network", "squeezenet1_0", "--size", "64", "--out", "E.npy"]
+    assert CliRunner().invoke(cli.app, [*made, "--weights", "weights.pth"]).exit_code == 0
+    expected = np.load("E.npy")
+    for file, said in (("lightning.ckpt", "model. taken off the names"), ("ten.pth", "10 outputs")):
+        with pytest.warns(RarefireWarning, match=f"^{file}: .*{said}"):
+            assert CliRunner().invoke(cli.app, [*made, "--weights", file]).exit_code == 0
+        np.testing.assert_array_equal(np.load("E.npy"), expected)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.models import SwinTransformer, VisionTransformer
 
 from rarefire import embeddings, networks, poz, stimuli
 from rarefire.errors import DataError, InputError, UnknownNameError
@@ -852,3 +853,323 @@ def test_more_errors_of_saving(images, tmp_path):
         with pytest.raises(InputError, match=message):
             embeddings.save(tmp_path / "e.npy", model, given, **options)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- which axis is what --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vit():
+    """17 tokens, the class token first, of 16 features."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return VisionTransformer(
+            image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=7
+        ).eval()
+
+
+@pytest.fixture(scope="module")
+def swin():
+    """8 × 8 positions of 8 features, then 4 × 4 of 16; channels last."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sizes = {"patch_size": [4, 4], "embed_dim": 8, "window_size": [2, 2], "num_classes": 7}
+        return SwinTransformer(depths=[2, 2], num_heads=[2, 2], **sizes).eval()
+
+
+@pytest.fixture
+def photographs(rng):
+    return rng.random((5, 3, 32, 32), dtype=np.float32)
+
+
+def hooked(model, layer, pixels):
+    """The layer's own output."""
+    seen = []
+    handle = dict(model.named_modules())[layer].register_forward_hook(lambda _, __, out: seen.append(out))
+    with torch.no_grad():
+        model(torch.from_numpy(pixels))
+    handle.remove()
+    return seen[-1].numpy()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "encoder.ln",
+        "encoder",
+        "encoder.layers",
+        "encoder.layers.encoder_layer_0",
+        "encoder.layers.encoder_layer_1.mlp",
+        "encoder.layers.encoder_layer_1.mlp.1",
+        "encoder.dropout",
+    ],
+)
+def test_tokens_of_a_vision_transformer(vit, photographs, layer):
+    own = hooked(vit, layer, photographs)
+    assert own.shape[:2] == (5, 17)
+    options = {"layer": layer, "batch_size": 2}
+    for spatial, expected in (
+        ("mean", own.mean(axis=1)),
+        ("class", own[:, 0]),
+        ("keep", own.transpose(0, 2, 1)),
+        ("flatten", own.reshape(5, -1)),
+    ):
+        found = embeddings.extract(vit, photographs, spatial=spatial, **options)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer", ["features.0", "features.1", "features.1.1", "features.2", "features.3", "norm"]
+)
+def test_channels_last_of_a_swin_transformer(swin, photographs, layer):
+    own = hooked(swin, layer, photographs)
+    assert own.shape[1] == own.shape[2] in (8, 4)
+    mean = embeddings.extract(swin, photographs, layer=layer, spatial="mean")
+    np.testing.assert_allclose(mean, own.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+    kept = embeddings.extract(swin, photographs, layer=layer, spatial="keep")
+    np.testing.assert_allclose(kept, own.transpose(0, 3, 1, 2), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(poz.poz(np.maximum(kept, 0)), (own <= 0).mean(axis=(0, 1, 2)), atol=1e-12)
+    for first in ("permute", "avgpool"):  # turned back
+        assert embeddings.extract(swin, photographs, layer=first, spatial="mean").shape == (5, 16)
+    with pytest.raises(InputError, match=r"has no class token .* Say spatial='mean'"):
+        embeddings.extract(swin, photographs, layer=layer, spatial="class")
+
+
+class Turned(nn.Module):
+    """A convolution of 6 channels at 3 × 4 positions, turned so that `order` is, and a ReLU by itself."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.order, self.conv, self.act, self.last = order, nn.Conv2d(3, 6, 8, 8), nn.ReLU(), nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.conv(x)
+        self.act(self.order(x))
+        return self.last(x.mean((2, 3)))
+
+
+ORDERS = {
+    "channels_last": (lambda x: x.permute(0, 2, 3, 1), (0, 3, 1, 2)),
+    "tokens": (lambda x: x.flatten(2).transpose(1, 2), (0, 2, 1)),
+    "channels_first": (lambda x: x.flatten(2), (0, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("order", list(ORDERS))
+def test_axes_that_are_not_certain_are_asked_for(photographs, order):
+    turn, back = ORDERS[order]
+    model, pixels = Turned(turn).eval(), photographs[:, :, :24]
+    own = hooked(model, "act", pixels)
+    with pytest.raises(
+        InputError, match=r"not certain which axis holds the features. Say positions='tokens'"
+    ):
+        embeddings.extract(model, pixels, layer="act", spatial="mean")
+    found = embeddings.extract(model, pixels, layer="act", spatial="mean", positions=order, batch_size=3)
+    np.testing.assert_allclose(found, own.transpose(back).reshape(5, 6, -1).mean(axis=2), atol=1e-6)
+    flat = embeddings.extract(model, pixels, layer="act")  # whichever it is
+    np.testing.assert_allclose(flat, own.reshape(5, -1), atol=1e-6)
+    (pooled, _, each) = embeddings.views(model, pixels, layer="act", positions=order)
+    np.testing.assert_allclose(pooled.embedding, found, atol=1e-6)
+    assert each.embedding.shape == (5, 72)
+
+
+def test_channels_first_where_nothing_says_otherwise(photographs):
+    model = Turned(lambda x: x + 1).eval()
+    own = hooked(model, "act", photographs)
+    found = embeddings.extract(model, photographs, layer="act", spatial="mean")
+    np.testing.assert_allclose(found, own.mean(axis=(2, 3)), atol=1e-6)
+
+
+class TokensFirst(nn.Module):
+    """16 tokens, images, 32 features, as in OpenCLIP."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 8, 8)
+        self.block, self.head = nn.Sequential(nn.Linear(16, 32), nn.ReLU()), nn.Linear(32, 4)
+
+    def forward(self, x):
+        return self.head(self.block(self.patch(x).flatten(2).permute(2, 0, 1)).mean(0))
+
+
+@pytest.mark.parametrize("n", [1, 5, 16, 17])
+def test_tokens_before_images(rng, n, tmp_path):
+    """Refused with as many images as tokens too, and read right when it is said."""
+    model, pixels = TokensFirst().eval(), rng.random((n, 3, 32, 32), dtype=np.float32)
+    own = hooked(model, "block", pixels)
+    said = (
+        r"'block' is \(16, \d+, 32\) for \d+ images?: its first axis is not .* say positions='tokens_first'"
+    )
+    for batch_size in (n, 16):
+        with pytest.raises(InputError, match=said):
+            embeddings.extract(model, pixels, layer="block", batch_size=batch_size)
+    with pytest.raises(InputError, match=said):
+        embeddings.save(tmp_path / "E.npy", model, pixels, layer="block")
+    assert not list(tmp_path.glob("*.npy"))
+    options = {"layer": "block", "positions": "tokens_first", "batch_size": 4}
+    mean = embeddings.extract(model, pixels, spatial="mean", **options)
+    np.testing.assert_allclose(mean, own.mean(axis=0), atol=1e-6)
+    saved = embeddings.save(tmp_path / "E.npy", model, pixels, **options)
+    np.testing.assert_allclose(saved, own.transpose(1, 0, 2).reshape(n, -1), atol=1e-6)
+
+
+def test_arrangements_that_do_not_fit(vit, photographs):
+    with pytest.raises(
+        UnknownNameError, match="no arrangement of positions 'last'. There are: .*channels_last"
+    ):
+        embeddings.extract(vit, photographs, layer="encoder.ln", positions="last")
+    with pytest.raises(InputError, match=r"\(5, 17, 16\) for 5 images: its second axis is not the images"):
+        embeddings.extract(vit, photographs, layer="encoder.ln", positions="tokens_first")
+    with pytest.raises(InputError, match="'tokens' is for three axes"):
+        embeddings.extract(vit, photographs, layer="conv_proj", spatial="mean", positions="tokens")
+    with pytest.raises(InputError, match="'heads' has no tokens: it is"):
+        embeddings.extract(vit, photographs, layer="heads", spatial="class")
+
+
+def test_rows_of_one_embedding_are_of_one_width(images, tmp_path):
+    class Changing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen, self.act = 0, nn.ReLU()
+
+        def forward(self, x):
+            self.seen += 1
+            return self.act(x.flatten(1)[:, : 16 - self.seen])
+
+    with pytest.raises(
+        InputError, match=r"'act' gives \(14,\) for each image .* image 4, and \(15,\) before"
+    ):
+        embeddings.save(tmp_path / "e.npy", Changing(), images, layer="act", batch_size=4)
+    assert not (tmp_path / "e.npy").exists()
+    (part,) = tmp_path.glob(".e-*.part")
+    changed = Changing()
+    changed.seen = 3
+    with pytest.raises(DataError, match="was begun with 15 features an image; now there are 12. Remove it"):
+        embeddings.save(tmp_path / "e.npy", changed, images, layer="act", batch_size=4)
+    assert part.stat().st_size == 128 + 4 * 15 * 4
+
+
+def test_a_layer_that_runs_several_times():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.relu = nn.Linear(4, 3), nn.Linear(3, 5), nn.ReLU()
+
+        def forward(self, x):
+            return self.relu(self.b(self.relu(self.a(x[:, 0, 0]))))
+
+    model, pixels = Shared().eval(), np.random.default_rng(0).random((7, 1, 4, 4), dtype=np.float32)
+    with torch.no_grad():
+        first = torch.relu(model.a(torch.from_numpy(pixels[:, 0, 0])))
+        second = torch.relu(model.b(first)).numpy()
+    said = (
+        r"'relu' runs 2 times in a forward pass and gives \(7, 3\), \(7, 5\). Say which with call=1 to call=2"
+    )
+    with pytest.raises(InputError, match=said):
+        embeddings.extract(model, pixels, layer="relu")
+    for call, expected in ((1, first.numpy()), (2, second), (-1, second), (-2, first.numpy())):
+        found = embeddings.extract(model, pixels, layer="relu", call=call, batch_size=3)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    for call in (3, -3):
+        with pytest.raises(InputError, match=f"runs 2 times in a forward pass; got call={call}"):
+            embeddings.extract(model, pixels, layer="relu", call=call)
+    with pytest.raises(InputError, match="call counts from 1, or from −1 for the last; got 0"):
+        embeddings.extract(model, pixels, layer="relu", call=0)
+    np.testing.assert_allclose(embeddings.extract(model, pixels), first, atol=1e-6)  # the penultimate
+
+
+def test_what_a_layer_is_taken_for_in_words(vit, swin, photographs):
+    said = embeddings.reading
+    assert said(vit, photographs) == "16 features"
+    assert said(vit, photographs, layer="encoder.ln") == "16 features at 17 tokens"
+    mean = said(vit, photographs, layer="encoder.ln", spatial="mean")
+    assert mean == "16 features, each the mean of 17 tokens"
+    token = said(vit, photographs, layer="encoder.ln", spatial="class")
+    assert token == "16 features of the class token, the first of 17 tokens"
+    assert said(swin, photographs, layer="norm") == "16 features at 4 × 4 positions"
+    unsure = said(Turned(ORDERS["tokens"][0]), photographs, layer="act")
+    assert unsure == "96 features, every number of the layer one"
+
+
+@pytest.mark.parametrize(
+    ("activation", "said"),
+    [
+        (nn.GELU, r"This network has no ReLU but GELU \('1', …\): its features are hardly ever exactly 0"),
+        (nn.SiLU, r"This network has no ReLU but SiLU \('1', …\)"),
+        (nn.Hardswish, r"This network has no ReLU but Hardswish \('1', …\)"),
+        (nn.Conv2d, r"None of this network's modules is a ReLU or another activation function"),
+        (nn.ReLU, r"Name the ReLU's layer, not the one before it; this network has 2: '1', '3'\."),
+    ],
+)
+def test_negative_activations_name_what_the_network_has(images, activation, said):
+    act = functools.partial(activation, 2, 2, 1) if activation is nn.Conv2d else activation
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), act(), nn.Conv2d(2, 2, 1), act(), nn.Conv2d(2, 2, 1))
+    nn.init.constant_(model[2].bias, -9)
+    with pytest.raises(
+        InputError, match=rf"negative \(lowest .* PoZ is defined for post-ReLU features. {said}"
+    ):
+        embeddings.views(model, images, layer="2")
+
+
+# --- other precisions, and what is around a network ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "atol"), [(torch.float64, 1e-6), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)]
+)
+def test_networks_in_another_precision(kind, atol):
+    model = networks.build("lenet5", input_shape=(1, 32, 32), n_classes=10, mean=(0.3,), std=(0.5,))
+    pixels = np.random.default_rng(0).random((6, 1, 32, 32), dtype=np.float32)
+    whole = embeddings.extract(model, pixels)
+    other = embeddings.extract(model.to(kind), pixels, batch_size=4)
+    assert other.dtype == np.float32
+    np.testing.assert_allclose(other, whole, atol=atol)
+    assert len(networks.digest(model)) == 64
+
+
+def test_autocast(images):
+    model = network(inplace=True)
+    whole = embeddings.extract(model, images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = embeddings.extract(model, images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, whole, atol=2e-2)
+
+
+def test_half_precision_that_overflows_says_so(images):
+    model = network(inplace=True).half()
+    with torch.no_grad():
+        model[0].weight.mul_(60_000)
+    with pytest.raises(
+        InputError, match=r"In half precision numbers above 65,504 are infinite: network.float"
+    ):
+        embeddings.extract(model, images, layer="0")
+
+
+def compiled(model):
+    return torch.compile(model, backend="eager")
+
+
+def compiled_in_place(model):
+    model.compile(backend="eager")
+    return model
+
+
+@pytest.mark.parametrize("around", [nn.DataParallel, compiled, compiled_in_place])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_is_around_a_network_is_looked_through(images, tmp_path, around):
+    plain = network(inplace=True).eval()
+    wrapped = around(network(inplace=True).eval())
+    with torch.no_grad():
+        wrapped(torch.from_numpy(images))  # compiled before there is a hook
+    assert embeddings.layers(wrapped) == embeddings.layers(plain)
+    assert networks.digest(wrapped) == networks.digest(plain)
+    for layer in ("penultimate", "4", "1"):
+        expected = embeddings.extract(plain, images, layer=layer)
+        np.testing.assert_allclose(embeddings.extract(wrapped, images, layer=layer), expected, atol=1e-6)
+    prefix = {nn.DataParallel: "module.", compiled: "_orig_mod."}.get(around, "")
+    named = embeddings.extract(wrapped, images, layer=f"{prefix}4")
+    np.testing.assert_allclose(named, embeddings.extract(plain, images, layer="4"), atol=1e-6)
+    saved = embeddings.save(tmp_path / "e.npy", wrapped, images)
+    np.testing.assert_allclose(saved, embeddings.extract(plain, images), atol=1e-6)

@@ -1,6 +1,10 @@
 """Networks: the paper's forms, torchvision's by name, real ImageNet weights where a mirror is, errors."""
 
+import argparse
+import copy
+import json
 import math
+import re
 import sys
 from collections import OrderedDict
 
@@ -11,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from rarefire import embeddings, networks, stimuli, store, training
-from rarefire.errors import CheckpointError, DataError, InputError, UnknownNameError
+from rarefire.errors import CheckpointError, DataError, InputError, RarefireWarning, UnknownNameError
 
 GREY = {"mean": (0.5,), "std": (0.5,)}
 
@@ -327,6 +331,220 @@ def test_a_weights_file_cannot_run_code(tmp_path):
     with pytest.raises(DataError, match="cannot be read as a state dict of tensors"):
         networks.load_weights(network, tmp_path / "bomb.pth")
     assert not (tmp_path / "exploded").exists()
+
+
+def small(classes=3, seed=0):
+    """A core with a batch norm, and a last layer."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        parts = {"conv": nn.Conv2d(3, 4, 3), "bn": nn.BatchNorm2d(4), "relu": nn.ReLU(), "pool": nn.Flatten()}
+        return nn.Sequential(OrderedDict(**parts, fc=nn.Linear(4 * 36, classes))).eval()
+
+
+def prefixed(prefix, state):
+    return {prefix + name: value for name, value in state.items()}
+
+
+def safetensors(path, state):
+    """As the library writes it: a length, a header, the numbers."""
+    header, numbers = {"__metadata__": {"format": "pt"}}, b""
+    kinds = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+    for name, value in state.items():
+        raw = value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        place = [len(numbers), len(numbers) + len(raw)]
+        header[name] = {"dtype": kinds[value.dtype], "shape": list(value.shape), "data_offsets": place}
+        numbers += raw
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda s: prefixed("module.", s), "module. taken off the names"),
+        (lambda s: prefixed("_orig_mod.", s), "_orig_mod. taken off the names"),
+        (lambda s: prefixed("module._orig_mod.", s), "_orig_mod. and module. taken off the names"),
+        (lambda s: {n.replace("conv.", "conv.module."): v for n, v in s.items()}, "module. taken off"),
+        (
+            lambda s: {"state_dict": prefixed("model.", s), "epoch": 3},
+            "'state_dict'; model. taken off the names",
+        ),
+        (lambda s: prefixed("net.", s), "net. taken off the names"),
+        (lambda s: prefixed("encoder.body.", s), "encoder.body. taken off the names"),
+        (
+            lambda s: {**prefixed("backbone.", s), "loss.weight": torch.ones(2)},
+            r"backbone. taken off the names \(loss.weight left out\)",
+        ),
+        (lambda s: {"model": s, "optimizer": {"state": {0: {"m": torch.ones(1)}}}}, "taken from 'model'"),
+        (lambda s: {"model": s, "args": argparse.Namespace(lr=0.1)}, "taken from 'model'"),
+        (lambda s: {"model_state_dict": s, "best": np.float64(0.5)}, "taken from 'model_state_dict'"),
+        (lambda s: {"model": s, "model_ema": dict(s)}, "taken from 'model', not from model_ema"),
+        (lambda s: {n: v for n, v in s.items() if "tracked" not in n}, "1 batch counters set to 0"),
+    ],
+)
+def test_weights_as_tools_keep_them(tmp_path, wrap, said):
+    whole = small(seed=1)
+    torch.save(wrap(dict(whole.state_dict())), tmp_path / "w.pth")
+    with pytest.warns(RarefireWarning, match=rf"w\.pth: .*{said}"):
+        network = networks.load_weights(small(), tmp_path / "w.pth")
+    assert networks.digest(network) == networks.digest(whole)
+
+
+def test_safetensors(tmp_path, recwarn):
+    whole = small(seed=1)
+    safetensors(tmp_path / "w.safetensors", whole.state_dict())
+    network = networks.load_weights(small(), tmp_path / "w.safetensors")
+    assert networks.digest(network) == networks.digest(whole)
+    (tmp_path / "w.safetensors").rename(tmp_path / "w.bin")  # by its first bytes
+    assert networks.digest(networks.load_weights(small(), tmp_path / "w.bin")) == networks.digest(whole)
+    for kind in (torch.float16, torch.bfloat16):
+        safetensors(tmp_path / "h.safetensors", copy.deepcopy(whole).to(kind).state_dict())
+        half = networks.load_weights(small(), tmp_path / "h.safetensors")
+        assert torch.equal(half.conv.weight, whole.conv.weight.to(kind).float())
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda b: b[:-5], "is not where the header says"),
+        (lambda b: b[:40], "Unterminated string|Expecting"),
+        (lambda b: b.replace(b'"F32"', b'"F99"'), "unknown 'F99'"),
+        (lambda b: b.replace(b'"data_offsets"', b'"data_offzets"', 1), "unknown 'data_offsets'"),
+        (lambda b: (2**40).to_bytes(8, "little") + b[8:], "Extra data|decode"),
+        (lambda b: (4).to_bytes(8, "little") + b"[1,2", "Expecting"),
+    ],
+)
+def test_damaged_safetensors_are_refused(tmp_path, spoil, said):
+    safetensors(tmp_path / "w.safetensors", small().state_dict())
+    (tmp_path / "w.safetensors").write_bytes(spoil((tmp_path / "w.safetensors").read_bytes()))
+    with pytest.raises(DataError, match=rf"cannot be read as safetensors \(.*({said})"):
+        networks.load_weights(small(), tmp_path / "w.safetensors")
+
+
+def test_a_last_layer_of_another_size(tmp_path):
+    whole, network = small(7, seed=1), small()
+    torch.save(whole.state_dict(), tmp_path / "w.pth")
+    with pytest.warns(
+        RarefireWarning, match=r"its last layer \(fc\) has 7 outputs, and so has the network now"
+    ):
+        networks.load_weights(network, tmp_path / "w.pth")
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(network(images), whole(images))
+    assert network.fc.out_features == 7
+    with pytest.raises(CheckpointError, match=r"fc.weight \(7, 144\) instead of \(3, 144\)"):
+        networks.load_weights(small(), tmp_path / "w.pth", resize=False)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "mobilenet_v3_small"])
+def test_the_number_of_classes_is_read_from_the_file(tmp_path, name):
+    """Of a convolution, and of linear layers."""
+    ten = networks.build(name, n_classes=10, seed=1)
+    torch.save(ten.state_dict(), tmp_path / "w.pth")
+    with pytest.warns(RarefireWarning, match="has 10 outputs"):
+        network = networks.build(name, weights=tmp_path / "w.pth")
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(network(images), ten(images))
+    with pytest.raises(CheckpointError, match="another architecture .* instead of"):
+        networks.build(name, n_classes=7, weights=tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("headed", "left"),
+    [
+        ({"fc.1.weight": torch.ones(2, 144), "fc.1.bias": torch.ones(2)}, r"\(fc.1.weight, fc.1.bias\)"),
+        ({"head.weight": torch.ones(2, 144)}, r"\(head.weight\)"),
+        ({}, r"\(none there\)"),
+        ({"fc.weight": torch.ones(2, 9), "fc.bias": torch.ones(2)}, r"\(fc.weight, fc.bias\)"),
+    ],
+)
+def test_a_head_of_another_make_is_not_needed_for_features(headed, left):
+    whole = small(seed=1)
+    core = {name: value for name, value in whole.state_dict().items() if not name.startswith("fc.")}
+    said = rf"its head {left} left out: outputs are random, the features before fc are right"
+    with pytest.warns(RarefireWarning, match=said):
+        network = networks.load_weights(small(), {**core, **headed})
+    images = np.random.default_rng(0).random((4, 3, 8, 8), dtype=np.float32)
+    np.testing.assert_array_equal(embeddings.extract(network, images), embeddings.extract(whole, images))
+
+
+def test_densenets_of_2017_and_auxiliary_heads(tmp_path):
+    dense = networks.build("densenet121", seed=1)
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): value
+        for name, value in dense.state_dict().items()
+        if "num_batches" not in name
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "w.pth")
+    with pytest.warns(RarefireWarning, match=r"names of 2017 .*; 121 batch counters set to 0"):
+        found = networks.build("densenet121", weights=tmp_path / "w.pth")
+    assert networks.digest(found) == networks.digest(dense)
+    google = networks.build("googlenet", seed=1)
+    bare = {name: value for name, value in google.state_dict().items() if not name.startswith("aux")}
+    with pytest.warns(RarefireWarning, match="auxiliary heads left out"):
+        found = networks.load_weights(networks.build("googlenet"), bare)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(found(images), google(images))
+
+
+def test_names_of_torchvisions_weights(monkeypatch):
+    asked = []
+
+    def made(name, **options):
+        asked.append((name, options["weights"]))
+        return small()
+
+    monkeypatch.setattr("torchvision.models.get_model", made)
+    for weights in ("DEFAULT", "IMAGENET1K_V1", "ResNet50_Weights.IMAGENET1K_V2"):
+        networks.build("resnet50", weights=weights)
+    assert asked == [("resnet50", w) for w in ("DEFAULT", "IMAGENET1K_V1", "IMAGENET1K_V2")]
+    with pytest.raises(
+        UnknownNameError, match="no set of weights 'IMAGENET1K_V3'. There are: IMAGENET1K_V[12]"
+    ):
+        networks.build("resnet50", weights="IMAGENET1K_V3")
+
+
+def test_what_fits_no_network_says_why(tmp_path):
+    network, state = small(), dict(small(seed=1).state_dict())
+    before = networks.digest(network)
+    for held, error, said in (
+        (
+            {**state, "conv.weight": torch.ones(4, 3, 5, 5)},
+            CheckpointError,
+            "another architecture than Sequential",
+        ),
+        (
+            {**state, "se.weight": torch.ones(3)},
+            CheckpointError,
+            r"not hold all and only .* unknown: se.weight \(1\)",
+        ),
+        ({n: v for n, v in state.items() if n != "bn.bias"}, CheckpointError, r"missing: bn.bias \(1\)"),
+        (
+            {f"layer{i}": v for i, v in enumerate(state.values())},
+            CheckpointError,
+            "has the shapes of Sequential under other names: rename them. missing: conv.weight, conv.bias",
+        ),
+        (
+            {**prefixed("student.", state), **prefixed("teacher.", state)},
+            CheckpointError,
+            r"holds 2 networks that fit, student\. and teacher\.",
+        ),
+        (
+            {"generator": state, "discriminator": state},
+            DataError,
+            "it holds several: generator, discriminator",
+        ),
+        ({"epoch": 3}, DataError, "it holds none: epoch"),
+        (torch.ones(3), DataError, "holds one Tensor, not a state dict"),
+        ([state], DataError, "holds one list, not a state dict"),
+    ):
+        torch.save(held, tmp_path / "w.pth")
+        with pytest.raises(error, match=said):
+            networks.load_weights(network, tmp_path / "w.pth")
+    assert networks.digest(network) == before
 
 
 def test_other_errors(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from rarefire import stimuli, store
-from rarefire.errors import DataError, InputError, UnknownNameError
+from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError
 
 MNIST_FILES = list(stimuli._MNIST_MD5)
 
@@ -518,3 +518,47 @@ def test_light_that_is_none(strength, rng):
         stimuli.with_luminance(digits, strength=strength, rng=rng)
     with pytest.raises(InputError, match=r"rng is a numpy\.random\.Generator; got int"):
         stimuli.with_luminance(digits, strength=1, rng=3)
+
+
+def leave_behind(folder):
+    """What systems leave in folders, at every level."""
+    for place in [folder, *(f for f in folder.rglob("*") if f.is_dir())]:
+        (place / ".DS_Store").write_bytes(bytes(20))
+        (place / "._a.png").write_bytes(b"\x00\x05\x16\x07" + bytes(60))
+        for name in (".ipynb_checkpoints", "__MACOSX"):
+            (place / name).mkdir()
+            (place / name / "a-checkpoint.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_systems_leave_in_folders_is_skipped_alike(folder, deep):
+    def seen():
+        whole = [stimuli.load(f"folder:{folder}", split, size=8) for split in ("train", "test")]
+        shown = stimuli.gallery(folder, size=8)
+        named = [file.name for f in sorted(folder.iterdir()) if f.is_dir() for file in stimuli.image_files(f)]
+        return [w.digest for w in whole], [w.class_names for w in whole], shown.files, shown.digest, named
+
+    before = seen()
+    leave_behind(next(f for f in folder.iterdir() if f.is_dir()) if deep else folder)
+    after = seen()
+    assert after[:4] == before[:4]
+    assert [name for name in after[4] if name != "a-checkpoint.png"] == before[4]
+
+
+def test_a_class_of_hidden_files_alone_is_named(folder):
+    (folder / "zoo").mkdir()
+    (folder / "zoo" / "._a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="the folder zoo holds no images, only hidden files"):
+        stimuli.load(f"folder:{folder}", "test")
+
+
+def test_pictures_of_too_many_pixels_are_named(tmp_path, monkeypatch):
+    Image.new("1", (40, 30), 1).save(tmp_path / "scan.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
+    with pytest.raises(
+        DataError, match=r"scan\.png has 1,200 pixels, more than is safe to open: scale it down"
+    ):
+        stimuli.gallery(tmp_path, size=8)[:]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
+    with pytest.warns(RarefireWarning, match=r"scan\.png has 40 × 30 pixels"):
+        assert stimuli.gallery(tmp_path, size=8)[:].shape == (1, 3, 8, 8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from rarefire import names as naming
 from rarefire import networks, poz, store
+from rarefire._engine import axes
 from rarefire._engine.blocks import Rows, open_embedding
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.stimuli import Gallery, Stimuli
@@ -29,6 +31,7 @@ from rarefire.stimuli import Gallery, Stimuli
 __all__ = [
     "PENULTIMATE",
     "Images",
+    "Positions",
     "Rows",
     "Spatial",
     "View",
@@ -37,6 +40,7 @@ __all__ = [
     "last_weighted",
     "layers",
     "open_embedding",
+    "reading",
     "save",
     "stream",
     "views",
@@ -46,12 +50,17 @@ __all__ = [
 PENULTIMATE = "penultimate"
 
 Images = Stimuli | NDArray[np.floating] | Tensor | Iterable[NDArray[np.floating] | Tensor]
-Spatial = Literal["flatten", "mean", "keep"]
+Spatial = Literal["flatten", "mean", "class", "keep"]
+#: Which axes a layer has, besides that of the images: ``channels_first`` is ``(n, c, …)``, ``channels_last``
+#: ``(n, …, c)``, ``tokens`` ``(n, tokens, c)``, ``tokens_first`` ``(tokens, n, c)``.
+Positions = Literal["channels_first", "channels_last", "tokens", "tokens_first"]
+_POSITIONS = ("channels_first", "channels_last", "tokens", "tokens_first")
+_CLASS_TOKENS = ("class_token", "cls_token", "class_embedding", "cls_embedding")
 
 
 def layers(network: nn.Module) -> list[str]:
     """Names of the network's layers, in the order in which they were defined."""
-    return [name for name, _ in network.named_modules() if name]
+    return [name for name, _ in networks.unwrapped(network).named_modules() if name]
 
 
 def extract(
@@ -60,6 +69,8 @@ def extract(
     *,
     layer: str = PENULTIMATE,
     spatial: Spatial = "flatten",
+    positions: Positions | None = None,
+    call: int | None = None,
     batch_size: int = 256,
     progress: bool = False,
 ) -> NDArray[np.float32]:
@@ -69,15 +80,22 @@ def extract(
     ----------
     network
         Any module that takes ``(n, c, h, w)``. It is called in evaluation mode, without gradients,
-        on the device of its weights, and left as it was.
+        on the device of its weights and in their precision, and left as it was. What wraps it
+        (``torch.compile``, ``DataParallel``) is looked through: layers have the names that they have in it.
     images
         :class:`~rarefire.stimuli.Stimuli`, an array or tensor ``(n, c, h, w)``, or an iterable of
         such batches (then only one batch is in memory at a time).
     layer
         A name from :func:`layers`, or ``"penultimate"``.
     spatial
-        For a layer with positions, ``(n, c, h, w)``: ``"flatten"`` makes each position a feature,
-        ``"mean"`` averages over positions, ``"keep"`` leaves them.
+        For a layer with positions, such as ``(n, c, h, w)`` or a transformer's ``(n, tokens, c)``:
+        ``"flatten"`` makes each position of each channel a feature, in the layer's own order; ``"mean"``
+        averages over positions, a class token among them; ``"class"`` takes the class token, which is the
+        first; ``"keep"`` leaves them, channels first.
+    positions
+        Which axes are what (:data:`Positions`), for layers of which the network itself does not say it.
+    call
+        Which one, where the layer runs several times in a forward pass: 1 is the first, −1 the last.
     batch_size
         Images per step where `images` is not already in batches.
     progress
@@ -86,18 +104,19 @@ def extract(
     Returns
     -------
     ndarray
-        ``(n_images, n_features)`` float32; four dimensions with ``spatial="keep"``.
+        ``(n_images, n_features)`` float32; with ``spatial="keep"`` ``(n_images, n_channels, …)``.
 
     Raises
     ------
     UnknownNameError
         If the layer does not exist; the message lists those that do.
     InputError
-        If an activation is NaN or infinite, or there are no images.
+        If an activation is NaN or infinite, or there are no images; if a layer's axes are not certain and
+        `positions` does not say them, or its first axis is not the images; if it runs several times and
+        `call` does not say which.
     """
-    batches = list(
-        stream(network, images, layer=layer, spatial=spatial, batch_size=batch_size, progress=progress)
-    )
+    options: dict[str, Any] = {"layer": layer, "spatial": spatial, "positions": positions, "call": call}
+    batches = list(stream(network, images, **options, batch_size=batch_size, progress=progress))
     if not batches:
         raise InputError("there are no images: got none to embed.")
     return np.concatenate(batches)
@@ -109,12 +128,14 @@ def stream(
     *,
     layer: str = PENULTIMATE,
     spatial: Spatial = "flatten",
+    positions: Positions | None = None,
+    call: int | None = None,
     batch_size: int = 256,
     progress: bool = False,
 ) -> Iterator[NDArray[np.float32]]:
     """As :func:`extract`, one batch after the other; nothing is kept."""
-    options: dict[str, Any] = {"spatial": spatial, "batch_size": batch_size, "progress": progress}
-    for features in _stream(network, images, [layer], **options):
+    options: dict[str, Any] = {"spatial": spatial, "positions": positions, "call": call}
+    for features in _stream(network, images, [layer], **options, batch_size=batch_size, progress=progress):
         yield features[layer]
 
 
@@ -124,6 +145,8 @@ def each(
     *,
     layers: Sequence[str],
     spatial: Spatial = "flatten",
+    positions: Positions | None = None,
+    call: int | None = None,
     batch_size: int = 64,
     most: int = 2**31,
     progress: bool = False,
@@ -132,7 +155,7 @@ def each(
 
     Parameters
     ----------
-    network, spatial, batch_size, progress
+    network, spatial, positions, call, batch_size, progress
         As for :func:`extract`.
     images
         :class:`~rarefire.stimuli.Stimuli`, or an array ``(n, c, h, w)``.
@@ -152,7 +175,12 @@ def each(
     UnknownNameError, InputError
         As for :func:`extract`, before anything is yielded where a name is wrong or a layer is not used.
     """
-    options: dict[str, Any] = {"spatial": spatial, "batch_size": batch_size}
+    options: dict[str, Any] = {
+        "spatial": spatial,
+        "positions": positions,
+        "call": call,
+        "batch_size": batch_size,
+    }
     array = images.images if isinstance(images, Stimuli) else images
     if not len(array):
         raise InputError("there are no images: got none to embed.")
@@ -180,20 +208,27 @@ def _stream(
     wanted: Sequence[str],
     *,
     spatial: Spatial,
+    positions: Positions | None,
+    call: int | None,
     batch_size: int,
     progress: bool = False,
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """By layer, one batch after the other."""
-    if spatial not in ("flatten", "mean", "keep"):
-        raise InputError(f"spatial is 'flatten', 'mean' or 'keep'; got {spatial!r}.")
+    if spatial not in ("flatten", "mean", "class", "keep"):
+        raise InputError(f"spatial is 'class', 'flatten', 'mean' or 'keep'; got {spatial!r}.")
+    if positions is not None and positions not in _POSITIONS:
+        raise unknown("arrangement of positions", positions, list(_POSITIONS))
+    if call is not None and (not isinstance(call, int | np.integer) or not call):
+        raise InputError(f"call counts from 1, or from −1 for the last; got {call!r}.")
+    network = networks.unwrapped(network)
     modules = dict(network.named_modules())
-    for layer in wanted:
-        if layer != PENULTIMATE and layer not in modules:
+    places = {layer: networks.plain(layer, modules) for layer in wanted}
+    for layer, place in places.items():
+        if place != PENULTIMATE and place not in modules:
             raise unknown("layer", layer, [PENULTIMATE, *layers(network)])
-    weight = next(network.parameters(), torch.empty(0))
+    weight = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     modes = [(module, module.training) for module in modules.values()]
-    caught: dict[str, Tensor] = {}
-    done = 0
+    done, arranged, sizes = 0, dict[str, str](), dict[str, tuple[int, ...]]()
     with ExitStack() as stack:
         network.eval()
         for module, training in modes:
@@ -201,33 +236,41 @@ def _stream(
         for batch in tqdm(_batches(images, batch_size), desc=", ".join(wanted), disable=not progress):
             if isinstance(batch, np.ndarray):
                 batch = np.require(batch, requirements="W")  # torch takes no read-only memory map
-            inputs = torch.as_tensor(batch).to(weight.device, dtype=torch.float32)
+            inputs = torch.as_tensor(batch).to(weight.device, dtype=weight.dtype)
+            if not done and PENULTIMATE in places.values():
+                modules[PENULTIMATE] = modules[last_weighted(network, inputs)]
+            found = _seen(network, modules, places, inputs, call)
             if not done:
-                for layer in wanted:
-                    _hook(network, modules, layer, inputs, caught, stack)
-            caught.clear()
-            with torch.inference_mode():
-                network(inputs)
-            found = {}
-            for layer in wanted:
-                if layer not in caught:
-                    raise InputError(f"the layer {layer!r} exists but is not used in a forward pass.")
-                shape, n = tuple(caught[layer].shape), len(inputs)
-                if shape[:1] != (n,):
+                unsure = []
+                for layer, activations in found.items():
+                    _check_first(layer, activations, len(inputs), positions)
+                    if activations.ndim == 3 or (activations.ndim > 3 and spatial != "flatten"):
+                        unsure.append(layer)
+                arranged = _arranged(
+                    network, modules, {n: places[n] for n in unsure}, inputs, call, positions
+                )
+            features = {}
+            for layer, activations in found.items():
+                _check_first(layer, activations, len(inputs), arranged.get(layer))
+                shaped = _shape(layer, activations, spatial, arranged.get(layer), network)
+                features[layer] = values = shaped.cpu().numpy()
+                if sizes.setdefault(layer, values.shape[1:]) != values.shape[1:]:
                     raise InputError(
-                        f"the layer {layer!r} is {shape} for {n} image{'s' * (n > 1)}: its first axis is not "
-                        "the images. Name another layer."
+                        f"the layer {layer!r} gives {values.shape[1:]} for each image of the batch that "
+                        f"starts at image {done}, and {sizes[layer]} before: no rows of one embedding."
                     )
-                found[layer] = _shape(caught[layer], spatial).cpu().numpy()
-                bad = ~np.isfinite(found[layer].reshape(len(found[layer]), -1)).all(axis=1)
+                bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
                 if bad.any():
+                    half = " In half precision numbers above 65,504 are infinite: network.float() has room."
                     raise InputError(
                         f"layer {layer!r} is NaN or infinite for {bad.sum()} of {len(bad)} images in the "
                         f"batch that starts at image {done} (first: image {done + bad.argmax()}). "
                         "Check the network's weights and that its inputs are finite and in [0, 1]."
+                        + half
+                        * (activations.dtype == torch.float16)
                     )
-            done += len(found[layer])
-            yield found
+            done += len(inputs)
+            yield features
 
 
 def save(
@@ -236,7 +279,9 @@ def save(
     images: Stimuli | Gallery | NDArray[np.floating],
     *,
     layer: str = PENULTIMATE,
-    spatial: Literal["flatten", "mean"] = "flatten",
+    spatial: Literal["flatten", "mean", "class"] = "flatten",
+    positions: Positions | None = None,
+    call: int | None = None,
     batch_size: int = 64,
     progress: bool = False,
     names: str | Path | None = None,
@@ -250,7 +295,7 @@ def save(
     ----------
     path
         A ``.npy`` file; one that is there is replaced.
-    network, layer, spatial, batch_size, progress
+    network, layer, spatial, positions, call, batch_size, progress
         As for :func:`extract`.
     images
         :class:`~rarefire.stimuli.Stimuli`, :class:`~rarefire.stimuli.Gallery`, or an array
@@ -275,8 +320,8 @@ def save(
     if path.suffix != ".npy" or path.is_dir():
         raise InputError(f"an embedding is saved as a .npy file; got {path.name!r}.")
     source = images.images if isinstance(images, Stimuli) else images
-    if spatial not in ("flatten", "mean"):
-        raise InputError(f"spatial is 'flatten' or 'mean'; got {spatial!r}.")
+    if spatial not in ("flatten", "mean", "class"):
+        raise InputError(f"spatial is 'flatten' or 'mean'; got {spatial!r}. (Of tokens, also 'class'.)")
     if isinstance(source, np.ndarray) and source.ndim != 4:
         raise InputError(f"images must be (n, c, h, w); got {source.shape}.")
     if not len(source):
@@ -293,12 +338,17 @@ def save(
         # Before anything of an earlier run is read or cut: another may be writing it.
         with store.alone(place):
             content = store.array_digest(images) if isinstance(images, np.ndarray) else images.digest
-            facts = {"weights": networks.digest(network), "normalisation": networks.normalisation(network)}
+            facts: dict[str, Any] = {
+                "weights": networks.digest(network),
+                "normalisation": networks.normalisation(network),
+            }
+            said = {"positions": positions, "call": call, "autocast": _autocast(network)}
+            facts |= {name: value for name, value in said.items() if value is not None}
             key = store.key(images=content, layer=layer, spatial=spatial, **facts)
             part = place.with_name(f".{place.stem}-{key}.part")
             done = _whole_rows(part)
             batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
-            embedded = stream(network, batches, layer=layer, spatial=spatial)
+            embedded = stream(network, batches, layer=layer, spatial=spatial, positions=positions, call=call)
             with tqdm(total=n, initial=done, desc=f"{path.stem}: {layer}", disable=not progress) as bar:
                 _append(part, embedded, n, bar)
             if not _is_whole(part, n):  # nor are its rows to be trusted
@@ -354,30 +404,75 @@ class View:
         return np.asarray(self.silent.sum(axis=0) / (len(self.silent) * self.positions))
 
 
+def reading(
+    network: nn.Module,
+    images: NDArray[np.floating] | Tensor,
+    *,
+    layer: str = PENULTIMATE,
+    spatial: Spatial = "flatten",
+    positions: Positions | None = None,
+    call: int | None = None,
+) -> str:
+    """What :func:`extract` takes a layer's output for, in words.
+
+    Parameters
+    ----------
+    network, layer, spatial, positions, call
+        As for :func:`extract`.
+    images
+        ``(n, c, h, w)``; the first is put to the network.
+
+    Returns
+    -------
+    str
+        Such as ``"16 features, each the mean of 17 tokens"``.
+    """
+    options: dict[str, Any] = {"layer": layer, "positions": positions, "call": call}
+    shape = next(stream(network, images[:1], spatial="flatten", **options)).shape
+    try:
+        kept = next(stream(network, images[:1], spatial="keep", **options)).shape
+    except InputError:
+        return f"{shape[1]:,} features, every number of the layer one"
+    if len(kept) == 2:
+        return f"{kept[1]:,} features"
+    places = " × ".join(map(str, kept[2:])) + (" tokens" if len(kept) == 3 else " positions")
+    if spatial == "mean":
+        return f"{kept[1]:,} features, each the mean of {places}"
+    if spatial == "class":
+        return f"{kept[1]:,} features of the class token, the first of {places}"
+    return f"{kept[1]:,} features at {places}"
+
+
 def views(
     network: nn.Module,
     images: Images,
     *,
     layer: str = PENULTIMATE,
+    positions: Positions | None = None,
+    call: int | None = None,
     batch_size: int = 32,
 ) -> list[View]:
     """What a layer can be taken for.
 
     Parameters
     ----------
-    network, images, layer, batch_size
+    network, images, layer, positions, call, batch_size
         As for :func:`rarefire.embeddings.extract`.
 
     Returns
     -------
     list of View
-        For a layer without positions, ``features`` alone. For a convolutional one: ``pooled``, channels
+        For a layer without positions, ``features`` alone. For one with positions: ``pooled``, channels
         averaged over positions, by the share of images for which that mean is 0; ``channels``, the same
         features by their APoZ, the share of zeros over images and positions (Hu et al. 2016);
         ``positions``, every position of every channel a feature.
     """
-    activations = extract(network, images, layer=layer, spatial="keep", batch_size=batch_size)
-    poz.check_activations(activations)  # post-ReLU, with positions or without
+    options: dict[str, Any] = {"layer": layer, "positions": positions, "call": call}
+    activations = extract(network, images, spatial="keep", **options, batch_size=batch_size)
+    if activations.ndim not in (2, 4):  # tokens, or more than two axes of positions
+        activations = activations.reshape(*activations.shape[:2], -1, 1)
+    # Post-ReLU, with positions or without.
+    poz.check_activations(activations, hint=networks.about_relus(network))
     if activations.ndim == 2:
         return [View("features", activations, activations == 0)]
     pooled, flat = activations.mean(axis=(2, 3)), activations.reshape(len(activations), -1)
@@ -392,12 +487,21 @@ def views(
 def _append(part: Path, embedded: Iterable[NDArray[np.float32]], n: int, bar: tqdm[Any]) -> None:
     """Write rows behind those that are there; `n` there will be in all."""
     with ExitStack() as opened:
-        file = None
+        file, width = None, 0
         for rows in embedded:
-            file = file or opened.enter_context(part.open("ab"))
-            if not file.tell():
-                facts = {"descr": "<f4", "fortran_order": False, "shape": (n, rows.shape[1])}
-                np.lib.format.write_array_header_1_0(file, facts)
+            if file is None:
+                file, width = opened.enter_context(part.open("a+b")), 4 * rows.shape[1]
+                if file.tell():
+                    file.seek(0)
+                    _, width = _layout(file)
+                else:
+                    facts = {"descr": "<f4", "fortran_order": False, "shape": (n, rows.shape[1])}
+                    np.lib.format.write_array_header_1_0(file, facts)
+            if 4 * rows.shape[1] != width:
+                raise DataError(
+                    f"{part} was begun with {width // 4:,} features an image; now there are "
+                    f"{rows.shape[1]:,}. Remove it and start again."
+                )
             file.write(np.ascontiguousarray(rows, dtype="<f4").data)
             bar.update(len(rows))
         if file is not None:
@@ -437,33 +541,119 @@ def _layout(file: IO[bytes]) -> tuple[int, int]:
     return file.tell(), shape[1] * dtype.itemsize
 
 
-def _hook(
-    network: nn.Module,
-    modules: dict[str, nn.Module],
-    layer: str,
-    inputs: Tensor,
-    caught: dict[str, Tensor],
-    stack: ExitStack,
-) -> None:
-    """Have the layer's activations copied to `caught` at each forward pass until `stack` closes."""
+class _Tap:
+    """What one layer gave in a forward pass: the call that is wanted, and the shapes of all."""
 
-    def keep_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        caught[layer] = args[0].clone()
+    def __init__(self, layer: str, call: int | None, *, copied: bool = True) -> None:
+        self.layer, self.call, self.copied = layer, call, copied
+        self.shapes: list[tuple[int, ...]] = []
+        self._kept: deque[Tensor] = deque(maxlen=-call if call is not None and call < 0 else 1)
 
-    def keep_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+    def see(self, output: Any) -> None:
+        """One call, as its output comes."""
         if not isinstance(output, Tensor):
             raise InputError(
-                f"the layer {layer!r} returns a {type(output).__name__}, not one tensor. "
+                f"the layer {self.layer!r} returns a {type(output).__name__}, not one tensor. "
                 "Name one of the layers inside it."
             )
-        caught[layer] = output.clone()
+        self.shapes.append(tuple(output.shape))
+        if (self.call or 1) < 0 or len(self.shapes) == (self.call or 1):
+            self._kept.append(output.clone() if self.copied else output)
 
-    if layer == PENULTIMATE:
-        last = modules[last_weighted(network, inputs)]
-        handle = last.register_forward_pre_hook(keep_input)
-    else:
-        handle = modules[layer].register_forward_hook(keep_output)
-    stack.callback(handle.remove)
+    def result(self) -> Tensor:
+        """The output of the call that is wanted."""
+        n, call = len(self.shapes), self.call
+        if not n:
+            raise InputError(f"the layer {self.layer!r} exists but is not used in a forward pass.")
+        if call is None and n > 1:
+            shown = ", ".join(map(str, self.shapes[:3])) + ", …" * (n > 3)
+            raise InputError(
+                f"the layer {self.layer!r} runs {n} times in a forward pass and gives {shown}. Say which "
+                f"with call=1 to call={n}, or call=-1 for the last (rarefire embed: --call)."
+            )
+        if call is not None and abs(call) > n:
+            raise InputError(
+                f"the layer {self.layer!r} runs {n} time{'s' * (n > 1)} in a forward pass; got call={call}."
+            )
+        return self._kept[0]
+
+
+def _seen(
+    network: nn.Module,
+    modules: dict[str, nn.Module],
+    places: dict[str, str],
+    inputs: Tensor,
+    call: int | None,
+    watch: bool = False,
+) -> Any:
+    """By layer, its activations; with `watch` the tensors themselves, and what is known of their axes."""
+    with ExitStack() as stack:
+        axes.eager(network, stack)
+        watching = axes.Watch(network, stack) if watch else None
+        taps = {}
+        for layer, place in places.items():
+            # Of the layer that runs last it is its last call.
+            tap = _Tap(layer, -1 if place == PENULTIMATE else call, copied=not watch)
+            taps[layer] = tap
+            module = modules[place]
+            if place == PENULTIMATE:
+                handle = module.register_forward_pre_hook(
+                    lambda _, args, kwargs, tap=tap: tap.see(axes.first_tensor(args, kwargs)),
+                    with_kwargs=True,
+                )
+            else:
+                handle = module.register_forward_hook(lambda _, __, output, tap=tap: tap.see(output))
+            stack.callback(handle.remove)
+        with torch.inference_mode():
+            network(inputs)
+        found = {layer: tap.result() for layer, tap in taps.items()}
+        if watching is None:
+            return found
+        return {layer: (tensor, watching.axis(tensor)) for layer, tensor in found.items()}
+
+
+def _arranged(
+    network: nn.Module,
+    modules: dict[str, nn.Module],
+    places: dict[str, str],
+    inputs: Tensor,
+    call: int | None,
+    positions: Positions | None,
+) -> dict[str, str]:
+    """Which axes layers have, as far as it is known or said.
+
+    Of another number of images, so that as many tokens as images are not taken for these.
+    """
+    if not places:
+        return {}
+    few = inputs[:1] if len(inputs) > 1 else inputs.repeat(2, *[1] * (inputs.ndim - 1))
+    found = {}
+    for layer, (tensor, axis) in _seen(network, modules, places, few, call, watch=True).items():
+        said = positions if positions in ("tokens_first", "tokens") and tensor.ndim != 3 else None
+        if said is not None:
+            raise InputError(f"the layer {layer!r} is {tuple(tensor.shape)}: {said!r} is for three axes.")
+        _check_first(layer, tensor, len(few), positions)
+        known = positions or axis
+        if known is not None:
+            found[layer] = known
+    return found
+
+
+def _check_first(layer: str, activations: Tensor, n: int, positions: str | None) -> None:
+    """An image for each row, or an error."""
+    shape = tuple(activations.shape)
+    axis = int(positions == "tokens_first" and len(shape) > 2)
+    if shape[axis : axis + 1] == (n,):
+        return
+    images = f"{n} image{'s' * (n > 1)}"
+    if axis:
+        raise InputError(f"the layer {layer!r} is {shape} for {images}: its second axis is not the images.")
+    turned = len(shape) == 3 and shape[1] == n
+    raise InputError(
+        f"the layer {layer!r} is {shape} for {images}: its first axis is not the images. "
+        + ("If that is (tokens, images, features), say positions='tokens_first'; else " if turned else "")
+        + ("name another layer." if turned else "Name another layer.")
+    )
 
 
 def last_weighted(network: nn.Module, images: Tensor) -> str:
@@ -482,9 +672,11 @@ def last_weighted(network: nn.Module, images: Tensor) -> str:
         If there is no such layer.
     """
     calls: list[str] = []
+    network = networks.unwrapped(network)
     with ExitStack() as stack:
+        axes.eager(network, stack)
         for name, module in network.named_modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
+            if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
                 handle = module.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
                 stack.callback(handle.remove)
         with torch.inference_mode():
@@ -494,10 +686,42 @@ def last_weighted(network: nn.Module, images: Tensor) -> str:
     return calls[-1]
 
 
-def _shape(activations: Tensor, spatial: Spatial) -> Tensor:
-    if spatial == "mean" and activations.ndim > 2:
-        return activations.flatten(2).mean(2)
-    return activations if spatial == "keep" else activations.flatten(1)
+def _autocast(network: nn.Module) -> str | None:
+    """The precision that ``torch.autocast`` has the network run in, if it does."""
+    device = next((p.device.type for p in network.parameters()), "cpu")
+    return str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else None
+
+
+def _shape(
+    layer: str, activations: Tensor, spatial: Spatial, positions: str | None, network: nn.Module
+) -> Tensor:
+    """As rows, or with channels first."""
+    activations = activations.float()
+    if activations.ndim < 3:
+        if spatial == "class":
+            raise InputError(f"the layer {layer!r} has no tokens: it is {tuple(activations.shape)}.")
+        return activations if spatial == "keep" else activations.flatten(1)
+    if positions == "tokens_first":
+        activations = activations.transpose(0, 1)
+    if spatial == "flatten":
+        return activations.flatten(1)
+    if positions is None:
+        raise InputError(
+            f"the layer {layer!r} is {tuple(activations.shape)}, and it is not certain which axis holds the "
+            "features. Say positions='tokens' or 'channels_last' where that is the last one, or "
+            "'channels_first' where it is the second (rarefire embed: --positions)."
+        )
+    if spatial == "class":
+        names = [name.rpartition(".")[2] for name, _ in network.named_parameters()]
+        if activations.ndim != 3 or positions == "channels_first" or not set(names) & set(_CLASS_TOKENS):
+            raise InputError(
+                f"the layer {layer!r} is {tuple(activations.shape)} and has no class token "
+                f"({', '.join(_CLASS_TOKENS)} among the network's parameters). Say spatial='mean'."
+            )
+        return activations[:, 0]
+    if positions != "channels_first":
+        activations = activations.movedim(-1, 1)
+    return activations.flatten(2).mean(2) if spatial == "mean" else activations
 
 
 def _batches(images: Images, batch_size: int) -> Iterable[NDArray[np.floating] | Tensor]:

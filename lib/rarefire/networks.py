@@ -16,6 +16,7 @@ import itertools
 import math
 import os
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,9 +30,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rarefire import store
-from rarefire.errors import CheckpointError, DataError, InputError, UnknownNameError, unknown
+from rarefire._engine import checkpoints
+from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
 
 __all__ = [
+    "about_relus",
     "build",
     "capped",
     "check_name",
@@ -44,8 +47,10 @@ __all__ = [
     "normalisation",
     "normalised",
     "own_file",
+    "plain",
     "short_name",
     "untrained",
+    "unwrapped",
 ]
 
 # Forms of LeNet-5, and what makes them (:func:`lenet5`).
@@ -58,6 +63,8 @@ _LENETS: dict[str, dict[str, Any]] = {
 }
 
 _MLP = "lenet300-100"
+
+_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 _CLASSES, _MEAN, _STD = 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
@@ -132,9 +139,10 @@ def build(
         Per channel; subtracted from and divided into images in [0, 1] before the first layer. A network
         of one's own does that itself: it takes RGB in [0, 1], ``(n, 3, h, w)``.
     weights
-        None for random weights drawn from `seed`; ``"DEFAULT"`` for torchvision's, downloaded with
-        its checksum; or the path of a local state dict. A network of one's own brings its weights; a
-        state dict replaces them.
+        None for random weights drawn from `seed`; ``"DEFAULT"`` or another of torchvision's names
+        (``"IMAGENET1K_V1"``) for its own, downloaded with their checksum; or the path of a local file, read
+        by :func:`load_weights`. A network of one's own brings its weights; a file replaces them. Where
+        `n_classes` is not said, it is that of the file.
     seed
         Of the random weights. The global generator is left as it was.
 
@@ -174,9 +182,11 @@ def build(
         elif name == _MLP:
             network = lenet300(input_shape, n_classes)
         else:
-            network = _torchvision(name, n_classes, pretrained=weights == "DEFAULT")
-    if weights is not None and (weights != "DEFAULT" or name in (*_LENETS, _MLP)):
-        load_weights(network, weights)
+            named = _named_weights(name, weights)
+            network = _torchvision(name, n_classes, pretrained=named)
+            weights = None if named else weights
+    if weights is not None:
+        load_weights(network, weights, resize=n_classes == _CLASSES)
     _normalise_input(network, mean, std)
     return network.eval()
 
@@ -208,13 +218,69 @@ def digest(network: nn.Module) -> str:
     included, and of buffers that are not saved: equal weights do not make equal networks. Settings that
     it reads from other files are not covered.
     """
-    state = [tensor.detach().cpu().numpy() for tensor in network.state_dict().values()]
+    network = unwrapped(network)
+    state = [_numbers(tensor) for tensor in network.state_dict().values()]
     source: str | None = getattr(network, "rarefire_source", None)
     if source is None:
         return store.array_digest(*state)
-    buffers = (buffer.detach().cpu().numpy() for buffer in network.buffers())
+    buffers = map(_numbers, network.buffers())
     code = np.frombuffer(bytes.fromhex(source), dtype=np.uint8)
     return store.array_digest(*state, *buffers, code)
+
+
+def _numbers(tensor: Tensor) -> NDArray[Any]:
+    """A tensor as an array; of a type that numpy lacks (bfloat16), its bytes."""
+    tensor = tensor.detach().cpu()
+    try:
+        return tensor.numpy()
+    except TypeError:
+        return tensor.contiguous().flatten().view(torch.uint8).numpy()
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile`` or ``DataParallel``; itself where nothing is around it.
+
+    What has hooks of its own stays, for they may change what the network sees.
+    """
+    while not (network._forward_pre_hooks or network._forward_hooks):
+        inner = network._modules.get("_orig_mod")
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = network.module
+        if inner is None:
+            break
+        network = inner
+    return network
+
+
+def plain(layer: str, known: Mapping[str, nn.Module]) -> str:
+    """A layer's name in the network itself, where it is named as in what is around it."""
+    while layer not in known and layer.startswith(_WRAPPERS):
+        layer = layer.partition(".")[2]
+    return layer
+
+
+def about_relus(network: nn.Module) -> str:
+    """What to do where activations are negative: whether the network has ReLUs, and which, in a sentence."""
+    kinds = dict[str, list[str]]()
+    for name, module in unwrapped(network).named_modules():
+        if type(module).__module__ == "torch.nn.modules.activation":
+            kinds.setdefault(type(module).__name__, []).append(name)
+    relus = [name for kind in ("ReLU", "ReLU6") for name in kinds.pop(kind, [])]
+    for kind in ("MultiheadAttention", "Softmax", "LogSoftmax"):
+        kinds.pop(kind, None)
+    others = " and ".join(f"{k} ({which[0]!r}{', …' * (len(which) > 1)})" for k, which in kinds.items())
+    if relus:
+        shown = ", ".join(map(repr, relus[:3])) + ", …" * (len(relus) > 3)
+        there = f"Name the ReLU's layer, not the one before it; this network has {len(relus)}: {shown}."
+        return f"{there} Elsewhere it has {others}." if others else there
+    if others:
+        return (
+            f"This network has no ReLU but {others}: its features are hardly ever exactly 0, and have no PoZ."
+        )
+    return (
+        "None of this network's modules is a ReLU or another activation function: if it calls one as a "
+        "function, make that a module (nn.ReLU) and name it."
+    )
 
 
 def untrained(network: nn.Module, *, seed: int, images: NDArray[np.floating] | None = None) -> nn.Module:
@@ -289,7 +355,7 @@ def capped(network: nn.Module) -> bool:
 
 def normalisation(network: nn.Module) -> list[list[float]] | None:
     """Mean and standard deviation per channel that :func:`build` gave a network; None for another's."""
-    given: list[list[float]] | None = getattr(network, "rarefire_normalisation", None)
+    given: list[list[float]] | None = getattr(unwrapped(network), "rarefire_normalisation", None)
     return given
 
 
@@ -388,15 +454,31 @@ def lenet300(input_shape: tuple[int, int, int], n_classes: int = 10) -> nn.Seque
     return nn.Sequential(layers).train()
 
 
-def _torchvision(name: str, n_classes: int, *, pretrained: bool) -> nn.Module:
+def _named_weights(name: str, weights: str | Path | None) -> str | None:
+    """What torchvision calls these weights of a network; None where they are a file, or none."""
     import torchvision
 
-    options: dict[str, Any] = {"weights": "DEFAULT" if pretrained else None}
+    if not isinstance(weights, str):
+        return None
+    known = torchvision.models.get_model_weights(name)
+    short = weights.removeprefix(f"{known.__name__}.")
+    if short in known.__members__:
+        return short
+    if not Path(weights).exists() and not Path(weights).suffix and os.sep not in weights:
+        raise unknown(
+            "set of weights", weights, list(known.__members__), hint=f"Nor is there a file {weights}."
+        )
+    return None
+
+
+def _torchvision(name: str, n_classes: int, *, pretrained: str | None) -> nn.Module:
+    import torchvision
+
+    options: dict[str, Any] = {"weights": pretrained}
     if not pretrained:
         options["num_classes"] = n_classes
-        builder = torchvision.models.get_model_builder(name)
-        if "init_weights" in inspect.signature(builder).parameters:
-            options["init_weights"] = True  # googlenet and inception warn without it
+        if name in ("googlenet", "inception_v3"):
+            options["init_weights"] = True  # they warn without it
     try:
         network: nn.Module = torchvision.models.get_model(name, **options)
     except (URLError, OSError, RuntimeError) as error:
@@ -407,8 +489,25 @@ def _torchvision(name: str, n_classes: int, *, pretrained: bool) -> nn.Module:
     return network
 
 
-def load_weights(network: nn.Module, weights: str | Path | Mapping[str, Tensor]) -> nn.Module:
+def load_weights(
+    network: nn.Module, weights: str | Path | Mapping[str, Any], *, resize: bool = True
+) -> nn.Module:
     """Load a state dict, or a file that holds one, into `network`; nothing in the file is executed.
+
+    Files may be torch's or safetensors, and hold the state dict inside (``"state_dict"``, ``"model"``, …);
+    names may have what tools put around a network (``module.``, ``_orig_mod.``, ``model.``), or be those of
+    DenseNets of 2017; counters of batch norms may be missing. What was taken off or left out is said in a
+    warning.
+
+    Parameters
+    ----------
+    network
+        Changed in place. What wraps it (``torch.compile``, ``DataParallel``) is looked through.
+    weights
+        Tensors by name, or a file.
+    resize
+        Whether the last layer may be of another number of classes, which is then that of the file; or of
+        another make, and is then left out.
 
     Raises
     ------
@@ -417,42 +516,37 @@ def load_weights(network: nn.Module, weights: str | Path | Mapping[str, Tensor])
     CheckpointError
         If its tensors are those of another architecture. The network is then unchanged.
     """
+    inner = unwrapped(network)
     if isinstance(weights, Mapping):
-        state, origin = dict(weights), "the state dict"
+        held, origin = weights, "the state dict"
     else:
         origin = str(weights)
-        if Path(origin).exists():
-            store.check_file(origin)
-        try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        except FileNotFoundError as error:
-            raise DataError(f"there is no weights file {origin}.") from error
-        except Exception as error:  # torch raises many kinds for a damaged file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(
-                f"{origin} cannot be read as a state dict of tensors ({reason}). Save one with "
-                "torch.save(network.state_dict(), path)."
-            ) from error
-    own = network.state_dict()
-    missing = [k for k in own if k not in state]
-    surplus = [k for k in state if k not in own]
-    shapes = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-        for k in own
-        if k in state and getattr(state[k], "shape", None) != own[k].shape
-    ]
-    if missing or surplus or shapes:
-        said = [
-            f"{what}: {', '.join(which[:3])}{', …' if len(which) > 3 else ''} ({len(which)})"
-            for what, which in (("missing", missing), ("unknown", surplus), ("other shape", shapes))
-            if which
-        ]
-        raise CheckpointError(
-            f"{origin} holds the weights of another architecture than {type(network).__name__}. "
-            + "; ".join(said)
-        )
-    network.load_state_dict(state)
+        if not Path(origin).exists():
+            raise DataError(f"there is no weights file {origin}.")
+        held = checkpoints.read(store.check_file(origin))
+    state, notes = checkpoints.tensors_of(held, origin)
+    fitted = checkpoints.fit(inner, state, origin, resize=resize)
+    if fitted.classes is not None:
+        _resize(inner, fitted.classes)
+    inner.load_state_dict(fitted.state)
+    notes += fitted.notes
+    if notes:
+        warnings.warn(f"{origin}: {'; '.join(notes)}.", RarefireWarning, stacklevel=2)
     return network
+
+
+def _resize(network: nn.Module, classes: int) -> None:
+    """Give a network a last layer for so many classes, with random weights."""
+    name = checkpoints.head(network)
+    assert name is not None
+    old = network.get_submodule(name)
+    new = copy.deepcopy(old)
+    with torch.no_grad():
+        for parameter, values in list(new.named_parameters()):
+            setattr(new, parameter, nn.Parameter(values.new_zeros(classes, *values.shape[1:])))
+    setattr(new, "out_features" if isinstance(new, nn.Linear) else "out_channels", classes)
+    parent, _, last = name.rpartition(".")
+    setattr(network.get_submodule(parent), last, new)
 
 
 def normalised(network: nn.Module, images: Tensor) -> Tensor:
@@ -461,7 +555,7 @@ def normalised(network: nn.Module, images: Tensor) -> Tensor:
     if given is None:
         return images
     mean, std = (torch.tensor(values, device=images.device).view(-1, 1, 1) for values in given)
-    return (images - mean) / std
+    return ((images - mean) / std).to(images.dtype)
 
 
 def _normalise_input(network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:

@@ -353,8 +353,16 @@ def silence(poz_training: ArrayLike, embedding: ArrayLike, labels: ArrayLike) ->
     return Silence(training == 1, dead, quiet & ~dead)
 
 
-def check_activations(values: ArrayLike, *, dimensions: int | None = None) -> NDArray[Any]:
-    """`values` as an array of activations, checked."""
+#: Advice where activations are negative and nothing is known of the network.
+_NO_RELU = (
+    "Name the ReLU's layer, not the one before it; a network with GELU, SiLU or Hardswish instead has none."
+)
+
+
+def check_activations(
+    values: ArrayLike, *, dimensions: int | None = None, hint: str = _NO_RELU
+) -> NDArray[Any]:
+    """`values` as an array of activations, checked; `hint` is what to do where some are negative."""
     activations = np.asarray(values)
     if activations.ndim not in ((2, 4) if dimensions is None else (dimensions,)):
         expected = "(n_images, n_features)" + (
@@ -370,6 +378,6 @@ def check_activations(values: ArrayLike, *, dimensions: int | None = None) -> ND
             share = np.count_nonzero(activations < 0) / activations.size
             raise InputError(
                 f"{share:.0%} of the activations are negative (lowest {low:.3g}): PoZ is defined for "
-                "post-ReLU features. Name the ReLU's layer, not the one before it."
+                f"post-ReLU features. {hint}"
             )
     return activations

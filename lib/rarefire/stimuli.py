@@ -57,6 +57,7 @@ __all__ = [
     "identifiable",
     "image_files",
     "in_categories",
+    "is_left_over",
     "load",
     "normalisation",
     "pictures",
@@ -447,7 +448,7 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
     if resize is not None and resize < size:
         raise InputError(f"resize must be at least size; got {resize} and {size}.")
     folders = [root, *(f for f in root.rglob("*") if f.is_dir())]
-    shown = [f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts)]
+    shown = [f for f in folders if not any(map(is_left_over, f.relative_to(root).parts))]
     files = [file for f in shown for file in image_files(f)]
     files.sort(key=lambda file: natural(file.relative_to(root).as_posix()))
     if not files:
@@ -596,6 +597,15 @@ def _folder(
 ) -> Stimuli:
     from torchvision.datasets import ImageFolder
 
+    class Listing(ImageFolder):  # type: ignore[misc]
+        """Without what systems leave in folders."""
+
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            classes = [name for name in super().find_classes(directory)[0] if not is_left_over(name)]
+            if not classes:
+                raise FileNotFoundError(f"Couldn't find any class folder in {directory}.")
+            return classes, {name: i for i, name in enumerate(classes)}
+
     if resize is not None and (size is None or resize < size):
         raise InputError(f"resize goes with a size that is not larger; got resize={resize}, size={size}.")
 
@@ -603,12 +613,19 @@ def _folder(
         raise DataError(f"{root} is not a folder. Expected train/ and test/ there, or one folder per class.")
     divided = (root / "train").is_dir() and (root / "test").is_dir()
     try:
-        listing = ImageFolder(str(root / split if divided else root))
+        listing = Listing(str(root / split if divided else root))
     except FileNotFoundError as error:
         raise DataError(f"{root}: {error} Expected one folder per class with images in it.") from error
+    shown = [
+        (file, label)
+        for file, label in listing.samples
+        if not any(map(is_left_over, Path(file).relative_to(listing.root).parts))
+    ]
+    if lost := sorted(set(range(len(listing.classes))) - {label for _, label in shown}):
+        raise DataError(f"{root}: the folder {listing.classes[lost[0]]} holds no images, only hidden files.")
     # Classes are numbered as torchvision does, for which networks are trained; files in one order everywhere.
-    samples = sorted(listing.samples, key=lambda sample: (sample[1], natural(Path(sample[0]).as_posix())))
-    files, labels = (list(column) for column in zip(*samples, strict=True))
+    shown.sort(key=lambda one: (one[1], natural(Path(one[0]).as_posix())))
+    files, labels = (list(column) for column in zip(*shown, strict=True))
     chosen = np.ones(len(files), dtype=bool)
     targets = np.asarray(labels, dtype=np.int64)
     if not divided:
@@ -650,10 +667,20 @@ def _picture(path: str | Path, *, size: int | None, resize: int | None = None) -
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise OSError("it is no file")  # to open a pipe would be to wait for who writes into it
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it names no file
+            with Image.open(path) as opened:
+                image = opened.convert("RGB")
+    except Image.DecompressionBombError as error:
+        number = re.search(r"\d+", str(error))
+        pixels = f"{int(number[0]):,} pixels" if number else "too many pixels"
+        raise DataError(
+            f"{path} has {pixels}, more than is safe to open: scale it down or remove it."
+        ) from error
     except (OSError, UnidentifiedImageError) as error:
         raise DataError(f"{path} cannot be read as an image: {error}. Replace or remove it.") from error
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        warnings.warn(f"{path} has {image.width:,} × {image.height:,} pixels.", RarefireWarning, stacklevel=2)
     if size is not None:
         scale = (resize or round(size * 256 / 224)) / min(image.size)
         w, h = (max(size, int(side * scale)) for side in image.size)
@@ -663,9 +690,14 @@ def _picture(path: str | Path, *, size: int | None, resize: int | None = None) -
     return np.asarray(image)
 
 
+def is_left_over(name: str) -> bool:
+    """Whether a name is hidden or a system's own, as ``._x.jpg`` and ``.ipynb_checkpoints`` are."""
+    return name.startswith(".") or name in {"__MACOSX", "@eaDir"}
+
+
 def image_files(folder: Path) -> list[Path]:
     """The files in a folder that are images by their extension, but for hidden ones; by name, as text."""
-    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in folder.iterdir() if file.is_file() and not is_left_over(file.name)]
     return sorted((file for file in files if file.suffix.lower() in PICTURES), key=lambda file: file.name)
 
 

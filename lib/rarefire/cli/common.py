@@ -60,7 +60,8 @@ Network = Annotated[
 Weights = Annotated[
     str,
     typer.Option(
-        help="a state dict, or DEFAULT for torchvision's; default: those on this machine, or its own"
+        help="a state dict (.pth, .ckpt, .safetensors), or torchvision's name (DEFAULT, IMAGENET1K_V1); "
+        "default: those on this machine, or its own"
     ),
 ]
 ByPosition = Annotated[

@@ -219,7 +219,7 @@ def _images(name: str, network: str, size: int | None, out: Path) -> tuple[Stimu
         outside(folder, out)
         if size is None and not is_lenet(network):
             size = 224
-        if any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir()):
+        if any(path.is_dir() and not stimuli.is_left_over(path.name) for path in folder.iterdir()):
             ranked, judged = (
                 stimuli.load(f"folder:{folder}", split, size=size) for split in ("train", "test")
             )
