@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire import rdm, stimuli, store
+from rarefire import files, rdm, stimuli, store
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.judgments import Judgments, check_size
 from rarefire.reliability import mean_of_subjects
@@ -28,6 +28,8 @@ def read(
     size: int | None = None,
     similarity: bool = False,
     scale: float | None = None,
+    array: str | None = None,
+    background: str = "white",
 ) -> Judgments:
     """Judgments from a file, with the images they are of.
 
@@ -51,6 +53,10 @@ def read(
         ``similarity`` says so itself.
     scale
         The highest possible rating, with `similarity`; by default the highest that occurs.
+    array
+        Of a file with several arrays, the name of the one that holds the judgments.
+    background
+        The colour behind transparent pictures.
 
     Returns
     -------
@@ -70,7 +76,8 @@ def read(
     check_size(size)
     if size is not None and images is None:
         raise InputError("size is for images; pass images=, their folder, or leave size out.")
-    text = None if path.suffix == ".npy" else store.read_text(path, kind="a table")
+    binary = path.is_file() and not files.is_text(path)
+    text = None if binary else store.read_text(path, kind="a table")
     folder = None if images is None else _Folder(Path(images).expanduser())
     header, lines = ([], []) if text is None else _cells(text, path)
     columns = _columns(header, lines, path)
@@ -80,7 +87,15 @@ def read(
         raise InputError("scale turns similarities around: pass similarity=True with it, or leave it out.")
     subjects = reliability = None
     if columns is None:
-        human, names = _matrix(path, folder, text=text, similarity=similarity, scale=scale)
+        people = rdm.n_people(path, array=array) if binary else 1
+        each = [
+            _matrix(path, folder, text=text, similarity=similarity, scale=scale, array=array, person=person)
+            for person in range(people)
+        ]
+        human, names = each[0]
+        if people > 1:
+            subjects = np.stack([values for values, _ in each])
+            human, reliability = mean_of_subjects(subjects, [str(i + 1) for i in range(people)])
     else:
         ratings = _ratings(lines, columns, path, width=len(header))
         names = sorted({name for pair in ratings for name in (pair.first, pair.second)}, key=_natural)
@@ -101,7 +116,7 @@ def read(
         subjects=subjects,
         halves=None,
         reliability=reliability,
-        images=None if folder is None else folder.load(folder.find(names, path), size),
+        images=None if folder is None else folder.load(folder.find(names, path), size, background),
         names=tuple(names),
         citation="own data",
         licence="own data",
@@ -247,10 +262,19 @@ def _means(
 
 
 def _matrix(
-    path: Path, folder: _Folder | None, *, text: str | None, similarity: bool, scale: float | None
+    path: Path,
+    folder: _Folder | None,
+    *,
+    text: str | None,
+    similarity: bool,
+    scale: float | None,
+    array: str | None,
+    person: int,
 ) -> tuple[NDArray[np.float64], list[str]]:
     """A square matrix as a condensed RDM in the folder's order, and the images' names."""
-    values, above, before = rdm.read_named(path, similarity=similarity, scale=scale, text=text)
+    values, above, before = rdm.read_named(
+        path, similarity=similarity, scale=scale, text=text, array=array, person=person
+    )
     n = len(rdm.square(values))
     # What programs put above and before a matrix are no names, unless there are files of that name.
     counts = [[str(i + start) for i in range(n)] for start in (0, 1)]
@@ -355,7 +379,7 @@ class _Folder:
             found[i] = name
         return list(found)
 
-    def load(self, chosen: Sequence[int], size: int | None) -> Stimuli:
+    def load(self, chosen: Sequence[int], size: int | None, background: str) -> Stimuli:
         """The images of these numbers; a warning counts the others."""
         if len(chosen) < len(self.files):
             warnings.warn(
@@ -364,11 +388,11 @@ class _Folder:
                 RarefireWarning,
                 stacklevel=3,
             )
-        files = [self.files[i] for i in chosen]
+        shown = [self.files[i] for i in chosen]
         # The shorter side becomes `size` and no more: people judged the whole image, not its centre.
         return stimuli.in_categories(
-            stimuli.pictures(files, self.root, size=size, resize=size),
-            [file.parent.name for file in files],
+            stimuli.pictures(shown, self.root, size=size, resize=size, background=background),
+            [file.parent.name for file in shown],
             name=f"folder:{self.root}",
             source=f"images in {self.root.name}",
         )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from rarefire import store
+from rarefire import files, store
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.rounding import SAME, upright
 
@@ -34,6 +34,7 @@ __all__ = [
     "is_number",
     "judged_images",
     "mds",
+    "n_people",
     "pair_similarities",
     "partial",
     "rdm",
@@ -254,17 +255,21 @@ def judged_images(rdm: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (np.bincount(rows[known], minlength=n) + np.bincount(columns[known], minlength=n)) > 0
 
 
-def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
+def read(path: str | Path, *, similarity: bool = False, array: str | None = None) -> NDArray[np.float64]:
     """An RDM from a file.
 
     Parameters
     ----------
     path
-        A square, symmetric matrix: ``.npy``, or text (``.csv``, ``.tsv``, ``.txt``, a pipe) whose numbers
+        A square, symmetric matrix, or condensed: text (``.csv``, ``.tsv``, ``.txt``, a pipe) whose numbers
         are separated by commas, semicolons, tabs or spaces, with or without names of the images in a
-        first row and a first column. What is left empty is NaN. Nothing in the file is executed.
+        first row and a first column; or any file that :func:`rarefire.files.read` takes, also with an RDM
+        for each of several people, who are averaged as :func:`standardised`. What is left empty is NaN.
+        Nothing in the file is executed.
     similarity
         The matrix holds similarities; they are turned around.
+    array
+        Which one, by its name, where the file holds several arrays.
 
     Returns
     -------
@@ -279,36 +284,60 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
         If it is not square, not symmetric, or holds similarities (the diagonal is the largest) where
         dissimilarities are expected.
     """
-    return read_named(path, similarity=similarity)[0]
+    return read_named(path, similarity=similarity, array=array)[0]
 
 
 def read_named(
-    path: str | Path, *, similarity: bool = False, scale: float | None = None, text: str | None = None
+    path: str | Path,
+    *,
+    similarity: bool = False,
+    scale: float | None = None,
+    text: str | None = None,
+    array: str | None = None,
+    person: int | None = None,
 ) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
     """As :func:`read`, with the names above the columns and those before the rows, where there are any.
 
     Similarities are subtracted from `scale`, by default from the highest that occurs. `text` is what the
-    file holds, where it has been read: a pipe can be read once.
+    file holds, where it has been read: a pipe can be read once. Of several people's RDMs, that of one
+    `person` is taken (from 0), by default their mean.
     """
     path = Path(path)
     above = before = None
     try:
-        if path.suffix == ".npy":
-            values = np.load(store.check_file(path), allow_pickle=False)
+        if text is None and not files.is_text(path):
+            found = files.read(path, array=array)
+            values, above = found.values, None if found.names is None else list(found.names)
+        elif array is not None:
+            raise InputError(f"{path.name} is text and holds one array; leave {array!r} out.")
         else:
             text = store.read_text(path, kind="a matrix of numbers") if text is None else text
             values, above, before = _parse(text)
         if np.iscomplexobj(values):
             raise ValueError("its numbers are complex")
         values = np.asarray(values, dtype=np.float64)
+    except (DataError, InputError):
+        raise
     except (ValueError, TypeError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read as a matrix of numbers: {error}") from error
-    if values.ndim != 2 or values.shape[0] != values.shape[1]:
-        raise InputError(f"the RDM in {path.name} must be square; got {values.shape}.")
+    values = _squares(values, path.name)
+    if person is None and len(values) > 1:
+        each = [
+            read_named(path, similarity=similarity, scale=scale, array=array, person=i)
+            for i in range(len(values))
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a pair that nobody judged
+            return -np.nanmean([standardised(one) for one, _, _ in each], axis=0), above, before
+    values = values[person or 0]
     if np.isinf(values).any():
         raise InputError(
             f"{np.count_nonzero(np.isinf(values))} values of the RDM in {path.name} are infinite."
         )
+    above_diagonal = np.triu(np.ones(values.shape, dtype=bool), 1)
+    for empty, full in ((above_diagonal, above_diagonal.T), (above_diagonal.T, above_diagonal)):
+        if np.isnan(values[empty]).all() and not np.isnan(values[full]).all():
+            values = np.where(empty, values.T, values)  # one triangle says it all
     upper = condensed(values)
     if not np.isfinite(upper).any():
         raise InputError(f"the RDM in {path.name} holds no value for any pair.")
@@ -322,6 +351,41 @@ def read_named(
             "similarities. Say so (similarity=True, --similarity)."
         )
     return upper, above, before
+
+
+def n_people(path: str | Path, *, array: str | None = None) -> int:
+    """How many people's RDMs a file holds; 1 where it holds one."""
+    if files.is_text(path):
+        return 1
+    return len(_squares(np.asarray(files.read(path, array=array).values), Path(path).name))
+
+
+def _squares(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """RDMs of one person or several as squares, ``(n_people, n, n)``, of whatever form they are kept in."""
+    if values.ndim == 3 and values.shape[1] != values.shape[2] and values.shape[0] == values.shape[1]:
+        values = np.moveaxis(values, 2, 0)  # people last, as MATLAB's users stack them
+    if values.ndim == 3 and values.shape[1] == values.shape[2]:
+        return values
+    if values.ndim == 2 and values.shape[0] == values.shape[1]:
+        return values[None]
+    rows = (
+        values[None]
+        if values.ndim == 1
+        else values.T
+        if values.ndim == 2 and values.shape[1] == 1
+        else values
+    )
+    n = files.n_images(rows.shape[-1]) if rows.ndim == 2 else None
+    if n is None or n < 3:
+        raise InputError(
+            f"the RDM in {name} must be square; got {values.shape}. Or give it condensed, n(n − 1)/2 numbers for "
+            "n images; of several people, a line for each."
+        )
+    squares = np.full((len(rows), n, n), np.nan)
+    upper = np.triu_indices(n, k=1)
+    for square_, row in zip(squares, rows, strict=True):
+        square_[upper] = square_.T[upper] = row
+    return squares
 
 
 def turned(

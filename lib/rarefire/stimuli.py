@@ -29,13 +29,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import store
+from rarefire._engine import sight
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "NAMES",
@@ -200,6 +204,7 @@ def load(
     *,
     size: int | None = None,
     resize: int | None = None,
+    background: str = "white",
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Stimuli:
@@ -218,6 +223,8 @@ def load(
         With `size`: what the shorter side is scaled to first, in pixels; by default
         ``size × 256 / 224``. Where the images have that size already, they are not resampled: a
         network's accuracy can depend on it by some per cent.
+    background
+        ``folder:`` only. The colour behind transparent pictures: a name, or ``"#808080"``.
     test_fraction, seed
         ``folder:`` without ``train/`` and ``test/``: the share of each class that becomes the test
         split, and the seed of that draw.
@@ -231,12 +238,14 @@ def load(
     """
     if split not in SPLITS:
         raise UnknownNameError(f"there is no split {split!r}. There are: {', '.join(SPLITS)}.")
+    sight.check_background(background)
     if name.startswith("folder:"):
         return _folder(
             Path(name.removeprefix("folder:")).expanduser(),
             split,
             size=size,
             resize=resize,
+            background=background,
             test_fraction=test_fraction,
             seed=seed,
         )
@@ -374,12 +383,16 @@ class Gallery:
         The central square of that many pixels is kept, after scaling.
     resize
         What the shorter side is scaled to first; None: ``size × 256 / 224``.
+    background
+        The colour behind transparent pictures. Pictures are shown as people see them; a warning counts
+        those that are changed by it.
     """
 
     root: Path
     files: tuple[Path, ...]
     size: int
     resize: int | None = None
+    background: str = "white"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -390,7 +403,18 @@ class Gallery:
         chosen = self.files[rows] if isinstance(rows, slice) else [self.files[i] for i in rows]
         if not chosen:
             return np.empty((0, 3, self.size, self.size), dtype=np.float32)
-        return pictures(chosen, self.root, size=self.size, resize=self.resize)
+        _ = self._said
+        return _pixels(chosen, self.root, size=self.size, resize=self.resize, background=self.background)
+
+    @cached_property
+    def _changes(self) -> tuple[tuple[str, ...], ...]:
+        """What is done to each picture before it is shown; to most, nothing."""
+        return tuple(_changes(file) for file in self.files)
+
+    @cached_property
+    def _said(self) -> None:
+        """That some are changed is said once, of all of them, when the first are read."""
+        _say_changes(self._changes, self.root, self.background)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -404,8 +428,10 @@ class Gallery:
     def digest(self) -> str:
         """SHA-256 of the files' names and contents, and of how they are cut."""
         total = hashlib.sha256(f"{self.size} {self.resize}".encode())
-        for file in self.files:
+        for file, changed in zip(self.files, self._changes, strict=True):
             total.update(f"{file.relative_to(self.root).as_posix()} {store.file_digest(file)}".encode())
+            if changed:  # as others saw it before, or on another ground
+                total.update(f" {' '.join(changed)} {sight.check_background(self.background)}".encode())
         return total.hexdigest()
 
     def within(self, kind: str) -> NDArray[np.bool_]:
@@ -416,7 +442,13 @@ class Gallery:
         return np.array([any(low <= n <= high for low, high in WORDNET[kind]) for n in numbers], dtype=bool)
 
 
-def gallery(folder: str | Path | None = None, *, size: int, resize: int | None = None) -> Gallery:
+def gallery(
+    folder: str | Path | None = None,
+    *,
+    size: int,
+    resize: int | None = None,
+    background: str = "white",
+) -> Gallery:
     """Pictures to look through for those that a feature fires for.
 
     Parameters
@@ -426,12 +458,15 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
         ImageNet class: ``imagenet-sample`` in the mirror or the cache.
     size, resize
         As for :class:`Gallery`; for a size of 227, `resize` is 256, as networks of that size were trained.
+    background
+        The colour behind transparent pictures: a name, or ``"#808080"``.
 
     Raises
     ------
     DataError
         Where there is no such folder, or no picture in it.
     """
+    sight.check_background(background)
     root = gallery_root() if folder is None else Path(folder).expanduser()
     if root is None:
         raise DataError(
@@ -449,7 +484,7 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
     files = sorted((file for f in shown for file in image_files(f)), key=lambda f: f.as_posix())
     if not files:
         raise DataError(f"{root} and its folders hold no pictures ({', '.join(_PICTURES)}).")
-    return Gallery(root, tuple(files), size, resize)
+    return Gallery(root, tuple(files), size, resize, background)
 
 
 def gallery_root() -> Path | None:
@@ -584,6 +619,7 @@ def _folder(
     name: str | None = None,
     size: int | None = None,
     resize: int | None = None,
+    background: str = "white",
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Stimuli:
@@ -610,7 +646,9 @@ def _folder(
     return Stimuli(
         name=name or f"folder:{root}",
         split=split,
-        images=pictures([files[i] for i in np.flatnonzero(chosen)], root, size=size, resize=resize),
+        images=pictures(
+            [files[i] for i in np.flatnonzero(chosen)], root, size=size, resize=resize, background=background
+        ),
         labels=targets[chosen],
         class_names=tuple(listing.classes),
         source=f"images in {root.name}",
@@ -618,10 +656,36 @@ def _folder(
 
 
 def pictures(
-    files: Sequence[str | Path], root: Path, *, size: int | None, resize: int | None = None
+    files: Sequence[str | Path],
+    root: Path,
+    *,
+    size: int | None,
+    resize: int | None = None,
+    background: str = "white",
 ) -> NDArray[np.float32]:
-    """Images in `root` as (n, 3, h, w) in [0, 1]: of one size, or scaled and cropped to one."""
-    read = [_picture(file, size=size, resize=resize) for file in files]
+    """Images in `root` as (n, 3, h, w) in [0, 1], as people see them: of one size, or scaled and cropped to one.
+
+    They are upright, on a `background` where they are transparent, and scaled by their depth; a warning
+    counts those that are changed by it.
+    """
+    _say_changes([_changes(file) for file in files], root, background)
+    return _pixels(files, root, size=size, resize=resize, background=background)
+
+
+def _say_changes(kinds: Sequence[tuple[str, ...]], root: Path, background: str) -> None:
+    said = sight.described(kinds, background=background)
+    if said:
+        warnings.warn(
+            f"of {len(kinds)} pictures in {root}, shown as people see them: {said}.",
+            RarefireWarning,
+            stacklevel=4,
+        )
+
+
+def _pixels(
+    files: Sequence[str | Path], root: Path, *, size: int | None, resize: int | None, background: str
+) -> NDArray[np.float32]:
+    read = [_picture(file, size=size, resize=resize, background=background) for file in files]
     shapes = sorted({p.shape for p in read})
     if len(shapes) > 1:
         raise InputError(
@@ -634,17 +698,39 @@ def pictures(
     return images
 
 
-def _picture(path: str | Path, *, size: int | None, resize: int | None = None) -> NDArray[np.uint8]:
-    """One image as (h, w, 3) bytes; scaled and centrally cropped where `size` is given."""
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """An image file; whatever is wrong with it is a DataError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise OSError("it is no file")  # to open a pipe would be to wait for who writes into it
         with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+            yield opened
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        if isinstance(error, InputError):
+            raise
         raise DataError(f"{path} cannot be read as an image: {error}. Replace or remove it.") from error
+
+
+def _changes(path: str | Path) -> tuple[str, ...]:
+    """What is done to a picture before it is shown; nothing for one that cannot be read: that is said then."""
+    try:
+        with _opened(path) as image:
+            return sight.changes(image)
+    except DataError:
+        return ()
+
+
+def _picture(
+    path: str | Path, *, size: int | None, resize: int | None = None, background: str = "white"
+) -> NDArray[np.uint8]:
+    """One image as (h, w, 3) bytes; scaled and centrally cropped where `size` is given."""
+    from PIL import Image
+
+    with _opened(path) as opened:
+        image = sight.as_seen(opened, background=background)
     if size is not None:
         scale = (resize or round(size * 256 / 224)) / min(image.size)
         w, h = (max(size, int(side * scale)) for side in image.size)
