@@ -306,9 +306,8 @@ def _fields(name: str, value: Any) -> dict[str, Any]:
         each = list(value[field].flat)
         if len(each) == 1:
             found |= _fields(f"{name}.{field}", each[0])
-        elif each and all(getattr(one, "dtype", np.dtype("O")).kind in "fiub" for one in each):
-            if len({one.shape for one in each}) == 1 and each[0].size > 1:
-                found[f"{name}.{field}"] = np.stack(each)
+        elif len({(one.shape, one.dtype.kind in "fiub") for one in each}) == 1 and each[0].size > 1:
+            found[f"{name}.{field}"] = np.stack(each)
     return found
 
 
@@ -396,7 +395,7 @@ def _json(path: Path) -> _Content:
 
 # What a column of names may be called that stands before the numbers.
 _NAMING = re.compile(
-    r"(unnamed: ?0|index|id|(image|img|item|stim|stimulus|file|picture|object|concept)?[ _]?(id|name|path|file)?)",
+    r"unnamed: ?0|index|(image|img|item|stim|stimulus|file|picture|object|concept)?[ _]?(id|name|path|file)?",
     re.IGNORECASE,
 )
 
@@ -421,10 +420,10 @@ def _text(path: Path) -> _Content:
         or not all(_is_number(row[0]) for row in rows)
         or (bool(header) and _NAMING.fullmatch(header[0]) is not None and len(header) > 1)
     )
-    names = tuple(row[0] for row in rows) if header and named or named else None
+    names = tuple(row[0] for row in rows) if named else None
     numbers = [row[1:] for row in rows] if named else rows
     lengths = {len(row) for row in numbers}
-    if len(lengths) > 1:
+    if len(lengths) > 1 or not max(lengths):
         raise ValueError(f"its rows have {', '.join(map(str, sorted(lengths)))} entries")
     for i, row in enumerate(numbers):
         bad = next((j for j, cell in enumerate(row) if not _is_number(cell)), None)
@@ -434,7 +433,7 @@ def _text(path: Path) -> _Content:
     counts = [tuple(str(i + start) for i in range(len(rows))) for start in (0, 1)]
     content = _Content("text", {"": values}, {})
     if names is not None and names not in counts:
-        content.words["the first column"] = names
+        content.words["first column"] = names
     return content
 
 
@@ -492,13 +491,7 @@ def _taken(content: _Content, path: Path, array: str | None) -> Found:
     values = numbers[array]
     source, names = _names(content, values)
     called = f"{array!r}, " if array else ""
-    said = (
-        f"; names of images from {source!r}"
-        if array and names
-        else "; names of images from " + source
-        if names
-        else ""
-    )
+    said = f"; names of images from {source!r}" if names else ""
     return Found(values, names, f"{path.name}: {called}{_size(values)} ({content.kind}){said}.")
 
 
@@ -531,14 +524,14 @@ def _arranged(content: _Content, path: Path, arrays: list[str]) -> Found:
         n = n_images(values.shape[-1])
         if names is None or n != len(names):
             raise InputError(
-                f"{path.name}: {array!r} is {_size(values)}, for {0 if names is None else len(names)} stimuli. "
+                f"{path.name}: {array!r} is {_size(values)}, for {len(names or ())} stimuli. "
                 "Export it from Meadows again, as 1D."
             )
         order = order or names
         if set(names) != set(order):
             raise InputError(
-                f"{path.name}: the participants of {arrays[0]!r} and {array!r} saw different images. Name one "
-                "with --array (array=)."
+                f"{path.name}: the participants of {arrays[0]!r} and {array!r} saw different images. "
+                "Name one with --array (array=)."
             )
         place = [names.index(name) for name in order]
         pairs = np.zeros((n, n), dtype=np.intp)

@@ -87,15 +87,15 @@ def read(
         raise InputError("scale turns similarities around: pass similarity=True with it, or leave it out.")
     subjects = reliability = None
     if columns is None:
-        people = rdm.n_people(path, array=array) if binary else 1
+        n_people = rdm.n_people(path, array=array) if binary else 1
         each = [
             _matrix(path, folder, text=text, similarity=similarity, scale=scale, array=array, person=person)
-            for person in range(people)
+            for person in range(n_people)
         ]
         human, names = each[0]
-        if people > 1:
+        if n_people > 1:
             subjects = np.stack([values for values, _ in each])
-            human, reliability = mean_of_subjects(subjects, [str(i + 1) for i in range(people)])
+            human, reliability = mean_of_subjects(subjects, [str(i + 1) for i in range(n_people)])
     else:
         ratings = _ratings(lines, columns, path, width=len(header))
         names = sorted({name for pair in ratings for name in (pair.first, pair.second)}, key=_natural)

@@ -376,10 +376,11 @@ def _squares(values: NDArray[Any], name: str) -> NDArray[Any]:
         else values
     )
     n = files.n_images(rows.shape[-1]) if rows.ndim == 2 else None
-    if n is None or n < 3:
+    # A matrix that is nearly square has lost a line; these are no people.
+    if n is None or n < 3 or (rows.ndim == 2 and len(rows) > 1 and abs(len(rows) - rows.shape[1]) <= 2):
         raise InputError(
-            f"the RDM in {name} must be square; got {values.shape}. Or give it condensed, n(n − 1)/2 numbers for "
-            "n images; of several people, a line for each."
+            f"the RDM in {name} must be square; got {values.shape}. Or give it condensed, n(n − 1)/2 "
+            "numbers for n images; of several people, a line for each."
         )
     squares = np.full((len(rows), n, n), np.nan)
     upper = np.triu_indices(n, k=1)

@@ -663,10 +663,10 @@ def pictures(
     resize: int | None = None,
     background: str = "white",
 ) -> NDArray[np.float32]:
-    """Images in `root` as (n, 3, h, w) in [0, 1], as people see them: of one size, or scaled and cropped to one.
+    """Images in `root` as (n, 3, h, w) in [0, 1]: of one size, or scaled and cropped to one.
 
-    They are upright, on a `background` where they are transparent, and scaled by their depth; a warning
-    counts those that are changed by it.
+    They are as people see them: upright, on a `background` where they are transparent, and scaled by
+    their depth; a warning counts those that are changed by it.
     """
     _say_changes([_changes(file) for file in files], root, background)
     return _pixels(files, root, size=size, resize=resize, background=background)
@@ -715,7 +715,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
 
 
 def _changes(path: str | Path) -> tuple[str, ...]:
-    """What is done to a picture before it is shown; nothing for one that cannot be read: that is said then."""
+    """What is done to a picture before it is shown; of one that cannot be read nothing: it is said then."""
     try:
         with _opened(path) as image:
             return sight.changes(image)

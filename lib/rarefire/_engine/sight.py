@@ -83,14 +83,12 @@ def described(kinds: Iterable[tuple[str, ...]], *, background: str) -> str:
 def _is_transparent(image: Image.Image) -> bool:
     """Whether anything shows through; an alpha channel alone does not say so."""
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        low, _ = image.getchannel(image.mode[-1]).getextrema()
-        return bool(low < 255)
+        return bool((np.asarray(image.getchannel(image.mode[-1])) < 255).any())
     if "transparency" not in image.info:
         return False
     if image.mode in _DEEP:
         return bool((np.asarray(image) == image.info["transparency"]).any())
-    low, _ = image.convert("RGBA").getchannel("A").getextrema()
-    return bool(low < 255)
+    return bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
@@ -99,13 +97,13 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     low, high, tags = values.min(), values.max(), getattr(image, "tag_v2", {})
     if image.mode == "F":
-        whole = 0 <= low and high <= 255 and not (values % 1).any()  # bytes, kept as floating-point numbers
-        if not (0 <= low and high <= 1) and not whole:
+        unit = low >= 0 and high <= 1
+        if not unit and not (low >= 0 and high <= 255 and not (values % 1).any()):  # bytes, kept as floats
             raise ValueError(
-                f"its floating-point values run from {low:.3g} to {high:.3g}, so that white is not known; save "
-                "it with values from 0 to 1"
+                f"its floating-point values run from {low:.3g} to {high:.3g}, so that white is not known; "
+                "save it with values from 0 to 1"
             )
-        white = 1 if high <= 1 else 255
+        white = 1 if unit else 255
     elif image.mode == "I" and image.format not in ("PNG", "PPM"):  # these have 16 bits at most
         raise ValueError(
             "its values are integers of 32 bits, so that white is not known; save it with 16 or 8"

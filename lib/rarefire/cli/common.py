@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from rarefire.stimuli import Stimuli
 
 __all__ = [
+    "Array",
+    "Background",
     "Embedding",
+    "HumanArray",
     "Network",
     "Recompute",
     "Ship",
@@ -36,6 +39,7 @@ __all__ = [
     "images_of",
     "is_lenet",
     "lenet_options",
+    "opened",
     "outputs",
     "outside",
     "read_for",
@@ -44,11 +48,18 @@ __all__ = [
     "run",
     "suited",
     "tables_opened",
+    "taken",
     "trained",
     "write_tables",
 ]
 
-Embedding = Annotated[Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")]
+Embedding = Annotated[
+    Path,
+    typer.Argument(help="(n_images, n_features), post-ReLU: .npy, zarr, .npz, .mat, .h5, .pt, .csv or .txt"),
+]
+Array = Annotated[str | None, typer.Option(help="which array of the embedding's file, where it has several")]
+HumanArray = Annotated[str | None, typer.Option(help="which array of the RDM's file, where it has several")]
+Background = Annotated[str, typer.Option(help="colour behind transparent pictures")]
 Network = Annotated[
     str,
     typer.Option(
@@ -68,6 +79,7 @@ Ship = Annotated[Path | None, typer.Option(help="also write the results to this 
 _OPTIONAL = {
     **dict.fromkeys(("yaml", "nbformat", "papermill", "jupyter_book", "latex2mathml"), "book"),
     **dict.fromkeys(("dask", "distributed", "zarr"), "scale"),
+    "h5py": "files",
 }
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -153,6 +165,26 @@ def _main(
     """What rarely firing features do in a vision network: PoZ, nested RSA curves, and the book on them."""
 
 
+def opened(embedding: Path | str, array: str | None = None) -> Any:
+    """An embedding from a file, of which is said what was taken from it."""
+    from rarefire import files
+
+    found = files.read(embedding, array=array)
+    if found.what:
+        print(found.what)
+    return found.values
+
+
+def taken(path: Path, array: str | None = None) -> None:
+    """Say what an RDM is taken from, where its file says more than numbers; a pipe is left for its reader."""
+    from rarefire import files
+
+    if not files.is_text(path):
+        what = files.read(path, array=array).what
+        if what:
+            print(what)
+
+
 def trained(network: str, weights: str, size: int) -> Any:
     """A network with its weights: those named, those on this machine, or those that one's own brings."""
     from rarefire import networks
@@ -230,6 +262,7 @@ def images_of(
     network: str,
     rows: Callable[[int], NDArray[np.intp]],
     *written: Path | None,
+    background: str = "white",
 ) -> tuple[Stimuli, int]:
     """Some of an image set's test images, or of a folder's, to show a network, and how many there are.
 
@@ -245,6 +278,8 @@ def images_of(
         Of their number: which ones.
     *written
         Files that must not lie among them.
+    background
+        The colour behind a folder's transparent pictures.
     """
     import numpy as np
 
@@ -261,7 +296,7 @@ def images_of(
     outside(folder, *written)
     if size is None and is_lenet(network):
         raise InputError(f"{network} is made for images of one size: say which with --size.")
-    gallery = stimuli.gallery(folder, size=size or 224)
+    gallery = stimuli.gallery(folder, size=size or 224, background=background)
     classes, use = tuple(sorted(set(gallery.names))), rows(len(gallery))
     labels = np.searchsorted(classes, [gallery.names[i] for i in use]).astype(np.int64)
     shown = stimuli.Stimuli(f"folder:{folder}", "all", gallery[use], labels, classes, folder.name)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rarefire.cli.common import Network, Weights, apart, app, outside, read_for, readable, trained
+from rarefire.cli.common import Background, Network, Weights, apart, app, outside, read_for, readable, trained
 
 __all__ = ["embed"]
 
@@ -22,15 +22,21 @@ def embed(
     network: Network = "vgg19",
     weights: Weights = "",
     layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "penultimate",
-    pooled: Annotated[bool, typer.Option(help="average a layer with positions over these")] = False,
+    pooled: Annotated[
+        bool,
+        typer.Option(
+            help="a feature for each channel, averaged over its positions; default: one for each position"
+        ),
+    ] = False,
     size: Annotated[int, typer.Option(help="of the images, in pixels", min=16, max=2048)] = 224,
+    background: Background = "white",
 ) -> None:
     """Write a network's features of a folder of images, for the other commands. Stopped, it goes on later."""
     from rarefire import embeddings, networks, stimuli
 
     apart(out, names, *read_for(network, weights))
     outside(folder, out, names)
-    images = stimuli.gallery(folder, size=size)
+    images = stimuli.gallery(folder, size=size, background=background)
     model = trained(network, weights, size)
     spatial: Literal["flatten", "mean"] = "mean" if pooled else "flatten"
     progress = sys.stderr.isatty()

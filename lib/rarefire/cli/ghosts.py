@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rarefire.cli.common import Embedding, apart, app, readable, write_tables
+from rarefire.cli.common import Array, Embedding, apart, app, opened, readable, write_tables
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def ghosts_command(
     ] = None,
     components: Annotated[int, typer.Option(help="of the ghosts' activations, with --read", min=1)] = 10,
     top: Annotated[int, typer.Option(help="images of each component, with --read", min=1)] = 8,
+    array: Array = None,
 ) -> None:
     """Ghost features of a category: 0 for all its images, active for others; and what they respond to.
 
@@ -41,7 +42,7 @@ def ghosts_command(
     from rarefire._engine import blocks
 
     apart(embedding, category, out, read)
-    source = blocks.open_embedding(embedding)
+    source = opened(embedding, array)
     rows = _rows(category, source.shape[0])
     found = ghosts.find(source, rows)
     others = np.setdiff1d(np.arange(source.shape[0]), rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rarefire.cli.common import (
+    Background,
     Network,
     Recompute,
     Ship,
@@ -17,6 +18,7 @@ from rarefire.cli.common import (
     outside,
     read_for,
     readable,
+    taken,
     trained,
     write_tables,
 )
@@ -42,6 +44,10 @@ def people(
     images: Annotated[Path | None, typer.Option(help="folder of the images; of a file of ratings")] = None,
     folder: Annotated[Path | None, typer.Option(help="the archive of Peterson et al. (2018)")] = None,
     similarity: Annotated[bool, typer.Option("--similarity", help="the ratings are similarities")] = False,
+    array: Annotated[
+        str | None, typer.Option(help="which array of the file of ratings, where it has several")
+    ] = None,
+    background: Background = "white",
     recompute: Recompute = False,
     ship: Ship = None,
 ) -> None:
@@ -55,7 +61,15 @@ def people(
     if images is not None:
         outside(images, out, ship)
     networks.check_name(network)
-    given = _given(judgments, images=images, folder=folder, size=size, similarity=similarity)
+    given = _given(
+        judgments,
+        images=images,
+        folder=folder,
+        size=size,
+        similarity=similarity,
+        array=array,
+        background=background,
+    )
     model = trained(network, weights, size)
     options: dict[str, Any] = {
         "name": networks.short_name(network),
@@ -78,7 +92,14 @@ def people(
 
 
 def _given(
-    judgments: str, *, images: Path | None, folder: Path | None, size: int, similarity: bool
+    judgments: str,
+    *,
+    images: Path | None,
+    folder: Path | None,
+    size: int,
+    similarity: bool,
+    array: str | None,
+    background: str,
 ) -> Judgments:
     """Judgments with their images, by name or from a file."""
     from rarefire import judgments as known
@@ -87,9 +108,14 @@ def _given(
         from rarefire import ratings
 
         fit = size if images else None
-        given = ratings.read(judgments, images=images, size=fit, similarity=similarity)
-    elif images is not None or similarity:
-        raise InputError(f"--images and --similarity are for a file of ratings; {judgments} has its own.")
+        taken(Path(judgments), array)
+        given = ratings.read(
+            judgments, images=images, size=fit, similarity=similarity, array=array, background=background
+        )
+    elif images is not None or similarity or array is not None:
+        raise InputError(
+            f"--images, --similarity and --array are for a file of ratings; {judgments} has its own."
+        )
     elif judgments == "cifar10h":
         raise InputError("the rows of cifar10h are classes, not images: rarefire record people-by-class.")
     else:
