@@ -281,7 +281,7 @@ def _npz(path: Path) -> _Content:
             except ValueError as error:
                 if "pickle" not in str(error).lower():
                     raise
-    content = _sorted_out("npz", found)
+    content = _sorted_out("NumPy", found)
     if not content.numbers and len(found) < len(zipfile.ZipFile(path).namelist()):
         raise ValueError("its arrays are Python objects, which are pickles")
     return content
@@ -338,13 +338,13 @@ def _hdf(path: Path) -> _Content:
 def _dataset(h5py: Any, file: Any, item: Any, from_matlab: bool) -> Any:
     """A data set of HDF5; MATLAB keeps arrays with their axes the other way round, and words as numbers."""
     kind = item.attrs.get("MATLAB_class", b"")
-    if item.dtype == h5py.ref_dtype:  # cells
+    if h5py.check_string_dtype(item.dtype) is not None:
+        return np.asarray(item).ravel().tolist()
+    if kind == b"cell" and h5py.check_ref_dtype(item.dtype) is h5py.Reference:
         cells = (file[reference] for reference in np.asarray(item).T.flat)
         return ["".join(map(chr, cell[()].T.ravel())) if cell.dtype.kind in "ui" else None for cell in cells]
     if kind == b"char":
         return ["".join(map(chr, row)) for row in np.asarray(item).T]
-    if h5py.check_string_dtype(item.dtype) is not None:
-        return np.asarray(item).ravel().tolist()
     if item.dtype.kind not in "fiubc":
         return None
     return np.asarray(item).T if from_matlab or kind else np.asarray(item)
@@ -443,7 +443,7 @@ def _cells(text: str) -> list[list[str]]:
     delimiter = next((d for d in ("\t", ";", ",") if lines and d in lines[-1]), " ")
     rows = csv.reader((line.strip(" ") for line in lines), delimiter=delimiter, skipinitialspace=True)
     cells = [[cell.strip() for cell in row] for row in rows]
-    if len(cells[0]) > 1 and all(len(row) > 1 and not row[-1] for row in cells):
+    if cells and len(cells[0]) > 1 and all(len(row) > 1 and not row[-1] for row in cells):
         return [row[:-1] for row in cells]  # a delimiter at the end of every line
     return cells
 
@@ -540,6 +540,6 @@ def _arranged(content: _Content, path: Path, arrays: list[str]) -> Found:
         pairs += pairs.T
         triangles.append(values[:, pairs[np.ix_(place, place)][upper]])
     stack = np.concatenate(triangles)
-    people = f"{len(stack)} upper triangles of {len(order)} images"
+    people = f"{len(stack)} upper triangle{'s' * (len(stack) > 1)} of {len(order)} images"
     said = f"{path.name}: {people} ({', '.join(map(repr, arrays[:4]))}{', …' * (len(arrays) > 4)}, Meadows)"
     return Found(stack[0] if len(stack) == 1 else stack, order, f"{said}; names of images from 'stimuli'.")

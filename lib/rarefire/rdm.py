@@ -320,6 +320,8 @@ def read_named(
         raise
     except (ValueError, TypeError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read as a matrix of numbers: {error}") from error
+    if text is not None and values.shape[0] != values.shape[1] and min(values.shape) > 1:
+        raise InputError(f"the RDM in {path.name} must be square; got {values.shape}.")
     values = _squares(values, path.name)
     if person is None and len(values) > 1:
         each = [

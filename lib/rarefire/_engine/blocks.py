@@ -91,7 +91,11 @@ def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     else:
         source = np.asarray(embedding)
     if len(source.shape) != 2:
-        raise InputError(f"an embedding is (n_images, n_features); got {tuple(source.shape)}.")
+        more = " Make features of positions, or average them: E.reshape(len(E), -1), E.mean((2, 3))."
+        raise InputError(
+            f"an embedding is (n_images, n_features); got {tuple(source.shape)}."
+            + more * (len(source.shape) == 4)
+        )
     if not is_tensor(source) and np.dtype(source.dtype).kind not in "fiub":
         raise InputError(f"an embedding holds real numbers; got {source.dtype}.")
     if source.shape[0] < least:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,9 +62,10 @@ def as_seen(image: Image.Image, *, background: str) -> Image.Image:
     from PIL import Image, ImageOps
 
     transparent = _is_transparent(image)
+    kind, tags = image.format, dict(getattr(image, "tag_v2", {}))  # a turned copy has none
     image = ImageOps.exif_transpose(image)
     if image.mode in _DEEP:
-        image = _in_eight_bits(image)
+        image = _in_eight_bits(image, kind, tags)
     if not transparent:
         return image.convert("RGB")
     ground = Image.new("RGBA", image.size, check_background(background))
@@ -91,11 +92,11 @@ def _is_transparent(image: Image.Image) -> bool:
     return bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
 
 
-def _in_eight_bits(image: Image.Image) -> Image.Image:
+def _in_eight_bits(image: Image.Image, kind: str | None, tags: dict[int, Any]) -> Image.Image:
     from PIL import Image
 
     values = np.asarray(image)
-    low, high, tags = values.min(), values.max(), getattr(image, "tag_v2", {})
+    low, high = values.min(), values.max()
     if image.mode == "F":
         unit = low >= 0 and high <= 1
         if not unit and not (low >= 0 and high <= 255 and not (values % 1).any()):  # bytes, kept as floats
@@ -104,7 +105,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
                 "save it with values from 0 to 1"
             )
         white = 1 if unit else 255
-    elif image.mode == "I" and image.format not in ("PNG", "PPM"):  # these have 16 bits at most
+    elif image.mode == "I" and kind not in ("PNG", "PPM"):  # these have 16 bits at most
         raise ValueError(
             "its values are integers of 32 bits, so that white is not known; save it with 16 or 8"
         )

@@ -42,6 +42,7 @@ __all__ = [
     "opened",
     "outputs",
     "outside",
+    "people_of",
     "read_for",
     "readable",
     "record",
@@ -175,14 +176,25 @@ def opened(embedding: Path | str, array: str | None = None) -> Any:
     return found.values
 
 
-def taken(path: Path, array: str | None = None) -> None:
-    """Say what an RDM is taken from, where its file says more than numbers; a pipe is left for its reader."""
-    from rarefire import files
+def taken(path: Path, array: str | None = None) -> int:
+    """Say what RDMs are taken from, and of how many people they are; a pipe is left for its reader."""
+    from rarefire import files, rdm
 
     if not files.is_text(path):
         what = files.read(path, array=array).what
         if what:
             print(what)
+    return rdm.n_people(path, array=array)
+
+
+def people_of(path: Path, *, similarity: bool, array: str | None) -> NDArray[np.float64]:
+    """An RDM of people, of which is said what was taken from its file."""
+    from rarefire import rdm
+
+    n = taken(path, array)
+    if n > 1:
+        print(f"{path.name}: RDMs of {n} people, each brought to mean 0 and standard deviation 1, averaged.")
+    return rdm.read(path, similarity=similarity, array=array)
 
 
 def trained(network: str, weights: str, size: int) -> Any:

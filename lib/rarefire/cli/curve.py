@@ -15,9 +15,9 @@ from rarefire.cli.common import (
     apart,
     app,
     opened,
+    people_of,
     readable,
     tables_opened,
-    taken,
 )
 from rarefire.errors import InputError
 
@@ -51,9 +51,10 @@ def curve_command(
     """R² of the first k features' RDM with a reference, for every k. Equal PoZ goes by feature index."""
     import pandas as pd
 
-    from rarefire import curves, poz, rdm
+    from rarefire import curves, poz
 
-    apart(embedding, human, out, plot)
+    apart(embedding, human if human_array is None else None, out, plot)
+    apart(human, out, plot)  # of one file with several arrays
     if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"--plot writes .png or .svg; got {plot.name!r}.")
     if order not in ("low", "high", "random"):
@@ -77,8 +78,7 @@ def curve_command(
     options: dict[str, Any] = {"metric": metric, "k": _steps(k)}
     progress = sys.stderr.isatty()
     if human is not None:
-        taken(human, human_array)
-        people = rdm.read(human, similarity=similarity, array=human_array)
+        people = people_of(human, similarity=similarity, array=human_array)
         found = curves.rdm_curve(source, people, indices, **options)
     elif scheduler is not None:
         from rarefire import cluster

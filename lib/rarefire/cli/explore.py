@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rarefire.cli.common import Array, Embedding, HumanArray, apart, app, opened, readable, taken
+from rarefire.cli.common import Array, Embedding, HumanArray, apart, app, opened, people_of, readable
 from rarefire.errors import InputError
 
 __all__ = ["explore"]
@@ -39,7 +39,8 @@ def explore(
     from rarefire.page.explorer import MOST_FEATURES, Explorer, Scene
     from rarefire.page.widgets import save
 
-    apart(embedding, human, labels, out)
+    apart(embedding, human if human_array is None else None, labels, out)
+    apart(human, labels, out)  # of one file with several arrays
     if human is None and (similarity or human_array is not None):
         raise InputError("--similarity and --human-array say how to read the RDM; name one with --human.")
     source = blocks.check_source(opened(embedding, array))
@@ -62,8 +63,7 @@ def explore(
     names, codes = np.unique(categories, return_inverse=True) if categories else (np.array([]), None)
     people = None
     if human is not None:
-        taken(human, human_array)
-        given = rdm.read(human, similarity=similarity, array=human_array)
+        given = people_of(human, similarity=similarity, array=human_array)
         people = rdm.square(rdm.check_rdm(given, n))
     scene = Scene(
         embedding.stem,
