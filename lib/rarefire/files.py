@@ -485,7 +485,8 @@ def _taken(content: _Content, path: Path, array: str | None) -> Found:
             listed = ", ".join(f"{name} {_size(value)}" for name, value in list(numbers.items())[:10])
             more = f", … ({len(numbers)} in all)" if len(numbers) > 10 else ""
             raise InputError(
-                f"{path.name} holds several arrays: {listed}{more}. Say which with --array (array=)."
+                f"{path.name} holds several arrays: {listed}{more}. Say which with --array "
+                "(--human-array for people; array= in Python)."
             )
         array = known[0] if known else next(iter(numbers))
     values = numbers[array]
