@@ -208,7 +208,7 @@ def test_people_in_a_stack_are_people(human, tmp_path, rng):
     np.save(tmp_path / "E.npy", rng.random((12, 9)))
     done = run("curve", tmp_path / "E.npy", "--human", tmp_path / "people.npz", "--out", tmp_path / "c.csv")
     assert "people.npz: RDMs of 4 people, each brought to mean 0 and standard deviation 1" in done.stdout
-    one = rdm.read_named(tmp_path / "people.npz", person=2)[0]
+    one = rdm.read_people(tmp_path / "people.npz")[0][2]
     np.testing.assert_allclose(one, stack[2][upper])
 
 
@@ -401,7 +401,7 @@ def test_arrays_of_both_files_are_named(embedding, human, tmp_path):
         assert "both.npz: 'E', 12 × 7 (NumPy).\n" in done.stdout
         assert "both.npz: 'RDM', 12 × 12 (NumPy).\n" in done.stdout
         done = run(command, tmp_path / "both.npz", *named[:2], *named[4:], "--out", out)
-        assert "--human-array say how to read the RDM; name one with --human" in done.stderr
+        assert "--human-array says how to read the RDM; name one with --human" in done.stderr
     done = run("dimension", tmp_path, "--network", "vgg19", "--array", "E", "--out", tmp_path / "d.csv")
     assert "--array is for an embedding; with --network," in done.stderr
 

@@ -39,6 +39,7 @@ __all__ = [
     "rdm",
     "read",
     "read_named",
+    "read_people",
     "similarities",
     "square",
     "standardised",

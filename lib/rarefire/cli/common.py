@@ -43,6 +43,7 @@ __all__ = [
     "is_lenet",
     "judged",
     "lenet_options",
+    "named",
     "opened",
     "outputs",
     "outside",
@@ -311,6 +312,13 @@ def images_of(
     labels = np.searchsorted(classes, [gallery.names[i] for i in use]).astype(np.int64)
     shown = stimuli.Stimuli(f"folder:{folder}", "all", gallery[use], labels, classes, folder.name)
     return shown, len(gallery)
+
+
+def named(human: Path | None, **options: object) -> None:
+    """Options that say how to read an RDM come with one."""
+    said = next((option for option, given in options.items() if given), None)
+    if human is None and said:
+        raise InputError(f"{said} says how to read the RDM; name one with --human.")
 
 
 def judged(

@@ -18,6 +18,7 @@ from rarefire.cli.common import (
     app,
     evenly,
     judged,
+    named,
     opened,
     readable,
     tables_opened,
@@ -74,10 +75,7 @@ def curve_command(
     metric = "correlation" if metric == "pearson" else metric
     if metric not in ("correlation", "cosine"):
         raise InputError(f"--metric is correlation (or pearson, the same) or cosine; got {metric!r}.")
-    reading = {"--similarity": similarity, "--human-array": human_array, "--by-position": by_position}
-    said = next((option for option, given in reading.items() if given), None)
-    if human is None and said:
-        raise InputError(f"{said} says how to read the RDM; name one with --human.")
+    named(human, **{"--similarity": similarity, "--human-array": human_array, "--by-position": by_position})
     if scheduler is not None and array is not None:
         raise InputError(
             "with --scheduler an embedding is .npy or zarr, which hold one array; leave --array out."

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rarefire.cli.common import Array, ByPosition, Embedding, HumanArray, apart, app, judged, opened, readable
+from rarefire.cli.common import (
+    Array,
+    ByPosition,
+    Embedding,
+    HumanArray,
+    apart,
+    app,
+    judged,
+    named,
+    opened,
+    readable,
+)
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,8 +59,7 @@ def explore(
 
     apart(embedding, human if human_array is None else None, labels, out)
     apart(human, labels, out)  # of one file with several arrays
-    if human is None and (similarity or human_array is not None):
-        raise InputError("--similarity and --human-array say how to read the RDM; name one with --human.")
+    named(human, **{"--similarity": similarity, "--human-array": human_array})
     if human is None and labels is None and by_position:
         raise InputError("--by-position says how to match images with --human or --labels; name one.")
     found = opened(embedding, array)
