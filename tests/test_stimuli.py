@@ -109,6 +109,54 @@ def test_folder_split_by_seed(folder):
     assert stimuli.load(f"folder:{folder}", "test", test_fraction=0.3, seed=1).digest != test.digest
 
 
+def test_a_folder_that_is_not_divided_is_one_set(folder):
+    whole = stimuli.load(f"folder:{folder}", "test")
+    assert (len(whole), whole.split) == (20, "all")
+    assert np.bincount(whole.labels).tolist() == [10, 10]
+    assert whole.source == f"images in {folder.name}"
+    with pytest.raises(InputError) as refused:
+        stimuli.load(f"folder:{folder}", "train")
+    assert str(refused.value) == (
+        f"{folder} has no train/ and test/. Say test_fraction=0.2 to divide it, or load all of it as 'test'."
+    )
+
+
+def test_what_is_divided_says_so(folder, tmp_path):
+    said = (
+        f"{folder} has no train/ and test/: 4 of 20 images in {folder.name}, drawn with seed 0, are to test, "
+    )
+    with pytest.warns(RarefireWarning) as warned:
+        train, test = stimuli.splits(f"folder:{folder}")
+    assert [str(one.message) for one in warned] == [said + "the other 16 to train."]
+    assert (len(train), len(test)) == (16, 4)
+    assert test.digest == stimuli.load(f"folder:{folder}", "test", test_fraction=0.2).digest
+    assert [stimuli.content_digest(f"folder:{folder}", split) for split in stimuli.SPLITS] == [
+        train.digest,
+        test.digest,
+    ]
+    # What has splits of its own is not divided.
+    assert [len(part) for part in stimuli.splits("digits")] == [1297, 500]
+    for split in stimuli.SPLITS:
+        picture(tmp_path / "own" / split / "cat" / "0.png", (255, 0, 0))
+    assert [len(part) for part in stimuli.splits(f"folder:{tmp_path / 'own'}")] == [1, 1]
+    with pytest.raises(UnknownNameError, match="no image set 'minst'"):
+        stimuli.splits("minst")
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Training", "Testing"), ("train",), ("dev", "train")])
+def test_splits_are_no_classes(tmp_path, names):
+    for name in names:
+        picture(tmp_path / name / "cat" / "0.png", (255, 0, 0))
+    inside = sorted(names)
+    with pytest.raises(InputError) as refused:
+        stimuli.load(f"folder:{tmp_path}", "test")
+    assert str(refused.value) == (
+        f"{tmp_path} is divided into {' and '.join(f'{name}/' for name in inside)}, not into train/ and "
+        f"test/. Rename them, or load one of them: folder:{tmp_path / inside[-1]}."
+    )
+    assert len(stimuli.load(f"folder:{tmp_path / names[0]}", "test")) == 1
+
+
 def test_folder_with_train_and_test(tmp_path):
     for split, n in (("train", 3), ("test", 2)):
         for i in range(n):
@@ -670,7 +718,9 @@ def leave_behind(folder):
 @pytest.mark.parametrize("deep", [False, True])
 def test_what_systems_leave_in_folders_is_skipped_alike(folder, deep):
     def seen():
-        whole = [stimuli.load(f"folder:{folder}", split, size=8) for split in ("train", "test")]
+        whole = [
+            stimuli.load(f"folder:{folder}", split, size=8, test_fraction=0.2) for split in ("train", "test")
+        ]
         shown = stimuli.gallery(folder, size=8)
         named = [file.name for f in sorted(folder.iterdir()) if f.is_dir() for file in stimuli.image_files(f)]
         return [w.digest for w in whole], [w.class_names for w in whole], shown.files, shown.digest, named
