@@ -8,6 +8,8 @@ import hashlib
 import http.server
 import io
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import warnings
@@ -737,6 +739,33 @@ def test_a_class_of_hidden_files_alone_is_named(folder):
     (folder / "zoo" / "._a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="the folder zoo holds no images, only hidden files"):
         stimuli.load(f"folder:{folder}", "test")
+
+
+@pytest.mark.parametrize("shape", [(60_000, 1), (1, 60_000)])
+def test_a_line_of_pixels_takes_no_more_memory_than_its_middle(tmp_path, shape):
+    long = np.zeros((*shape[::-1], 3), np.uint8)
+    long.reshape(-1, 3)[29_500:30_500] = 255  # its middle
+    Image.fromarray(long).save(tmp_path / "line.png")
+    code = (
+        "import resource, sys; from rarefire import stimuli; from PIL import Image; import numpy as np\n"
+        "taken = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before, shown = taken(), stimuli.gallery(sys.argv[1], size=64)[:]\n"
+        "print(shown.shape == (1, 3, 64, 64) and (shown == 1).all(), taken() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    white, kibibytes = done.stdout.split()
+    assert white == "True"
+    assert int(kibibytes) < 100_000  # scaled whole, it would be 1.3 million
+
+
+def test_an_image_is_cut_before_it_is_scaled_only_where_it_is_very_long(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "long.png")
+    cut = stimuli.gallery(tmp_path, size=16)[:]
+    monkeypatch.setattr(stimuli, "_LONG", 60)
+    np.testing.assert_allclose(stimuli.gallery(tmp_path, size=16)[:], cut, atol=0.02)
 
 
 def test_pictures_of_too_many_pixels_are_named(tmp_path, monkeypatch):
