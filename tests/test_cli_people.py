@@ -57,7 +57,9 @@ def trials(distances, total, *, seed=0):
 def test_an_embedding_in_place_of_a_network(world):
     done = run("people", "ratings.csv", "--embedding", "E.npy", "--out", "o.csv", "--plot", "o.svg")
     assert done.exit_code == 0, done.output
-    said = "read as ratings: image1 is 'image1', image2 is 'image2', rating is 'rating', subject is 'sub'."
+    said = (
+        "image1 is 'image1', image2 is 'image2', rating is 'rating', subject is 'sub'; high means dissimilar."
+    )
     assert said in done.stdout
     assert "Images and judgments: aligned by name, whatever the extension." in done.stdout
     for words in (*records.people.VERDICTS.values(), *records.people.CURVES.values()):

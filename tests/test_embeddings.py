@@ -17,7 +17,7 @@ from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
 from rarefire import embeddings, networks, poz, stimuli
-from rarefire.errors import DataError, InputError, UnknownNameError
+from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError
 
 
 @pytest.fixture
@@ -1173,3 +1173,25 @@ def test_what_is_around_a_network_is_looked_through(images, tmp_path, around):
     np.testing.assert_allclose(named, embeddings.extract(plain, images, layer="4"), atol=1e-6)
     saved = embeddings.save(tmp_path / "e.npy", wrapped, images)
     np.testing.assert_allclose(saved, embeddings.extract(plain, images), atol=1e-6)
+
+
+def test_images_of_another_range_or_order_are_refused_or_said(rng):
+    net, pixels = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)),
+        rng.random((5, 3, 8, 8), np.float32),
+    )
+    whole = (255 * pixels).astype(np.uint8)
+    for bytes_ in (whole, torch.from_numpy(whole)):
+        with pytest.raises(InputError) as refused:
+            embeddings.extract(net, bytes_, layer="1")
+        assert str(refused.value) == (
+            f"images are numbers in [0, 1]; got {bytes_.dtype}. Divide those from 0 to 255 by 255."
+        )
+    with pytest.warns(RarefireWarning, match=r"images go up to 25\d.*; networks take numbers in \[0, 1\]"):
+        embeddings.extract(net, whole.astype(np.float32), layer="1")
+    with pytest.raises(InputError) as refused:
+        embeddings.extract(net, pixels.transpose(0, 2, 3, 1), layer="1")
+    assert str(refused.value) == (
+        "images must be (n, c, h, w); got (5, 8, 8, 3), with channels last: images.transpose(0, 3, 1, 2) "
+        "puts them second."
+    )

@@ -184,6 +184,16 @@ def test_a_name_is_looked_up_in_the_strictest_spelling_that_finds_any():
     assert index.find("cow") == (set(), "")
 
 
+def test_addresses_and_numbers_of_other_lengths():
+    """As experiments in browsers keep names; and as a spreadsheet loses zeros, which is not guessed."""
+    own = ["set/cat 1.png", "set/dog.png"]
+    theirs = ["https://lab.example/img/set/dog.png?v=2", "https://lab.example/img/set/cat%201.png"]
+    matched = align(own, theirs)
+    assert (matched.rows.tolist(), matched.how) == ([1, 0], "aligned by name, whatever the folders")
+    with pytest.raises(InputError, match=r"lacks 2 of 3 \('001', '002'\)"):
+        align(["001", "002", "100"], ["1", "2", "100"])
+
+
 def test_too_many_images_are_refused_before_memory_is_taken(tmp_path):
     names.check_pairs(32_768, "x.csv")
     said = (

@@ -942,3 +942,25 @@ def test_four_real_networks_of_somebodys_own(mirror, function, layer, channels, 
         np.testing.assert_allclose(found, pooled.embedding, rtol=1e-5, atol=1e-6)
     else:
         np.testing.assert_array_equal(found, positions.embedding)
+
+
+def test_what_began_with_torchvisions_weights_sees_images_as_they_want_them(tmp_path, rng):
+    """Published weights of GoogLeNet are for images in [-1, 1], which no state dict says."""
+    theirs = networks.build("googlenet", n_classes=7, seed=3)
+    theirs.transform_input = True
+    pixels = rng.random((2, 3, 64, 64), np.float32)
+    wanted = embeddings.extract(theirs, pixels, layer="conv1")
+    path = tmp_path / "googlenet-1378be20.pth"
+    torch.save(theirs.state_dict(), path)
+    ours = networks.build("googlenet", n_classes=7, weights=path)
+    np.testing.assert_allclose(embeddings.extract(ours, pixels, layer="conv1"), wanted, rtol=1e-5)
+    other = path.rename(tmp_path / "mine.pth")
+    with pytest.warns(RarefireWarning) as said:
+        ours = networks.build("googlenet", n_classes=7, weights=other)
+    assert str(said[0].message) == (
+        f"{other}: googlenet was trained on images in [−1, 1], and what begins with torchvision's weights "
+        "sees them so: taken as such. If it was trained from scratch: network.transform_input = False."
+    )
+    np.testing.assert_allclose(embeddings.extract(ours, pixels, layer="conv1"), wanted, rtol=1e-5)
+    ours.transform_input = False
+    assert not np.allclose(embeddings.extract(ours, pixels, layer="conv1"), wanted, rtol=1e-2)

@@ -455,3 +455,25 @@ def test_people_under_other_names_keep_their_scales(table, name):
     pooled = ratings.read(table("\n".join([f"{name},image1,image2,rating", *rows])), subject="none")
     assert pooled.subjects is None
     np.testing.assert_allclose(pooled.human, 5.5 * np.arange(10) + 1)
+
+
+@pytest.mark.parametrize(
+    ("column", "similarity", "high"),
+    [("rating", False, "dissimilar"), ("rating", True, "similar"), ("similarity", False, "similar")],
+)
+def test_it_is_said_what_a_high_rating_means(tmp_path, column, similarity, high):
+    path = tmp_path / "r.csv"
+    path.write_text(f"image1,image2,{column}\na,b,1\na,NA,5\nb,NA,3\n")
+    given = ratings.read(path, similarity=similarity)
+    assert f"; high means {high}; no column of subjects" in str(given.columns)
+    assert given.names == ("NA", "a", "b")  # an image may be called so
+    np.testing.assert_array_equal(given.human, [0, 2, 4] if high == "similar" else [5, 3, 1])
+
+
+def test_a_person_called_na_is_one(tmp_path):
+    path = tmp_path / "r.csv"
+    lines = [
+        f"{who},{a},{b},{i}" for who in ("NA", "0506", "506") for i, (a, b) in enumerate(["ab", "ac", "bc"])
+    ]
+    path.write_text("participant,image1,image2,rating\n" + "\n".join(lines))
+    assert len(ratings.read(path).subjects) == 3

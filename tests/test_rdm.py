@@ -368,3 +368,23 @@ def test_what_a_partial_correlation_says_of_known_agreements(rng):
         three[constant] = np.ones(50)
         assert np.isnan(rdm.partial(*three)).all()
     assert np.isnan(rdm.partial(own[:3], a[:3], control[:3])).all()
+
+
+def test_it_is_said_how_a_file_is_taken(tmp_path, rng):
+    values = rng.random(10)
+    np.save(tmp_path / "a.npy", values)
+    np.savetxt(tmp_path / "a.csv", values[None], delimiter=",")
+    for name in ("a.npy", "a.csv"):
+        assert rdm.described(tmp_path / name) == (
+            f"{name}: condensed, pairs in the order (1, 2), (1, 3), … (2, 3), …, as squareform of scipy and "
+            "MATLAB has them."
+        )
+    np.save(tmp_path / "b.npy", rdm.square(values))
+    assert rdm.described(tmp_path / "b.npy") == ""
+    np.save(tmp_path / "c.npy", np.stack([values, values]))
+    assert rdm.described(tmp_path / "c.npy").endswith(
+        "c.npy: RDMs of 2 people, each brought to mean 0 and standard deviation 1, averaged."
+    )
+    (tmp_path / "d.csv").write_text("1,2,3\n1,2\n")
+    with pytest.raises(DataError, match="its rows have"):
+        rdm.described(tmp_path / "d.csv")

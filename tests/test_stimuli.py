@@ -16,7 +16,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from sklearn.datasets import load_digits
 
 from rarefire import stimuli, store
@@ -406,6 +406,82 @@ def test_transparent_pictures_are_laid_on_a_ground(tmp_path, colours, background
     assert np.abs(shown(tmp_path / "b.png", background=background)[0] - mixed).max() <= 1
     with pytest.raises(InputError, match="a colour such as white, grey or #808080; got 'whitish'"):
         stimuli.gallery(tmp_path, size=16, background="whitish")
+
+
+def linear_profile(kind):
+    """An ICC profile with the primaries of sRGB, and values that are amounts of light."""
+
+    def tag(name, content):
+        return name + bytes(4) + content + bytes(-len(content) % 4)
+
+    def xyz(*values):
+        return tag(b"XYZ ", b"".join(round(v * 65536).to_bytes(4, "big", signed=True) for v in values))
+
+    text = b"linear\0"
+    curve = tag(b"curv", (0).to_bytes(4, "big"))  # no points: as it is
+    tags = {
+        b"desc": tag(b"desc", len(text).to_bytes(4, "big") + text + bytes(78)),
+        b"cprt": tag(b"text", b"none\0"),
+        b"wtpt": xyz(0.9642, 1, 0.8249),
+    }
+    if kind == b"GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        tags |= {b"rXYZ": xyz(0.4361, 0.2225, 0.0139), b"gXYZ": xyz(0.3851, 0.7169, 0.0971)}
+        tags |= {b"bXYZ": xyz(0.1431, 0.0606, 0.7141), **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)}
+    start, table, content = 132 + 12 * len(tags), len(tags).to_bytes(4, "big"), b""
+    for name, held in tags.items():
+        table += name + (start + len(content)).to_bytes(4, "big") + len(held).to_bytes(4, "big")
+        content += held
+    head = bytes(8) + b"\x02\x10\0\0" + b"mntr" + kind + b"XYZ " + bytes(12) + b"acsp" + bytes(28)
+    head += xyz(0.9642, 1, 0.8249)[8:] + bytes(48)
+    whole = head + table + content
+    return len(whole).to_bytes(4, "big") + whole[4:]
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGB", b"RGB "), ("RGBA", b"RGB "), ("L", b"GRAY"), ("P", b"RGB ")]
+)
+def test_colours_are_those_of_the_profile(tmp_path, mode, kind):
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    if mode == "L":
+        values = values[..., :1].repeat(3, axis=2)
+    Image.fromarray(values).convert(mode).save(tmp_path / "a.png", icc_profile=linear_profile(kind))
+    stored = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")) / 255
+    light = np.where(stored <= 0.0031308, 12.92 * stored, 1.055 * stored ** (1 / 2.4) - 0.055)
+    said = r"of 1 pictures in .*: 1 with a colour profile, turned into sRGB by it\."
+    with pytest.warns(RarefireWarning, match=said):
+        shown = stimuli.pictures([tmp_path / "a.png"], tmp_path, size=None)
+    # In 8 bits, the darkest greys are coarse.
+    atol = (8 if mode == "L" else 2.5) / 255
+    np.testing.assert_allclose(shown[0].transpose(1, 2, 0), light, atol=atol)
+
+
+def test_what_a_profile_does_not_change_keeps_its_digest(tmp_path):
+    plain = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    usual = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    shown = []
+    for name, profile in (("a", None), ("b", usual), ("c", b"no profile at all")):
+        place = tmp_path / name
+        place.mkdir()
+        plain.save(place / "a.png", icc_profile=profile)
+        shown.append(stimuli.pictures([place / "a.png"], place, size=None))
+    np.testing.assert_array_equal(shown[1], shown[0])
+    np.testing.assert_array_equal(shown[2], shown[0])
+
+
+def test_pictures_of_other_kinds_are_read_or_counted(folder):
+    plain = Image.new("RGB", (8, 8), (1, 2, 3))
+    plain.save(folder / "cat" / "x.jfif", "jpeg")
+    plain.save(folder / "cat" / "y.gif")
+    assert len(stimuli.load(f"folder:{folder}", "test")) == 22  # as many as of a gallery
+    assert len(stimuli.gallery(folder, size=8)) == 22
+    (folder / "cat" / "z.HEIC").write_bytes(b"what a telephone writes")
+    said = rf"in {folder / 'cat'}, 1 pictures are of kinds that are not read \('z.HEIC'\) and left out"
+    with pytest.warns(RarefireWarning, match=said):
+        assert len(stimuli.load(f"folder:{folder}", "test")) == 22
+    with pytest.warns(RarefireWarning, match=said):
+        assert len(stimuli.gallery(folder, size=8)) == 22
 
 
 def test_other_ways_to_be_transparent(tmp_path):

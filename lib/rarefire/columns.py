@@ -96,18 +96,22 @@ class Columns:
         The same, by number from 0.
     unused
         Names of the others.
+    high
+        What a high rating means: ``"similar"`` or ``"dissimilar"``; empty for choices.
     """
 
     kind: Kind
     taken: Mapping[str, str]
     places: Mapping[str, int]
     unused: tuple[str, ...]
+    high: str = ""
 
     def __str__(self) -> str:
         roles = ", ".join(f"{role} is {name!r}" for role, name in self.taken.items())
         people = "" if "subject" in self.taken else "; no column of subjects"
         unused = f"; not used: {', '.join(map(repr, self.unused))}" if self.unused else ""
-        return f"read as {self.kind}: {roles}{people}{unused}"
+        high = f"; high means {self.high}" if self.high else ""
+        return f"read as {self.kind}: {roles}{high}{people}{unused}"
 
 
 def find(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -25,7 +26,7 @@ from rarefire import names as naming
 from rarefire import networks, poz, store
 from rarefire._engine import axes
 from rarefire._engine.blocks import Rows, open_embedding
-from rarefire.errors import DataError, InputError, unknown
+from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 from rarefire.stimuli import Gallery, Stimuli
 
 __all__ = [
@@ -730,6 +731,23 @@ def _batches(images: Images, batch_size: int) -> Iterable[NDArray[np.floating] |
     if isinstance(images, np.ndarray | Tensor):
         if images.ndim != 4:
             raise InputError(f"images must be (n, c, h, w); got {tuple(images.shape)}.")
+        if images.shape[-1] in (1, 3) and images.shape[1] > 4:
+            raise InputError(
+                f"images must be (n, c, h, w); got {tuple(images.shape)}, with channels last: "
+                "images.transpose(0, 3, 1, 2) puts them second."
+            )
+        if not (images.is_floating_point() if isinstance(images, Tensor) else images.dtype.kind == "f"):
+            raise InputError(
+                f"images are numbers in [0, 1]; got {images.dtype}. Divide those from 0 to 255 by 255."
+            )
         array = images
+        first = array[:batch_size]
+        if len(first) and first.min() >= 0 and first.max() > 2:
+            warnings.warn(
+                f"images go up to {float(first.max()):.3g}; networks take numbers in [0, 1], unless one of "
+                "your own says otherwise: divide those from 0 to 255 by 255.",
+                RarefireWarning,
+                stacklevel=2,
+            )
         return [array[i : i + batch_size] for i in range(0, len(array), batch_size)]
     return images

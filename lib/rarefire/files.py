@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -293,13 +297,41 @@ def _npz(path: Path) -> _Content:
 
 
 def _mat(path: Path) -> _Content:
+    """Read by a process of its own, for a damaged file can crash what reads it (SciPy 1.17 does)."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "content.npz"
+        done = subprocess.run(
+            [sys.executable, "-c", _READ_MAT, str(path), str(place)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        if done.returncode < 0:
+            raise ValueError("it crashes what reads it")
+        if done.returncode:
+            raise ValueError(done.stderr.strip().rpartition("\n")[2])
+        with np.load(place, allow_pickle=False) as archive:
+            names = json.loads(archive["names"].tobytes())
+            numbers = {name: archive[f"number {i}"] for i, name in enumerate(names["numbers"])}
+        return _Content("MATLAB", numbers, {name: tuple(words) for name, words in names["words"].items()})
+
+
+_READ_MAT = "import sys; from rarefire.files import _write_mat; _write_mat(*sys.argv[1:])"
+
+
+def _write_mat(path: str, place: str) -> None:
+    """What a MATLAB file holds, as plain arrays and words."""
     from scipy.io import loadmat
 
     found = dict[str, Any]()
     for name, value in loadmat(path).items():
         if not name.startswith("__"):
             found |= _fields(name, value)
-    return _sorted_out("MATLAB", found)
+    content = _sorted_out("MATLAB", found)
+    names = json.dumps({"numbers": list(content.numbers), "words": content.words}).encode()
+    arrays: dict[str, Any] = {f"number {i}": value for i, value in enumerate(content.numbers.values())}
+    np.savez(place, names=np.frombuffer(names, np.uint8), **arrays)
 
 
 def _fields(name: str, value: Any) -> dict[str, Any]:

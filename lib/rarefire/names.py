@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,10 @@ __all__ = [
 ]
 
 #: Extensions of pictures, in small letters.
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+PICTURES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2"),
+    *(".tga", ".ppm", ".pgm"),
+)
 
 
 #: What is taken at once for all pairs of images.
@@ -152,6 +156,8 @@ def check_pairs(n_images: int, where: str, *, copies: int = 1) -> None:
 
 
 def _plain(name: str) -> str:
+    if re.match(r"https?://", name):  # as experiments in browsers keep them
+        name = unquote(urlsplit(name).path)
     return unicodedata.normalize("NFC", name.strip().replace("\\", "/")).removeprefix("./")
 
 

@@ -15,6 +15,7 @@ import inspect
 import itertools
 import math
 import os
+import re
 import sys
 import warnings
 from collections import OrderedDict
@@ -187,6 +188,8 @@ def build(
             weights = None if named else weights
     if weights is not None:
         load_weights(network, weights, resize=n_classes == _CLASSES)
+        if hasattr(network, "transform_input"):
+            _turn_input(network, name, weights)
     _normalise_input(network, mean, std)
     return network.eval()
 
@@ -533,6 +536,21 @@ def load_weights(
     if notes:
         warnings.warn(f"{origin}: {'; '.join(notes)}.", RarefireWarning, stacklevel=2)
     return network
+
+
+def _turn_input(network: Any, name: str, weights: str | Path) -> None:
+    """Have a network that came from another library see images as torchvision's weights for it expect them.
+
+    A state dict does not say it; torchvision turns them wherever its weights are the first ones.
+    """
+    network.transform_input = True
+    if not re.fullmatch(rf"{name}\w*-[0-9a-f]{{8}}", Path(weights).stem):  # as torchvision calls its files
+        warnings.warn(
+            f"{weights}: {name} was trained on images in [−1, 1], and what begins with torchvision's weights "
+            "sees them so: taken as such. If it was trained from scratch: network.transform_input = False.",
+            RarefireWarning,
+            stacklevel=3,
+        )
 
 
 def _resize(network: nn.Module, classes: int) -> None:

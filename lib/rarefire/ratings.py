@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,6 +124,7 @@ def read_either(
         return _choices(lines, found, folder, size, background, path)
     if found is not None:
         similarity = _means_similarity(found.taken["rating"], similarity, path)
+        found = replace(found, high="similar" if similarity else "dissimilar")
     if scale is not None and not similarity:
         raise InputError("scale turns similarities around: pass similarity=True with it, or leave it out.")
     subjects = reliability = None

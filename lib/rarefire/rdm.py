@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,9 +31,9 @@ __all__ = [
     "class_means",
     "compare",
     "condensed",
+    "described",
     "judged_images",
     "mds",
-    "n_people",
     "pair_similarities",
     "partial",
     "rdm",
@@ -313,11 +313,29 @@ def read_people(
     file holds, where it has been read: a pipe can be read once.
     """
     path = Path(path)
+    values, above, before, _ = _opened(path, text=text, array=array)
+    squares = _squares(values, path.name)
+    each = [_condensed(one, path, similarity=similarity, scale=scale) for one in squares]
+    return np.stack(each), above, before
+
+
+class _Opened(NamedTuple):
+    """An array from a file, as it is kept; the names above and before it; what was taken for what."""
+
+    values: NDArray[np.float64]
+    above: list[str] | None
+    before: list[str] | None
+    what: str
+
+
+def _opened(path: Path, *, text: str | None, array: str | None) -> _Opened:
     above = before = None
+    what = ""
     try:
         if text is None and not files.is_text(path):
             found = files.read(path, array=array)
             values, above = found.values, None if found.names is None else list(found.names)
+            what = found.what
         elif array is not None:
             raise InputError(f"{path.name} is text and holds one array; leave {array!r} out.")
         else:
@@ -336,12 +354,7 @@ def read_people(
         raise DataError(f"{path} cannot be read as a matrix of numbers: {error}") from error
     if text is not None and values.shape[0] != values.shape[1] and min(values.shape) > 1:
         raise InputError(f"the RDM in {path.name} must be square; got {values.shape}.")
-    squares = _squares(values, path.name)
-    return (
-        np.stack([_condensed(one, path, similarity=similarity, scale=scale) for one in squares]),
-        above,
-        before,
-    )
+    return _Opened(values, above, before, what)
 
 
 def _condensed(
@@ -377,11 +390,25 @@ def _condensed(
     return upper
 
 
-def n_people(path: str | Path, *, array: str | None = None) -> int:
-    """How many people's RDMs a file holds; 1 where it holds one."""
-    if files.is_text(path):
-        return 1
-    return len(_squares(np.asarray(files.read(path, array=array).values), Path(path).name))
+def described(path: str | Path, *, array: str | None = None) -> str:
+    """What a file's RDMs are taken for, as commands say it; empty for one square matrix, and for a pipe."""
+    path = Path(path)
+    if path.is_fifo():
+        return ""
+    values, _, _, said = _opened(path, text=None, array=array)
+    n_people = len(_squares(values, path.name))
+    parts = [said] if said else []
+    if values.ndim < 3 and (values.ndim < 2 or values.shape[0] != values.shape[1]):
+        parts.append(
+            f"{path.name}: condensed, pairs in the order (1, 2), (1, 3), … (2, 3), …, as squareform of scipy "
+            "and MATLAB has them."
+        )
+    if n_people > 1:
+        parts.append(
+            f"{path.name}: RDMs of {n_people} people, each brought to mean 0 and standard deviation 1, "
+            "averaged."
+        )
+    return "\n".join(parts)
 
 
 def _squares(values: NDArray[Any], name: str) -> NDArray[Any]:

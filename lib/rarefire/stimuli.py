@@ -25,7 +25,7 @@ import shutil
 import tarfile
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 from rarefire import store
 from rarefire._engine import sight
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
-from rarefire.names import PICTURES, natural
+from rarefire.names import PICTURES, listed, natural
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,6 +83,7 @@ TITLES = {
 }
 
 _SPLIT = re.compile(r"(train|test|val)(ing|id|idation)?|dev", re.IGNORECASE)  # folders that are no classes
+_UNREAD = (".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw", ".exr")
 _LONG = 32  # times as long as wide: more of an image is cut off before it is scaled
 _MNIST, _CIFAR = "MNIST/raw", "cifar-10-batches-py"  # where each lies in the mirror or the cache
 _MNIST_MD5 = {
@@ -702,9 +703,14 @@ def _folder(
         raise DataError(f"{root} is not a folder. Expected train/ and test/ there, or one folder per class.")
     divided = _divided(root)
     try:
-        listing = Listing(str(root / split if divided else root))
+        listing = Listing(
+            str(root / split if divided else root),
+            is_valid_file=lambda file: Path(file).suffix.lower() in PICTURES,
+        )
     except FileNotFoundError as error:
         raise DataError(f"{root}: {error} Expected one folder per class with images in it.") from error
+    for place in sorted({Path(file).parent for file, _ in listing.samples}):
+        _say_unread(place.iterdir(), place)
     shown = [
         (file, label)
         for file, label in listing.samples
@@ -861,7 +867,20 @@ def is_left_over(name: str) -> bool:
 def image_files(folder: Path) -> list[Path]:
     """The files in a folder that are images by their extension, but for hidden ones; by name, as text."""
     files = [file for file in folder.iterdir() if file.is_file() and not is_left_over(file.name)]
+    _say_unread(files, folder)
     return sorted((file for file in files if file.suffix.lower() in PICTURES), key=lambda file: file.name)
+
+
+def _say_unread(files: Iterable[Path], folder: Path) -> None:
+    """That there are pictures which are left out."""
+    unread = sorted(file.name for file in files if file.suffix.lower() in _UNREAD)
+    if unread:
+        warnings.warn(
+            f"in {folder}, {len(unread)} pictures are of kinds that are not read ({listed(unread[:3])}) and "
+            "left out. Save them as PNG or JPEG.",
+            RarefireWarning,
+            stacklevel=4,
+        )
 
 
 def in_categories(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import numpy as np
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageCms
 
 __all__ = ["as_seen", "changes", "check_background", "described"]
 
+_ROUNDING = 4  # of 255: copies of sRGB differ by so much
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262  # tags of EXIF and TIFF
 #: What can be done to a picture, and how a warning says so.
@@ -23,6 +25,7 @@ _SAID = {
     "deep": "of more than 8 bits, scaled to 8",
     "print": "in the colours of print (CMYK), turned into RGB without their profile",
     "frames": "of several frames, of which the first is taken",
+    "profile": "with a colour profile, turned into sRGB by it",
 }
 
 
@@ -40,11 +43,13 @@ def check_background(background: str) -> tuple[int, int, int]:
 
 def changes(image: Image.Image) -> tuple[str, ...]:
     """What has to be done to an opened picture; nothing for one of plain red, green and blue, or grey."""
+    profile = _profile(image)
     found = {
         "turned": image.getexif().get(_ORIENTATION, 1) in range(2, 9),
         "transparent": _is_transparent(image),
         "deep": image.mode in _DEEP,
-        "print": image.mode == "CMYK",
+        "print": image.mode == "CMYK" and profile is None,
+        "profile": profile is not None,
         # The second frame of a camera's MPO is for another eye, or a map of depth.
         "frames": getattr(image, "n_frames", 1) > 1 and image.format != "MPO",
     }
@@ -61,15 +66,20 @@ def as_seen(image: Image.Image, *, background: str) -> Image.Image:
     """
     from PIL import Image, ImageOps
 
-    transparent = _is_transparent(image)
+    transparent, profile = _is_transparent(image), _profile(image)
     kind, tags = image.format, dict(getattr(image, "tag_v2", {}))  # a turned copy has none
     image = ImageOps.exif_transpose(image)
     if image.mode in _DEEP:
         image = _in_eight_bits(image, kind, tags)
-    if not transparent:
-        return image.convert("RGB")
+    alpha = image.convert("RGBA").getchannel("A") if transparent else None
+    if profile is not None:
+        image = profile.apply(image.convert(profile.input_mode))
+    image = image.convert("RGB")
+    if alpha is None:
+        return image
+    image.putalpha(alpha)
     ground = Image.new("RGBA", image.size, check_background(background))
-    return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    return Image.alpha_composite(ground, image).convert("RGB")
 
 
 def described(kinds: Iterable[tuple[str, ...]], *, background: str) -> str:
@@ -79,6 +89,31 @@ def described(kinds: Iterable[tuple[str, ...]], *, background: str) -> str:
     return "; ".join(
         f"{count} {_SAID[kind].format(background=background)}" for kind, count in counts.items() if count
     )
+
+
+def _profile(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """What turns an image of another colour space into sRGB, by the profile in its file.
+
+    None where there is no profile, it is a copy of sRGB's, or it is of no use.
+    """
+    from PIL import Image, ImageCms
+
+    mode = {"LA": "L", "RGBA": "RGB", "P": "RGB", "PA": "RGB"}.get(image.mode, image.mode)
+    if not image.info.get("icc_profile") or mode not in ("RGB", "L", "CMYK"):
+        return None
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        turn = ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, ValueError, OSError):
+        return None
+    steps = np.arange(0, 256, 51, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(36, 6, 3)
+    if mode != "CMYK":
+        sample = Image.fromarray(colours).convert(mode)
+        moved = np.asarray(turn.apply(sample), int) - np.asarray(sample.convert("RGB"), int)
+        if np.abs(moved).max() <= _ROUNDING:
+            return None
+    return turn
 
 
 def _is_transparent(image: Image.Image) -> bool:

@@ -38,6 +38,7 @@ __all__ = [
     "Weights",
     "apart",
     "app",
+    "describe",
     "evenly",
     "images_of",
     "is_lenet",
@@ -53,7 +54,6 @@ __all__ = [
     "run",
     "suited",
     "tables_opened",
-    "taken",
     "trained",
     "write_tables",
 ]
@@ -185,15 +185,13 @@ def opened(embedding: Path | str, array: str | None = None) -> Found:
     return replace(found, values=blocks.check_source(found.values, least=1))
 
 
-def taken(path: Path, array: str | None = None) -> int:
-    """Say what RDMs are taken from, and of how many people they are; a pipe is left for its reader."""
-    from rarefire import files, rdm
+def describe(path: Path, array: str | None = None) -> None:
+    """Say what a file's RDMs are taken for."""
+    from rarefire import rdm
 
-    if not files.is_text(path):
-        what = files.read(path, array=array).what
-        if what:
-            print(what)
-    return rdm.n_people(path, array=array)
+    said = rdm.described(path, array=array)
+    if said:
+        print(said)
 
 
 def trained(network: str, weights: str, size: int) -> Any:
@@ -335,12 +333,8 @@ def judged(
 
     from rarefire import names, rdm
 
-    n_people, n = taken(human, array), found.values.shape[0]
-    if n_people > 1:
-        print(
-            f"{human.name}: RDMs of {n_people} people, each brought to mean 0 and standard deviation 1, "
-            "averaged."
-        )
+    n = found.values.shape[0]
+    describe(human, array)
     values, above, before = rdm.read_named(human, similarity=similarity, array=array)
     given = None if by_position else names.of_matrix(above, before, human)
     own = None if by_position else found.names

@@ -19,12 +19,12 @@ from rarefire.cli.common import (
     Weights,
     apart,
     app,
+    describe,
     opened,
     outside,
     read_for,
     readable,
     tables_opened,
-    taken,
     trained,
 )
 from rarefire.errors import InputError
@@ -226,11 +226,12 @@ def _given(
     background: str,
 ) -> Judgments | Choices:
     """Judgments with their images, by name or from a file."""
+    from rarefire import files, ratings
     from rarefire import judgments as known
-    from rarefire import ratings
 
     if judgments not in known.NAMES:
-        taken(Path(judgments), options["array"])
+        if not files.is_text(judgments):
+            describe(Path(judgments), options["array"])
         return ratings.read_either(
             judgments, images=images, size=size if images else None, background=background, **options
         )
