@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from rarefire import cli, ratings, rdm, records
@@ -267,3 +268,12 @@ def test_a_stopped_run_goes_on_with_what_it_has(world, tmp_path):
     one, other = (np.load(files[0]) for files in kept)
     for name in set(one.files) - {"provenance"}:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_too_few_images_are_refused_before_the_network_is_built(world, tmp_path):
+    (tmp_path / "few").mkdir()
+    for name in "abc":
+        Image.new("RGB", (32, 32)).save(tmp_path / "few" / f"{name}.png")
+    Path("few.csv").write_text("image1,image2,rating\na,b,1\na,c,2\nb,c,3\n")
+    done = run("people", "few.csv", "--images", "few", "--network", "vgg19", "--weights", "none.pth")
+    assert done.stderr == "rarefire: at least 24 judged images are needed; got 3.\n"

@@ -113,6 +113,8 @@ def people(
             "a network needs the images that were judged: name their folder (--images; --folder for "
             "the archive of Peterson et al.). Or name features (--embedding)."
         )
+    if not isinstance(given, Choices):
+        records.people.check_enough(given)
     model: Any = None if embedding is not None else trained(network, weights, size)
     features, matched = None, ""
     if embedding is not None:

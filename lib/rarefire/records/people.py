@@ -44,6 +44,7 @@ __all__ = [
     "Prediction",
     "agreements",
     "beforehand",
+    "check_enough",
     "excerpt",
     "improved",
     "known",
@@ -611,13 +612,24 @@ class _Asked:
         return np.random.default_rng([self.seed, question])
 
 
+def check_enough(given: Judgments) -> None:
+    """Refuse judgments of too few images for the folds of the reweighted predictions.
+
+    Raises
+    ------
+    InputError
+        For fewer than :data:`rarefire.reweighting.LEAST_IMAGES`.
+    """
+    if given.n < LEAST_IMAGES:
+        raise InputError(f"at least {LEAST_IMAGES} judged images are needed; got {given.n}.")
+
+
 def _asked(view: View, given: Judgments, seed: int) -> _Asked:
     features = check_embedding(view.embedding)
     n, n_features = features.shape
     if n != given.n:
         raise InputError(f"the view has {n} images, the judgments {given.n}.")
-    if n < LEAST_IMAGES:
-        raise InputError(f"at least {LEAST_IMAGES} judged images are needed; got {n}.")
+    check_enough(given)
     steps = np.unique(np.round(np.linspace(0, n_features, min(n_features, _STEPS) + 1)[1:]).astype(int))
     orders = {"low": poz.order(view.poz, first="low"), "high": poz.order(view.poz, first="high")}
     return _Asked(view, features, given, orders, steps, [count(s, n_features) for s in SHARES], seed)
