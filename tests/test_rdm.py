@@ -388,3 +388,24 @@ def test_it_is_said_how_a_file_is_taken(tmp_path, rng):
     (tmp_path / "d.csv").write_text("1,2,3\n1,2\n")
     with pytest.raises(DataError, match="its rows have"):
         rdm.described(tmp_path / "d.csv")
+
+
+def test_an_rdm_is_put_into_the_order_of_names(tmp_path, rng):
+    values, order = rdm.square(rng.random(10)), [3, 0, 4, 1, 2]
+    named = list("abcde")
+    theirs = [named[i] for i in order]
+    lines = [",".join(["", *theirs])]
+    lines += [",".join([theirs[i], *map(str, values[order][i, order])]) for i in range(5)]
+    (tmp_path / "R.csv").write_text("\n".join(lines))
+    np.testing.assert_array_equal(rdm.read(tmp_path / "R.csv"), rdm.condensed(values[np.ix_(order, order)]))
+    found = rdm.read(tmp_path / "R.csv", names=[f"set/{name}.png" for name in named])
+    np.testing.assert_array_equal(found, rdm.condensed(values))
+    with pytest.raises(
+        InputError, match=r"the images of names= and R\.csv differ: R\.csv lacks 1 of 5 \('f'\)"
+    ):
+        rdm.read(tmp_path / "R.csv", names=list("abcdf"))
+    np.save(tmp_path / "R.npy", values)
+    with pytest.raises(
+        InputError, match=r"R\.npy has no names: leave names= out to take it in its own order"
+    ):
+        rdm.read(tmp_path / "R.npy", names=named)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +18,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from rarefire import files, store
 from rarefire.errors import DataError, InputError, RarefireWarning
-from rarefire.names import are_numbers, check_pairs
+from rarefire.names import align, are_numbers, check_pairs, of_matrix
 from rarefire.rounding import SAME, upright
 from rarefire.texts import is_missing, is_number, table, without_last
 
@@ -255,7 +256,13 @@ def judged_images(rdm: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (np.bincount(rows[known], minlength=n) + np.bincount(columns[known], minlength=n)) > 0
 
 
-def read(path: str | Path, *, similarity: bool = False, array: str | None = None) -> NDArray[np.float64]:
+def read(
+    path: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    similarity: bool = False,
+    array: str | None = None,
+) -> NDArray[np.float64]:
     """An RDM from a file.
 
     Parameters
@@ -266,6 +273,9 @@ def read(path: str | Path, *, similarity: bool = False, array: str | None = None
         first row and a first column; or any file that :func:`rarefire.files.read` takes, also with an RDM
         for each of several people, who are averaged as :func:`standardised`. What is left empty is NaN; one
         triangle may be. Nothing in the file is executed.
+    names
+        Of the images, such as the lines of ``E.names.txt``: the RDM is put into their order by its own names.
+        By default it stays in the file's.
     similarity
         The matrix holds similarities; they are turned around.
     array
@@ -282,9 +292,16 @@ def read(path: str | Path, *, similarity: bool = False, array: str | None = None
         If the file is missing or cannot be read.
     InputError
         If it is not square, not symmetric, or holds similarities (the diagonal is the largest) where
-        dissimilarities are expected.
+        dissimilarities are expected; if its names are not `names`.
     """
-    return read_named(path, similarity=similarity, array=array)[0]
+    values, above, before = read_named(path, similarity=similarity, array=array)
+    if names is None:
+        return values
+    theirs = of_matrix(above, before, path)
+    if theirs is None:
+        raise InputError(f"{Path(path).name} has no names: leave names= out to take it in its own order.")
+    rows = align(names, theirs, n_images=len(names), own_file="names=", other_file=path).rows
+    return square(values)[np.ix_(rows, rows)][np.triu_indices(len(rows), 1)]
 
 
 def read_named(
