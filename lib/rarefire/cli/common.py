@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 import rarefire
+from rarefire.cli import streams
 from rarefire.errors import InputError, RarefireError, RarefireWarning, unknown
 
 if TYPE_CHECKING:
@@ -86,12 +87,13 @@ app.add_typer(record, name="record")
 def run() -> None:
     """Run the program: what a user got wrong is one readable line, never a traceback."""
     warnings.formatwarning = _one_line
+    streams.prepare()
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
         print(f"rarefire: {error.format_message().rstrip('.')}. See rarefire --help.", file=sys.stderr)
         status = 2
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(streams.status_after(status if isinstance(status, int) else 0))
 
 
 def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:
@@ -108,6 +110,8 @@ def readable(command: Callable[..., None]) -> Callable[..., None]:
             with _standard_output_left_to_files(kwargs.values()):
                 command(*args, **kwargs)
         except RarefireError as error:
+            if isinstance(error.__cause__, BrokenPipeError):  # a file to write is a pipe that nobody reads
+                raise typer.Exit(streams.PIPE_CLOSED) from None
             print(f"rarefire: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
         except Exception as error:
