@@ -136,7 +136,7 @@ def test_other_names_and_another_number_of_them_are_refused(made):
     Path("E.names.txt").write_text("img1.png\n")
     said = refused("curve", "E.npy", "--human", "R.csv", "--out", "c.csv")
     assert (
-        "E.names.txt names 1 images, E.npy has 12. Write it again with the embedding, or remove it." in said
+        "E.names.txt names 1 images, E.npy is 12 × 40. Write it again with the array, or remove it." in said
     )
     assert not Path("c.csv").exists()
 
@@ -273,7 +273,7 @@ def test_labels_in_every_encoding(made, monkeypatch, encoding, end):
     Path("l.txt").write_bytes((end.join(LABELS) + 2 * end).encode(encoding))
     found, said = categories_of(monkeypatch, "--labels", "l.txt")
     assert found == LABELS
-    assert "Labels: by position, a line for each of E.names.txt." in said
+    assert "Labels: by position, a line for each image of E.npy." in said
 
 
 @pytest.mark.parametrize("header", [True, False])

@@ -18,8 +18,9 @@ PACKAGE = ROOT / "lib" / "rarefire"
 
 #: A module imports only from those before it.
 LINES = (
-    "_engine.lazy errors rounding texts store names",
-    "_engine.blocks _engine.neighbours _engine.grams _engine.pairs _engine.pooling",
+    "_engine.lazy errors rounding texts store names files _engine.sight",
+    "_engine.blocks _engine.axes _engine.checkpoints _engine.neighbours _engine.grams _engine.pairs",
+    "_engine.pooling",
     "stimuli networks training sequences poz embeddings",
     "rdm _engine.resampling _engine.influences curves _engine.orders cluster similarity",
     "removal pruning",

@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from rarefire import names
+from rarefire import files, names
 from rarefire.errors import InputError
 
 
@@ -117,14 +117,36 @@ def test_random_names_are_never_matched_wrongly(rng):
 
 def test_names_beside_an_embedding(tmp_path):
     path = tmp_path / "E.v2.npy"
+    np.save(path, np.eye(2))
     assert names.beside(path) == tmp_path / "E.v2.names.txt"
-    assert names.of_embedding(path, 2) is None
+    assert names.kept(path) is None
+    assert files.read(path).names is None
     names.beside(path).write_text("\ufeffa b.png\r\nc\u2028d.png\r\n", encoding="utf-8")
-    assert names.of_embedding(path, 2) == ["a b.png", "c\u2028d.png"]
+    assert names.kept(path) == names.beside(path)
+    assert files.read(path).names == ("a b.png", "c\u2028d.png")
+    np.save(path, np.ones((4, 5)))
     with pytest.raises(
-        InputError, match=r"E\.v2\.names\.txt names 2 images, E\.v2\.npy has 3\. Write it again"
+        InputError, match=r"E\.v2\.names\.txt names 2 images, E\.v2\.npy is 4 × 5\. Write it again"
     ):
-        names.of_embedding(path, 3)
+        files.read(path)
+
+
+def test_names_that_thingsvision_writes(tmp_path):
+    np.save(tmp_path / "features.npy", np.eye(2))
+    np.save(tmp_path / "other.npy", np.eye(2))
+    (tmp_path / "file_names.txt").write_text("b/2.png\na/1.png\n")
+    assert files.read(tmp_path / "features.npy").names == ("b/2.png", "a/1.png")
+    assert files.read(tmp_path / "other.npy").names is None
+
+
+def test_names_in_an_archive_and_beside_it_agree(tmp_path):
+    path = tmp_path / "E.npz"
+    np.savez(path, E=np.ones((3, 4)), names=np.array(["a", "b", "c"]))
+    names.beside(path).write_text("a\nb\nc\n")
+    assert files.read(path).names == ("a", "b", "c")
+    names.beside(path).write_text("a\nc\nb\n")
+    with pytest.raises(InputError, match=r"images in E\.npz and in E\.names\.txt differ: remove one of them"):
+        files.read(path)
 
 
 def test_names_that_no_line_holds():

@@ -293,7 +293,7 @@ def test_errors_of_files(matrix, tmp_path):
         ("oblong.npy", InputError, r"must be square; got \(9, 10\)"),
         ("skew.npy", InputError, "not symmetric"),
         ("infinite.npy", InputError, "values of the RDM in infinite.npy are infinite"),
-        ("objects.npy", DataError, "cannot be read as a matrix of numbers"),
+        ("objects.npy", DataError, "cannot be read as a .npy array of numbers"),
         ("word.csv", DataError, "row 2, column 3 of the numbers is 'x'"),
         ("triangle.npy", InputError, "Fill in both triangles"),
         ("nothing.npy", InputError, "holds no value for any pair"),

@@ -4,11 +4,13 @@ import concurrent.futures
 import dataclasses
 import functools
 import gzip
+import hashlib
 import http.server
 import io
 import shutil
 import tarfile
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -290,6 +292,141 @@ def test_images_and_labels_must_match():
     digits = stimuli.load("digits")
     with pytest.raises(InputError, match=r"images \(500, 1, 32, 32\) and labels \(3,\)"):
         dataclasses.replace(digits, labels=digits.labels[:3])
+
+
+# --- as people see them --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def colours(rng):
+    """A picture (h, w, 3) that no turn or mirror leaves as it is."""
+    return rng.integers(0, 256, size=(6, 9, 3), dtype=np.uint8)
+
+
+def shown(path, **options):
+    """One picture as (h, w, 3) bytes, and what is said of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (image,) = stimuli.pictures([path], path.parent, size=None, **options)
+    assert all(issubclass(warning.category, RarefireWarning) for warning in caught)
+    return np.rint(255 * image).astype(np.uint8).transpose(1, 2, 0), [str(w.message) for w in caught]
+
+
+def said(folder, text, n=1):
+    return [f"of {n} pictures in {folder}, shown as people see them: {text}."]
+
+
+# How a camera stored what is seen, for each value of the tag (EXIF 2.3, table 6).
+STORED = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_pictures_are_upright(tmp_path, colours, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = STORED.get(orientation, lambda a: a)(colours)
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
+    image, warned = shown(tmp_path / "a.png")
+    np.testing.assert_array_equal(image, colours)
+    assert warned == (said(tmp_path, "1 turned upright (EXIF)") if orientation > 1 else [])
+
+
+@pytest.mark.parametrize(
+    ("background", "colour"), [("white", (255, 255, 255)), ("#102030", (16, 32, 48)), ("black", (0, 0, 0))]
+)
+def test_transparent_pictures_are_laid_on_a_ground(tmp_path, colours, background, colour):
+    alpha = np.zeros(colours.shape[:2], np.uint8)
+    alpha[1:4, 2:7] = 255
+    hidden = np.where(alpha[..., None] > 0, colours, 0).astype(np.uint8)
+    Image.fromarray(np.dstack([hidden, alpha])).save(tmp_path / "a.png")
+    image, warned = shown(tmp_path / "a.png", background=background)
+    np.testing.assert_array_equal(image, np.where(alpha[..., None] > 0, colours, np.uint8(colour)))
+    assert warned == said(tmp_path, f"1 transparent, laid on {background}")
+    alpha[:] = 51  # a fifth of the picture, four fifths of the ground
+    Image.fromarray(np.dstack([colours, alpha])).save(tmp_path / "b.png")
+    mixed = 0.2 * colours + 0.8 * np.array(colour)
+    assert np.abs(shown(tmp_path / "b.png", background=background)[0] - mixed).max() <= 1
+    with pytest.raises(InputError, match="a colour such as white, grey or #808080; got 'whitish'"):
+        stimuli.gallery(tmp_path, size=16, background="whitish")
+
+
+def test_other_ways_to_be_transparent(tmp_path):
+    grey = np.arange(54, dtype=np.uint8).reshape(6, 9)
+    white = np.where(grey == 7, 255, grey)
+    Image.fromarray(grey).save(tmp_path / "grey.png", transparency=7)
+    palette = Image.fromarray(grey).convert("P")
+    palette.save(tmp_path / "palette.gif", transparency=7)
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    deep.save(tmp_path / "deep.png", transparency=7 * 257)
+    for name in ("grey.png", "palette.gif", "deep.png"):
+        image, warned = shown(tmp_path / name)
+        np.testing.assert_array_equal(image, np.repeat(white[..., None], 3, axis=2), err_msg=name)
+        assert "1 transparent, laid on white" in warned[0]
+
+
+def test_deep_pictures_are_scaled_by_their_depth(tmp_path, rng):
+    grey = rng.integers(0, 256, size=(6, 9), dtype=np.uint8)
+    grey.flat[:2] = 0, 255
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.tif")
+    Image.fromarray(grey.astype(np.float32) / 255).save(tmp_path / "unit.tif")
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "bytes.tif")
+    (tmp_path / "16.pgm").write_bytes(b"P5 9 6 65535\n" + (grey.astype(">u2") * 257).tobytes())
+    for name in ("16.png", "16.tif", "unit.tif", "bytes.tif", "16.pgm"):
+        image, warned = shown(tmp_path / name)
+        np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, axis=2), err_msg=name)
+        assert warned == said(tmp_path, "1 of more than 8 bits, scaled to 8")
+    Image.fromarray(np.full((3, 3), 1.5, np.float32)).save(tmp_path / "hdr.tif")
+    Image.fromarray(np.full((3, 3), 70_000, np.int32)).save(tmp_path / "32.tif")
+    with pytest.raises(
+        DataError, match="values run from 1.5 to 1.5, so that white is not known; save it with"
+    ):
+        shown(tmp_path / "hdr.tif")
+    with pytest.raises(DataError, match="integers of 32 bits, so that white is not known"):
+        shown(tmp_path / "32.tif")
+
+
+def test_what_is_said_is_counted_once(tmp_path, colours):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for i in range(3):
+        Image.fromarray(colours).save(tmp_path / f"plain{i}.png")
+        Image.fromarray(colours).save(tmp_path / f"turned{i}.png", exif=exif)
+    opaque = np.full(colours.shape[:2], 255, np.uint8)
+    Image.fromarray(np.dstack([colours, opaque])).save(tmp_path / "opaque.png")
+    Image.fromarray(colours).convert("CMYK").save(tmp_path / "print.jpg")
+    frames = [Image.fromarray(np.roll(colours, i, axis=0)).quantize() for i in range(3)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    found = stimuli.gallery(tmp_path, size=6, resize=6)
+    text = (
+        "3 turned upright (EXIF); 1 in the colours of print (CMYK), turned into RGB without their profile; "
+        "1 of several frames, of which the first is taken"
+    )
+    with pytest.warns(RarefireWarning) as caught:
+        one_by_one = np.concatenate([found[i : i + 1] for i in range(len(found))])
+    assert [str(warning.message) for warning in caught] == said(tmp_path, text, n=9)
+    np.testing.assert_array_equal(one_by_one, found[:])  # and now nothing more is said
+
+
+def test_plain_pictures_keep_their_digest_and_changed_ones_have_another(tmp_path, colours):
+    """As it was before pictures were looked at; a turned one was seen otherwise then."""
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    alone = hashlib.sha256(b"8 None" + f"a.png {store.file_digest(tmp_path / 'a.png')}".encode())
+    assert stimuli.gallery(tmp_path, size=8).digest == alone.hexdigest()
+    assert stimuli.gallery(tmp_path, size=8, background="black").digest == alone.hexdigest()
+    Image.fromarray(np.dstack([colours, colours[..., 0]])).save(tmp_path / "b.png")
+    on_white = stimuli.gallery(tmp_path, size=8)
+    alone.update(f"b.png {store.file_digest(tmp_path / 'b.png')}".encode())
+    assert on_white.digest != alone.hexdigest()
+    assert stimuli.gallery(tmp_path, size=8, background="black").digest != on_white.digest
 
 
 # --- galleries -----------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire import store, texts
 from rarefire.errors import InputError
 
 __all__ = [
@@ -23,9 +22,9 @@ __all__ = [
     "are_numbers",
     "beside",
     "check_writable",
+    "kept",
     "listed",
     "natural",
-    "of_embedding",
     "of_matrix",
 ]
 
@@ -67,30 +66,19 @@ def are_numbers(names: Sequence[str] | None) -> bool:
 # --- where names are kept -------------------------------------------------------------------------
 
 
-def beside(embedding: str | Path) -> Path:
-    """Where the names of an embedding's rows are kept: ``E.names.txt`` beside ``E.npy``, a line each."""
-    path = Path(embedding)
+def beside(array: str | Path) -> Path:
+    """Where the names of an array's images are kept: ``E.names.txt`` beside ``E.npy``, a line each."""
+    path = Path(array)
     return path.with_name(f"{path.stem}.names.txt")
 
 
-def of_embedding(embedding: str | Path, n_images: int) -> list[str] | None:
-    """The names of an embedding's rows, from the file beside it; None where there is none.
-
-    Raises
-    ------
-    InputError
-        If it names another number of images.
-    """
-    path = beside(embedding)
-    if not path.exists():
-        return None
-    found = texts.lines(store.read_text(path))
-    if len(found) != n_images:
-        raise InputError(
-            f"{path.name} names {len(found):,} images, {Path(embedding).name} has {n_images:,}. Write it "
-            "again with the embedding, or remove it."
-        )
-    return found
+def kept(array: str | Path) -> Path | None:
+    """The file that names an array's images: :func:`beside` it, or as thingsvision calls it; None without."""
+    own, path = beside(array), Path(array)
+    theirs = path.with_name("file_names.txt")
+    if own.exists():
+        return own
+    return theirs if path.stem == "features" and theirs.is_file() else None
 
 
 def check_writable(names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire import choices, columns, rdm, stimuli, store, texts
+from rarefire import choices, columns, files, rdm, stimuli, store, texts
 from rarefire.choices import Choices
 from rarefire.columns import Columns
 from rarefire.errors import DataError, InputError, RarefireWarning
@@ -32,6 +32,8 @@ def read(
     by_position: bool = False,
     subject: str | None = None,
     rating: str | None = None,
+    array: str | None = None,
+    background: str = "white",
 ) -> Judgments:
     """Judgments from a file, with the images they are of.
 
@@ -63,6 +65,10 @@ def read(
         images are found by name.
     subject, rating
         Names of the columns, where they have others; ``subject="none"``: who rated does not matter.
+    array
+        Of a file with several arrays, the name of the one that holds the judgments.
+    background
+        The colour behind transparent pictures.
 
     Returns
     -------
@@ -80,7 +86,13 @@ def read(
         repeat and a column that is not used would tell the repeats apart; if two images of trials were never
         shown together.
     """
-    options: dict[str, Any] = {"similarity": similarity, "scale": scale, "by_position": by_position}
+    options: dict[str, Any] = {
+        "similarity": similarity,
+        "scale": scale,
+        "by_position": by_position,
+        "array": array,
+        "background": background,
+    }
     given = read_either(path, images=images, size=size, subject=subject, rating=rating, **options)
     return counted(given) if isinstance(given, Choices) else given
 
@@ -95,6 +107,8 @@ def read_either(
     by_position: bool = False,
     subject: str | None = None,
     rating: str | None = None,
+    array: str | None = None,
+    background: str = "white",
 ) -> Judgments | Choices:
     """As :func:`read`, but choices among three images are left as they are."""
     path = Path(path)
@@ -106,16 +120,26 @@ def read_either(
     if found is not None and found.kind != "ratings":
         if similarity or scale is not None:
             raise InputError(f"similarity and scale are for ratings; {path.name} holds {found.kind}.")
-        return _choices(lines, found, folder, size, path)
+        return _choices(lines, found, folder, size, background, path)
     if found is not None:
         similarity = _means_similarity(found.taken["rating"], similarity, path)
     if scale is not None and not similarity:
         raise InputError("scale turns similarities around: pass similarity=True with it, or leave it out.")
     subjects = reliability = None
     if found is None:
-        human, names = _matrix(
-            path, folder, text=text, similarity=similarity, scale=scale, by_position=by_position
+        each, names = _matrix(
+            path,
+            folder,
+            text=text,
+            similarity=similarity,
+            scale=scale,
+            by_position=by_position,
+            array=array,
         )
+        human = each[0]
+        if len(each) > 1:
+            subjects = each
+            human, reliability = mean_of_subjects(subjects, [str(i + 1) for i in range(len(each))])
     else:
         given = _ratings(lines, found.places, path)
         names = _ordered({name for pair in given for name in (pair.first, pair.second)}, folder, path)
@@ -134,7 +158,7 @@ def read_either(
         subjects=subjects,
         halves=None,
         reliability=reliability,
-        images=None if folder is None else folder.load(folder.find(names, path), size),
+        images=None if folder is None else folder.load(folder.find(names, path), size, background),
         names=tuple(names),
         citation="own data",
         licence="own data",
@@ -177,7 +201,8 @@ def _opened(
     path: Path, *, subject: str | None, rating: str | None
 ) -> tuple[str | None, list[tuple[int, list[str]]], Columns | None]:
     """A file's text, if it is one; a table's lines but the first; and its columns, unless it is a matrix."""
-    text = None if path.suffix == ".npy" else store.read_text(path, kind="a table")
+    binary = path.is_dir() or (path.is_file() and not files.is_text(path))
+    text = None if binary else store.read_text(path, kind="a table")
     header, lines = ([], []) if text is None else _cells(text, path)
     found = None
     if text is not None:
@@ -277,7 +302,12 @@ def _means(
 
 
 def _choices(
-    lines: list[tuple[int, list[str]]], found: Columns, folder: _Folder | None, size: int | None, path: Path
+    lines: list[tuple[int, list[str]]],
+    found: Columns,
+    folder: _Folder | None,
+    size: int | None,
+    background: str,
+    path: Path,
 ) -> Choices:
     trials = choices.trials(lines, found, path)
     names = _ordered({name for trial in trials for name in trial[:3]}, folder, path)
@@ -285,7 +315,7 @@ def _choices(
     return Choices(
         name=path.stem,
         names=tuple(names),
-        images=None if folder is None else folder.load(folder.find(names, path), size),
+        images=None if folder is None else folder.load(folder.find(names, path), size, background),
         trials=np.array([[place[name] for name in trial[:3]] for trial in trials], dtype=np.intp),
         subjects=tuple(trial[3] for trial in trials) if "subject" in found.places else (),
         columns=found,
@@ -326,10 +356,11 @@ def _matrix(
     similarity: bool,
     scale: float | None,
     by_position: bool,
+    array: str | None,
 ) -> tuple[NDArray[np.float64], list[str]]:
-    """A square matrix as a condensed RDM in the folder's order, and the images' names."""
-    values, above, before = rdm.read_named(path, similarity=similarity, scale=scale, text=text)
-    n = len(rdm.square(values))
+    """Square matrices as condensed RDMs in the folder's order, one for each person, and the images' names."""
+    values, above, before = rdm.read_people(path, similarity=similarity, scale=scale, text=text, array=array)
+    n = len(rdm.square(values[0]))
     named = of_matrix(above, before, path)
     if folder is None:
         return values, named or [str(i + 1) for i in range(n)]
@@ -350,8 +381,8 @@ def _matrix(
             "(by_position=True)."
         )
     order = np.argsort(folder.find(named, path))
-    matrix = rdm.square(values)[np.ix_(order, order)]
-    return matrix[np.triu_indices(n, k=1)], [named[i] for i in order]
+    each = [rdm.square(one)[np.ix_(order, order)][np.triu_indices(n, k=1)] for one in values]
+    return np.stack(each), [named[i] for i in order]
 
 
 # --- images --------------------------------------------------------------------------------------
@@ -363,7 +394,9 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise DataError(f"there is no folder {root} (images=).")
-        inside = [child for child in root.iterdir() if child.is_dir() and not stimuli.is_left_over(child.name)]
+        inside = [
+            child for child in root.iterdir() if child.is_dir() and not stimuli.is_left_over(child.name)
+        ]
         files = [file for folder in (root, *inside) for file in stimuli.image_files(folder)]
         if not files:
             raise DataError(f"there are no images in {root} (images=).")
@@ -412,7 +445,7 @@ class _Folder:
             found[i] = name
         return list(found)
 
-    def load(self, chosen: Sequence[int], size: int | None) -> Stimuli:
+    def load(self, chosen: Sequence[int], size: int | None, background: str) -> Stimuli:
         """The images of these numbers; a warning counts the others."""
         if len(chosen) < len(self.files):
             warnings.warn(
@@ -421,11 +454,11 @@ class _Folder:
                 RarefireWarning,
                 stacklevel=3,
             )
-        files = [self.files[i] for i in chosen]
+        shown = [self.files[i] for i in chosen]
         # The shorter side becomes `size` and no more: people judged the whole image, not its centre.
         return stimuli.in_categories(
-            stimuli.pictures(files, self.root, size=size, resize=size),
-            [file.parent.name for file in files],
+            stimuli.pictures(shown, self.root, size=size, resize=size, background=background),
+            [file.parent.name for file in shown],
             name=f"folder:{self.root}",
             source=f"images in {self.root.name}",
         )

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from rarefire import store
+from rarefire import files, store
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.names import are_numbers
 from rarefire.rounding import SAME, upright
-from rarefire.texts import is_missing, is_number, table
+from rarefire.texts import is_missing, is_number, table, without_last
 
 __all__ = [
     "COMPARATORS",
@@ -33,11 +33,13 @@ __all__ = [
     "condensed",
     "judged_images",
     "mds",
+    "n_people",
     "pair_similarities",
     "partial",
     "rdm",
     "read",
     "read_named",
+    "read_people",
     "similarities",
     "square",
     "standardised",
@@ -253,18 +255,21 @@ def judged_images(rdm: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (np.bincount(rows[known], minlength=n) + np.bincount(columns[known], minlength=n)) > 0
 
 
-def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
+def read(path: str | Path, *, similarity: bool = False, array: str | None = None) -> NDArray[np.float64]:
     """An RDM from a file.
 
     Parameters
     ----------
     path
-        A square, symmetric matrix: ``.npy``, or text (``.csv``, ``.tsv``, ``.txt``, a pipe) whose numbers
+        A square, symmetric matrix, or condensed: text (``.csv``, ``.tsv``, ``.txt``, a pipe) whose numbers
         are separated by commas, semicolons, tabs or spaces, with or without names of the images in a
-        first row and a first column. What is left empty is NaN; one triangle may be. Nothing in the file is
-        executed.
+        first row and a first column; or any file that :func:`rarefire.files.read` takes, also with an RDM
+        for each of several people, who are averaged as :func:`standardised`. What is left empty is NaN; one
+        triangle may be. Nothing in the file is executed.
     similarity
         The matrix holds similarities; they are turned around.
+    array
+        Which one, by its name, where the file holds several arrays.
 
     Returns
     -------
@@ -279,13 +284,30 @@ def read(path: str | Path, *, similarity: bool = False) -> NDArray[np.float64]:
         If it is not square, not symmetric, or holds similarities (the diagonal is the largest) where
         dissimilarities are expected.
     """
-    return read_named(path, similarity=similarity)[0]
+    return read_named(path, similarity=similarity, array=array)[0]
 
 
 def read_named(
-    path: str | Path, *, similarity: bool = False, scale: float | None = None, text: str | None = None
+    path: str | Path, *, similarity: bool = False, array: str | None = None
 ) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
-    """As :func:`read`, with the names above the columns and those before the rows, where there are any.
+    """As :func:`read`, with the names above the columns and those before the rows, where there are any."""
+    people, above, before = read_people(path, similarity=similarity, array=array)
+    if len(people) == 1:
+        return people[0], above, before
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a pair that nobody judged
+        return -np.nanmean([standardised(one) for one in people], axis=0), above, before
+
+
+def read_people(
+    path: str | Path,
+    *,
+    similarity: bool = False,
+    scale: float | None = None,
+    text: str | None = None,
+    array: str | None = None,
+) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
+    """As :func:`read_named`, with the RDM of each of several people: ``(n_people, n_pairs)``.
 
     Similarities are subtracted from `scale`, by default from the highest that occurs. `text` is what the
     file holds, where it has been read: a pipe can be read once.
@@ -293,18 +315,35 @@ def read_named(
     path = Path(path)
     above = before = None
     try:
-        if path.suffix == ".npy":
-            values = np.load(store.check_file(path), allow_pickle=False)
+        if text is None and not files.is_text(path):
+            found = files.read(path, array=array)
+            values, above = found.values, None if found.names is None else list(found.names)
+        elif array is not None:
+            raise InputError(f"{path.name} is text and holds one array; leave {array!r} out.")
         else:
             text = store.read_text(path, kind="a matrix of numbers") if text is None else text
             values, above, before = _parse(text, path)
         if np.iscomplexobj(values):
             raise ValueError("its numbers are complex")
         values = np.array(values, dtype=np.float64)
+    except (DataError, InputError):
+        raise
     except (ValueError, TypeError, EOFError, OSError) as error:
         raise DataError(f"{path} cannot be read as a matrix of numbers: {error}") from error
-    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+    if text is not None and values.shape[0] != values.shape[1] and min(values.shape) > 1:
         raise InputError(f"the RDM in {path.name} must be square; got {values.shape}.")
+    squares = _squares(values, path.name)
+    return (
+        np.stack([_condensed(one, path, similarity=similarity, scale=scale) for one in squares]),
+        above,
+        before,
+    )
+
+
+def _condensed(
+    values: NDArray[np.float64], path: Path, *, similarity: bool, scale: float | None
+) -> NDArray[np.float64]:
+    """The dissimilarities of a square matrix."""
     if np.isinf(values).any():
         raise InputError(
             f"{np.count_nonzero(np.isinf(values))} values of the RDM in {path.name} are infinite."
@@ -316,7 +355,7 @@ def read_named(
     if not np.isfinite(upper).any():
         raise InputError(f"the RDM in {path.name} holds no value for any pair.")
     if similarity:
-        return turned(upper, path, scale=scale), above, before
+        return turned(upper, path, scale=scale)
     itself = np.diag(values)
     others = np.where(np.eye(len(values), dtype=bool), -np.inf, np.nan_to_num(values, nan=-np.inf))
     if len(values) > 1 and (itself >= others.max(axis=1)).all() and np.nanmin(upper) < itself.max():
@@ -324,7 +363,43 @@ def read_named(
             f"in {path.name} no image is less dissimilar to itself than to others: these look like "
             "similarities. Say so (similarity=True, --similarity)."
         )
-    return upper, above, before
+    return upper
+
+
+def n_people(path: str | Path, *, array: str | None = None) -> int:
+    """How many people's RDMs a file holds; 1 where it holds one."""
+    if files.is_text(path):
+        return 1
+    return len(_squares(np.asarray(files.read(path, array=array).values), Path(path).name))
+
+
+def _squares(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """RDMs of one person or several as squares, ``(n_people, n, n)``, of whatever form they are kept in."""
+    if values.ndim == 3 and values.shape[1] != values.shape[2] and values.shape[0] == values.shape[1]:
+        values = np.moveaxis(values, 2, 0)  # people last, as MATLAB's users stack them
+    if values.ndim == 3 and values.shape[1] == values.shape[2]:
+        return values
+    if values.ndim == 2 and values.shape[0] == values.shape[1]:
+        return values[None]
+    rows = (
+        values[None]
+        if values.ndim == 1
+        else values.T
+        if values.ndim == 2 and values.shape[1] == 1
+        else values
+    )
+    n = files.n_images(rows.shape[-1]) if rows.ndim == 2 else None
+    # A matrix that is nearly square has lost a line; these are no people.
+    if n is None or n < 3 or (rows.ndim == 2 and len(rows) > 1 and abs(len(rows) - rows.shape[1]) <= 2):
+        raise InputError(
+            f"the RDM in {name} must be square; got {values.shape}. Or give it condensed, n(n − 1)/2 "
+            "numbers for n images; of several people, a line for each."
+        )
+    squares = np.full((len(rows), n, n), np.nan)
+    upper = np.triu_indices(n, k=1)
+    for square_, row in zip(squares, rows, strict=True):
+        square_[upper] = square_.T[upper] = row
+    return squares
 
 
 def turned(
@@ -345,9 +420,7 @@ def _no_diagonal(rows: list[list[str]]) -> bool:
 
 def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
     """A matrix of numbers from text, the names above its columns, and those before its rows."""
-    rows = table(text, path).rows
-    if rows and len(rows[0]) > 1 and all(len(row) > 1 and not row[-1] for row in rows):
-        rows = [row[:-1] for row in rows]  # a delimiter at the end of every line
+    rows = without_last(table(text, path).rows)
     # As many rows as numbers in the first, which has a name before them: names of rows only.
     only_before = rows and len(rows[0]) == len(rows) + 1 and all(is_number(cell) for cell in rows[0][1:])
     named = (

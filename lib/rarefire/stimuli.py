@@ -29,14 +29,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import store
+from rarefire._engine import sight
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
 from rarefire.names import PICTURES, natural
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "NAMES",
@@ -77,6 +81,7 @@ TITLES = {
     "imagenet-sample": "one picture of each ImageNet class",
 }
 
+_LONG = 32  # times as long as wide: more of an image is cut off before it is scaled
 _MNIST, _CIFAR = "MNIST/raw", "cifar-10-batches-py"  # where each lies in the mirror or the cache
 _MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -202,6 +207,7 @@ def load(
     *,
     size: int | None = None,
     resize: int | None = None,
+    background: str = "white",
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Stimuli:
@@ -220,6 +226,8 @@ def load(
         With `size`: what the shorter side is scaled to first, in pixels; by default
         ``size × 256 / 224``. Where the images have that size already, they are not resampled: a
         network's accuracy can depend on it by some per cent.
+    background
+        ``folder:`` only. The colour behind transparent pictures: a name, or ``"#808080"``.
     test_fraction, seed
         ``folder:`` without ``train/`` and ``test/``: the share of each class that becomes the test
         split, and the seed of that draw.
@@ -233,12 +241,14 @@ def load(
     """
     if split not in SPLITS:
         raise UnknownNameError(f"there is no split {split!r}. There are: {', '.join(SPLITS)}.")
+    sight.check_background(background)
     if name.startswith("folder:"):
         return _folder(
             Path(name.removeprefix("folder:")).expanduser(),
             split,
             size=size,
             resize=resize,
+            background=background,
             test_fraction=test_fraction,
             seed=seed,
         )
@@ -376,12 +386,16 @@ class Gallery:
         The central square of that many pixels is kept, after scaling.
     resize
         What the shorter side is scaled to first; None: ``size × 256 / 224``.
+    background
+        The colour behind transparent pictures. Pictures are shown as people see them; a warning counts
+        those that are changed by it.
     """
 
     root: Path
     files: tuple[Path, ...]
     size: int
     resize: int | None = None
+    background: str = "white"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -392,7 +406,18 @@ class Gallery:
         chosen = self.files[rows] if isinstance(rows, slice) else [self.files[i] for i in rows]
         if not chosen:
             return np.empty((0, 3, self.size, self.size), dtype=np.float32)
-        return pictures(chosen, self.root, size=self.size, resize=self.resize)
+        _ = self._said
+        return _pixels(chosen, self.root, size=self.size, resize=self.resize, background=self.background)
+
+    @cached_property
+    def _changes(self) -> tuple[tuple[str, ...], ...]:
+        """What is done to each picture before it is shown; to most, nothing."""
+        return tuple(_changes(file) for file in self.files)
+
+    @cached_property
+    def _said(self) -> None:
+        """That some are changed is said once, of all of them, when the first are read."""
+        _say_changes(self._changes, self.root, self.background)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -406,9 +431,11 @@ class Gallery:
     def digest(self) -> str:
         """SHA-256 of the files' names and contents, and of how they are cut."""
         total = hashlib.sha256(f"{self.size} {self.resize}".encode())
-        for file in self.files:
+        for file, changed in zip(self.files, self._changes, strict=True):
             name = file.relative_to(self.root).as_posix()
             total.update(os.fsencode(name) + f" {store.file_digest(file)}".encode())
+            if changed:  # as others saw it before, or on another ground
+                total.update(f" {' '.join(changed)} {sight.check_background(self.background)}".encode())
         return total.hexdigest()
 
     def within(self, kind: str) -> NDArray[np.bool_]:
@@ -419,7 +446,13 @@ class Gallery:
         return np.array([any(low <= n <= high for low, high in WORDNET[kind]) for n in numbers], dtype=bool)
 
 
-def gallery(folder: str | Path | None = None, *, size: int, resize: int | None = None) -> Gallery:
+def gallery(
+    folder: str | Path | None = None,
+    *,
+    size: int,
+    resize: int | None = None,
+    background: str = "white",
+) -> Gallery:
     """Pictures to look through for those that a feature fires for.
 
     Parameters
@@ -429,12 +462,15 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
         ImageNet class: ``imagenet-sample`` in the mirror or the cache.
     size, resize
         As for :class:`Gallery`; for a size of 227, `resize` is 256, as networks of that size were trained.
+    background
+        The colour behind transparent pictures: a name, or ``"#808080"``.
 
     Raises
     ------
     DataError
         Where there is no such folder, or no picture in it.
     """
+    sight.check_background(background)
     root = gallery_root() if folder is None else Path(folder).expanduser()
     if root is None:
         raise DataError(
@@ -453,7 +489,7 @@ def gallery(folder: str | Path | None = None, *, size: int, resize: int | None =
     files.sort(key=lambda file: natural(file.relative_to(root).as_posix()))
     if not files:
         raise DataError(f"{root} and its folders hold no pictures ({', '.join(PICTURES)}).")
-    return Gallery(root, tuple(files), size, resize)
+    return Gallery(root, tuple(files), size, resize, background)
 
 
 def gallery_root() -> Path | None:
@@ -592,6 +628,7 @@ def _folder(
     name: str | None = None,
     size: int | None = None,
     resize: int | None = None,
+    background: str = "white",
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Stimuli:
@@ -636,7 +673,9 @@ def _folder(
     return Stimuli(
         name=name or f"folder:{root}",
         split=split,
-        images=pictures([files[i] for i in np.flatnonzero(chosen)], root, size=size, resize=resize),
+        images=pictures(
+            [files[i] for i in np.flatnonzero(chosen)], root, size=size, resize=resize, background=background
+        ),
         labels=targets[chosen],
         class_names=tuple(listing.classes),
         source=f"images in {root.name}",
@@ -644,10 +683,36 @@ def _folder(
 
 
 def pictures(
-    files: Sequence[str | Path], root: Path, *, size: int | None, resize: int | None = None
+    files: Sequence[str | Path],
+    root: Path,
+    *,
+    size: int | None,
+    resize: int | None = None,
+    background: str = "white",
 ) -> NDArray[np.float32]:
-    """Images in `root` as (n, 3, h, w) in [0, 1]: of one size, or scaled and cropped to one."""
-    read = [_picture(file, size=size, resize=resize) for file in files]
+    """Images in `root` as (n, 3, h, w) in [0, 1]: of one size, or scaled and cropped to one.
+
+    They are as people see them: upright, on a `background` where they are transparent, and scaled by
+    their depth; a warning counts those that are changed by it.
+    """
+    _say_changes([_changes(file) for file in files], root, background)
+    return _pixels(files, root, size=size, resize=resize, background=background)
+
+
+def _say_changes(kinds: Sequence[tuple[str, ...]], root: Path, background: str) -> None:
+    said = sight.described(kinds, background=background)
+    if said:
+        warnings.warn(
+            f"of {len(kinds)} pictures in {root}, shown as people see them: {said}.",
+            RarefireWarning,
+            stacklevel=4,
+        )
+
+
+def _pixels(
+    files: Sequence[str | Path], root: Path, *, size: int | None, resize: int | None, background: str
+) -> NDArray[np.float32]:
+    read = [_picture(file, size=size, resize=resize, background=background) for file in files]
     shapes = sorted({p.shape for p in read})
     if len(shapes) > 1:
         raise InputError(
@@ -660,8 +725,9 @@ def pictures(
     return images
 
 
-def _picture(path: str | Path, *, size: int | None, resize: int | None = None) -> NDArray[np.uint8]:
-    """One image as (h, w, 3) bytes; scaled and centrally cropped where `size` is given."""
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """An image file; whatever is wrong with it is a DataError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -669,8 +735,7 @@ def _picture(path: str | Path, *, size: int | None, resize: int | None = None) -
             raise OSError("it is no file")  # to open a pipe would be to wait for who writes into it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it names no file
-            with Image.open(path) as opened:
-                image = opened.convert("RGB")
+            opened = Image.open(path)
     except Image.DecompressionBombError as error:
         number = re.search(r"\d+", str(error))
         pixels = f"{int(number[0]):,} pixels" if number else "too many pixels"
@@ -678,16 +743,55 @@ def _picture(path: str | Path, *, size: int | None, resize: int | None = None) -
             f"{path} has {pixels}, more than is safe to open: scale it down or remove it."
         ) from error
     except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path} cannot be read as an image: {error}. Replace or remove it.") from error
+        raise _unreadable(path, error) from error
+    try:
+        with opened:
+            yield opened
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read as an image: {error}. Replace or remove it.")
+
+
+def _changes(path: str | Path) -> tuple[str, ...]:
+    """What is done to a picture before it is shown; of one that cannot be read nothing: it is said then."""
+    try:
+        with _opened(path) as image:
+            return sight.changes(image)
+    except DataError:
+        return ()
+
+
+def _picture(
+    path: str | Path, *, size: int | None, resize: int | None = None, background: str = "white"
+) -> NDArray[np.uint8]:
+    """One image as (h, w, 3) bytes; scaled and centrally cropped where `size` is given."""
+    from PIL import Image
+
+    with _opened(path) as opened:
+        image = sight.as_seen(opened, background=background)
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         warnings.warn(f"{path} has {image.width:,} × {image.height:,} pixels.", RarefireWarning, stacklevel=2)
     if size is not None:
         scale = (resize or round(size * 256 / 224)) / min(image.size)
+        if max(image.size) > _LONG * min(image.size):  # scaled whole, a line of pixels would fill the memory
+            image = _middle(image)
         w, h = (max(size, int(side * scale)) for side in image.size)
         image = image.resize((w, h), Image.Resampling.BILINEAR)  # a copy where the size is the same
         left, top = (w - size) // 2, (h - size) // 2
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image)
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The central part of an image, `_LONG` times as long as it is wide."""
+    (w, h), most = image.size, _LONG * min(image.size)
+    left, top = max(0, w - most) // 2, max(0, h - most) // 2
+    return image.crop((left, top, left + min(w, most), top + min(h, most)))
 
 
 def is_left_over(name: str) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from rarefire.errors import DataError, RarefireWarning
 
-__all__ = ["MISSING", "Table", "decode", "is_missing", "is_number", "lines", "table"]
+__all__ = ["MISSING", "Table", "decode", "is_missing", "is_number", "lines", "table", "without_last"]
 
 #: What a cell holds where a value is missing, in small letters.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "-", "."})
@@ -29,6 +29,7 @@ _MARKS = (
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
 _COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_COMMENTS = re.compile(r"\A(# [^\r\n]*(\r\n|\r|\n))+")
 _SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 
@@ -152,7 +153,8 @@ def table(text: str, path: str | Path) -> Table:
 
 
 def _split(text: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
-    """Rows of cells, and the numbers of their lines."""
+    """Rows of cells, and the numbers of their lines. Comments above them, as numpy writes them, are none."""
+    text = _COMMENTS.sub(lambda above: "\n" * len(lines(above[0])), text)
     spaced = delimiter == " "
     body = "\n".join(line.strip(" ") for line in lines(text)) if spaced else text
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, skipinitialspace=True)
@@ -173,6 +175,12 @@ def _regularity(rows: list[list[str]], delimiter: str) -> tuple[bool, int]:
     return even, sum(
         1 for cell in full if _NUMBER.fullmatch(cell) or (delimiter != "," and _COMMA.fullmatch(cell))
     )
+
+
+def without_last(rows: list[list[str]]) -> list[list[str]]:
+    """Rows without their last cell, where a delimiter at the end of every line has made it."""
+    ends = rows and len(rows) != len(rows[0]) and all(len(row) > 1 and not row[-1] for row in rows)
+    return [row[:-1] for row in rows] if ends else rows
 
 
 def is_missing(cell: str) -> bool:

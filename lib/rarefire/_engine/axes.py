@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FIRST", "LAST", "Watch", "eager"]
+__all__ = ["FIRST", "LAST", "Watch", "eager", "first_tensor"]
 
 #: Features on axis 1, ``(n, c, h, w)``; features on the last axis, ``(n, tokens, c)`` or ``(n, h, w, c)``.
 FIRST, LAST = "channels_first", "channels_last"

@@ -23,8 +23,8 @@ import threadpoolctl
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from rarefire import store
-from rarefire.errors import DataError, InputError
+from rarefire import files
+from rarefire.errors import InputError
 
 __all__ = [
     "Rows",
@@ -44,46 +44,25 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def open_embedding(path: str | Path) -> Any:
-    """An embedding on disk, without reading it.
+def open_embedding(path: str | Path, *, array: str | None = None) -> Any:
+    """An embedding on disk; a ``.npy`` file or a zarr store is not read into memory.
 
     Parameters
     ----------
     path
-        A ``.npy`` file, or a zarr store that holds one array.
+        A file, or a zarr store that holds one array, as :func:`rarefire.files.read` takes it.
+    array
+        Which one, by its name, where the file holds several.
 
     Raises
     ------
     DataError
         If there is no such file, or it cannot be read as an array of numbers. Nothing in the file
         is executed.
+    InputError
+        If it holds several arrays and none is named.
     """
-    path = Path(path)
-    if path.is_dir():
-        try:
-            import zarr
-        except ImportError as error:
-            raise DataError(
-                f"{path} is a folder; to read zarr stores: pip install 'rarefire[scale]'."
-            ) from error
-        try:
-            array = zarr.open(str(path), mode="r")
-        except (ValueError, KeyError, OSError) as error:
-            raise DataError(f"{path} is not a zarr array: {error}") from error
-        if not hasattr(array, "shape"):
-            raise DataError(f"{path} is a zarr group; name the array inside it.")
-        return array
-    store.check_file(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(6)
-        if start[:2] == b"PK":
-            raise DataError(f"{path} is an archive of arrays; save the embedding alone, as .npy.")
-        if start != b"\x93NUMPY":
-            raise DataError(f"{path} is not a .npy file.")
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} cannot be read as a .npy array of numbers: {error}") from error
+    return files.read(path, array=array).values
 
 
 def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
@@ -112,7 +91,11 @@ def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     else:
         source = np.asarray(embedding)
     if len(source.shape) != 2:
-        raise InputError(f"an embedding is (n_images, n_features); got {tuple(source.shape)}.")
+        more = " Make features of positions, or average them: E.reshape(len(E), -1), E.mean((2, 3))."
+        raise InputError(
+            f"an embedding is (n_images, n_features); got {tuple(source.shape)}."
+            + more * (len(source.shape) == 4)
+        )
     if not is_tensor(source) and np.dtype(source.dtype).kind not in "fiub":
         raise InputError(f"an embedding holds real numbers; got {source.dtype}.")
     if source.shape[0] < least:

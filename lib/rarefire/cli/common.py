@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from rarefire.files import Found
     from rarefire.stimuli import Stimuli
 
 __all__ = [
+    "Array",
+    "Background",
     "ByPosition",
     "Embedding",
+    "HumanArray",
     "Network",
     "Recompute",
     "Ship",
@@ -39,6 +44,8 @@ __all__ = [
     "is_lenet",
     "judged",
     "lenet_options",
+    "named",
+    "opened",
     "outputs",
     "outside",
     "read_for",
@@ -47,11 +54,18 @@ __all__ = [
     "run",
     "suited",
     "tables_opened",
+    "taken",
     "trained",
     "write_tables",
 ]
 
-Embedding = Annotated[Path, typer.Argument(help="E.npy or a zarr store: (n_images, n_features), post-ReLU")]
+Embedding = Annotated[
+    Path,
+    typer.Argument(help="(n_images, n_features), post-ReLU: .npy, zarr, .npz, .mat, .h5, .pt, .csv or .txt"),
+]
+Array = Annotated[str | None, typer.Option(help="which array of the embedding's file, where it has several")]
+HumanArray = Annotated[str | None, typer.Option(help="which array of the RDM's file, where it has several")]
+Background = Annotated[str, typer.Option(help="colour behind transparent pictures")]
 Network = Annotated[
     str,
     typer.Option(
@@ -75,6 +89,7 @@ Ship = Annotated[Path | None, typer.Option(help="also write the results to this 
 _OPTIONAL = {
     **dict.fromkeys(("yaml", "nbformat", "papermill", "jupyter_book", "latex2mathml"), "book"),
     **dict.fromkeys(("dask", "distributed", "zarr"), "scale"),
+    "h5py": "files",
 }
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -163,6 +178,28 @@ def _main(
     """What rarely firing features do in a vision network: PoZ, nested RSA curves, and the book on them."""
 
 
+def opened(embedding: Path | str, array: str | None = None) -> Found:
+    """An embedding from a file, and the names of its rows; of what was taken from it is said."""
+    from rarefire import files
+    from rarefire._engine import blocks
+
+    found = files.read(embedding, array=array)
+    if found.what:
+        print(found.what)
+    return replace(found, values=blocks.check_source(found.values, least=1))
+
+
+def taken(path: Path, array: str | None = None) -> int:
+    """Say what RDMs are taken from, and of how many people they are; a pipe is left for its reader."""
+    from rarefire import files, rdm
+
+    if not files.is_text(path):
+        what = files.read(path, array=array).what
+        if what:
+            print(what)
+    return rdm.n_people(path, array=array)
+
+
 def trained(network: str, weights: str, size: int) -> Any:
     """A network with its weights: those named, those on this machine, or those that one's own brings."""
     from rarefire import networks
@@ -240,6 +277,7 @@ def images_of(
     network: str,
     rows: Callable[[int], NDArray[np.intp]],
     *written: Path | None,
+    background: str = "white",
 ) -> tuple[Stimuli, int]:
     """Some of an image set's test images, or of a folder's, to show a network, and how many there are.
 
@@ -255,6 +293,8 @@ def images_of(
         Of their number: which ones.
     *written
         Files that must not lie among them.
+    background
+        The colour behind a folder's transparent pictures.
     """
     import numpy as np
 
@@ -271,29 +311,48 @@ def images_of(
     outside(folder, *written)
     if size is None and is_lenet(network):
         raise InputError(f"{network} is made for images of one size: say which with --size.")
-    gallery = stimuli.gallery(folder, size=size or 224)
+    gallery = stimuli.gallery(folder, size=size or 224, background=background)
     classes, use = tuple(sorted(set(gallery.names))), rows(len(gallery))
     labels = np.searchsorted(classes, [gallery.names[i] for i in use]).astype(np.int64)
     shown = stimuli.Stimuli(f"folder:{folder}", "all", gallery[use], labels, classes, folder.name)
     return shown, len(gallery)
 
 
+def named(human: Path | None, **options: object) -> None:
+    """Options that say how to read an RDM come with one."""
+    said = next((option for option, given in options.items() if given), None)
+    if human is None and said:
+        raise InputError(f"{said} says how to read the RDM; name one with --human.")
+
+
 def judged(
-    human: Path, embedding: Path, n_images: int, *, similarity: bool, by_position: bool
+    human: Path,
+    embedding: Path,
+    found: Found,
+    *,
+    similarity: bool,
+    by_position: bool,
+    array: str | None,
 ) -> tuple[NDArray[np.float64], str]:
     """An RDM of an embedding's images, condensed, in the order of its rows; and how they were matched."""
     import numpy as np
 
     from rarefire import names, rdm
 
-    values, above, before = rdm.read_named(human, similarity=similarity)
+    n_people, n = taken(human, array), found.values.shape[0]
+    if n_people > 1:
+        print(
+            f"{human.name}: RDMs of {n_people} people, each brought to mean 0 and standard deviation 1, "
+            "averaged."
+        )
+    values, above, before = rdm.read_named(human, similarity=similarity, array=array)
     given = None if by_position else names.of_matrix(above, before, human)
-    own = None if by_position else names.of_embedding(embedding, n_images)
+    own = None if by_position else found.names
     matched = names.align(
-        own, given, n_images=n_images, own_file=embedding, other_file=human, by_position=by_position
+        own, given, n_images=n, own_file=embedding, other_file=human, by_position=by_position
     )
-    values = rdm.check_rdm(values, n_images)
-    return rdm.square(values)[np.ix_(matched.rows, matched.rows)][np.triu_indices(n_images, 1)], matched.how
+    values = rdm.check_rdm(values, n)
+    return rdm.square(values)[np.ix_(matched.rows, matched.rows)][np.triu_indices(n, 1)], matched.how
 
 
 def read_for(network: str, weights: str) -> list[Path]:

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rarefire.cli.common import (
+    Array,
     ByPosition,
     Embedding,
+    HumanArray,
     apart,
     app,
     evenly,
     judged,
+    named,
+    opened,
     readable,
     tables_opened,
 )
@@ -41,10 +45,10 @@ def curve_command(
     embedding: Embedding,
     out: Annotated[Path, typer.Option(help="CSV with columns k, r, r2, n_images, poz")],
     human: Annotated[
-        Path | None, typer.Option(help="square RDM, .npy or .csv; default: the full embedding's geometry")
+        Path | None, typer.Option(help="RDM, square or condensed; default: the full embedding's geometry")
     ] = None,
     order: Annotated[str, typer.Option(help="low or high PoZ first, or random")] = "low",
-    metric: Annotated[str, typer.Option(help="correlation or cosine")] = "correlation",
+    metric: Annotated[str, typer.Option(help="correlation (also called pearson) or cosine")] = "correlation",
     k: Annotated[str, typer.Option(help="all, or numbers of features such as 10,20,50 or 20%,50%")] = "all",
     seed: Annotated[int, typer.Option(help="of the random order", min=0)] = 0,
     similarity: Annotated[bool, typer.Option("--similarity", help="the RDM holds similarities")] = False,
@@ -53,36 +57,41 @@ def curve_command(
     scheduler: Annotated[
         str | None, typer.Option(help="compute with Dask: local, or a scheduler's address")
     ] = None,
+    array: Array = None,
+    human_array: HumanArray = None,
 ) -> None:
     """R² of the first k features' RDM with a reference, for every k. Equal PoZ goes by feature index."""
     import numpy as np
     import pandas as pd
 
     from rarefire import curves, poz
-    from rarefire._engine import blocks
 
-    apart(embedding, human, out, plot)
+    apart(embedding, human if human_array is None else None, out, plot)
+    apart(human, out, plot)  # of one file with several arrays
     if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
         raise InputError(f"--plot writes .png or .svg; got {plot.name!r}.")
     if order not in ("low", "high", "random"):
         raise InputError(f"--order is low, high or random; got {order!r}.")
+    metric = "correlation" if metric == "pearson" else metric
     if metric not in ("correlation", "cosine"):
-        raise InputError(f"--metric is correlation or cosine; got {metric!r}.")
-    if human is None and (similarity or by_position):
-        said = "--similarity" if similarity else "--by-position"
-        raise InputError(f"{said} says how to read the RDM; name one with --human.")
+        raise InputError(f"--metric is correlation (or pearson, the same) or cosine; got {metric!r}.")
+    named(human, **{"--similarity": similarity, "--human-array": human_array, "--by-position": by_position})
+    if scheduler is not None and array is not None:
+        raise InputError(
+            "with --scheduler an embedding is .npy or zarr, which hold one array; leave --array out."
+        )
     if human is not None and scheduler is not None:
         raise InputError(
             "--scheduler is for the embedding's own geometry; curves against an RDM need no cluster."
         )
-    source = blocks.open_embedding(embedding)
-    asked, people, matched = _steps(k), None, ""
+    opening = opened(embedding, array)
+    source, asked, people, matched = opening.values, _steps(k), None, ""
     if human is not None:
-        n = source.shape[0]
-        people, matched = judged(human, embedding, n, similarity=similarity, by_position=by_position)
+        options: dict[str, Any] = {"similarity": similarity, "by_position": by_position, "array": human_array}
+        people, matched = judged(human, embedding, opening, **options)
     rates = poz.poz(source)
     indices = _insertion(rates, order, seed)
-    options: dict[str, Any] = {"metric": metric, "k": asked and asked(len(rates))}
+    options = {"metric": metric, "k": asked and asked(len(rates))}
     progress = sys.stderr.isatty()
     if people is not None:
         found = curves.rdm_curve(source, people, indices, **options)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rarefire.cli.common import (
+    Array,
+    Background,
     Weights,
     apart,
     app,
     evenly,
     images_of,
+    opened,
     outputs,
     read_for,
     readable,
@@ -45,8 +48,8 @@ def dimension_command(
     source: Annotated[
         str,
         typer.Argument(
-            help="E.npy or a zarr store: (n_images, n_features); with --network, images: digits, mnist, "
-            "cifar10, or a folder"
+            help="an embedding, (n_images, n_features): .npy, zarr, .npz, .mat, …; with --network, images: "
+            "digits, mnist, cifar10, or a folder"
         ),
     ],
     out: Annotated[Path, typer.Option(help="CSV with a line for each dimension")],
@@ -68,12 +71,13 @@ def dimension_command(
         int | None, typer.Option(help="of a folder's images, in pixels; default: 224", min=16, max=2048)
     ] = None,
     seed: Annotated[int, typer.Option(help="of the division into halves", min=0)] = 0,
+    array: Array = None,
+    background: Background = "white",
 ) -> None:
     """How many dimensions images span: in an embedding, or in every layer of a network."""
     import pandas as pd
 
     from rarefire import networks
-    from rarefire._engine import blocks
 
     chosen = list(dict.fromkeys(estimator or ["two-nn"]))
     for name in chosen:
@@ -85,15 +89,17 @@ def dimension_command(
             if given:
                 raise InputError(f"{option} is for --network; {source} is read as an embedding.")
         apart(Path(source), out)
-        points = blocks.open_embedding(source)
+        points = opened(source, array).values
         rows = measure(points, progress=sys.stderr.isatty())
         table = pd.DataFrame(rows, columns=_COLUMNS)
         shown = f"{points.shape[0]:,} images × {points.shape[1]:,} features"
     else:
+        if array is not None:
+            raise InputError(f"--array is for an embedding; with --network, {source} is read as images.")
         networks.check_name(network)
         apart(out, *read_for(network, weights))
         most = images or 500
-        seen, of = images_of(source, size, network, lambda n: evenly(n, most), out)
+        seen, of = images_of(source, size, network, lambda n: evenly(n, most), out, background=background)
         model = suited(network, weights, seen)
         outputs(model, seen, networks.short_name(network))
         rows = [

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rarefire.cli.common import Network, Weights, apart, app, outside, read_for, readable, trained
+from rarefire.cli.common import Background, Network, Weights, apart, app, outside, read_for, readable, trained
 
 __all__ = ["embed"]
 
@@ -25,7 +25,13 @@ def embed(
     network: Network = "vgg19",
     weights: Weights = "",
     layer: Annotated[str, typer.Option(help="whose features; post-ReLU")] = "penultimate",
-    pooled: Annotated[bool, typer.Option(help="average a layer with positions or tokens over these")] = False,
+    pooled: Annotated[
+        bool,
+        typer.Option(
+            help="average a layer with positions or tokens over these: a feature for each channel; default: "
+            "one for each position"
+        ),
+    ] = False,
     class_token: Annotated[bool, typer.Option(help="of a layer with tokens, take the class token")] = False,
     positions: Annotated[
         str | None,
@@ -38,6 +44,7 @@ def embed(
         int | None, typer.Option(help="of a layer that runs several times: 1 is the first, -1 the last")
     ] = None,
     size: Annotated[int, typer.Option(help="of the images, in pixels", min=16, max=2048)] = 224,
+    background: Background = "white",
 ) -> None:
     """Write a network's features of a folder of images, for the other commands. Stopped, it goes on later."""
     from rarefire import embeddings, networks, stimuli
@@ -49,7 +56,7 @@ def embed(
     beside = naming.beside(out)
     apart(out, beside, None if names == beside else names, *read_for(network, weights))
     outside(folder, out, names)
-    images = stimuli.gallery(folder, size=size)
+    images = stimuli.gallery(folder, size=size, background=background)
     model = trained(network, weights, size)
     options: dict[str, Any] = {
         "layer": layer,

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rarefire.cli.common import ByPosition, Embedding, apart, app, judged, readable
+from rarefire.cli.common import (
+    Array,
+    ByPosition,
+    Embedding,
+    HumanArray,
+    apart,
+    app,
+    judged,
+    named,
+    opened,
+    readable,
+)
 from rarefire.errors import InputError
+
+if TYPE_CHECKING:
+    from rarefire.files import Found
 
 __all__ = ["explore"]
 
@@ -21,12 +35,17 @@ _LONGEST = 200
 def explore(
     embedding: Embedding,
     out: Annotated[Path, typer.Option(help="the page, .html")],
-    human: Annotated[Path | None, typer.Option(help="square RDM of these images, .npy or .csv")] = None,
+    human: Annotated[Path | None, typer.Option(help="RDM of these images, square or condensed")] = None,
     similarity: Annotated[bool, typer.Option("--similarity", help="the RDM holds similarities")] = False,
     labels: Annotated[Path | None, typer.Option(help="text: a category a line, or image,category")] = None,
     by_position: ByPosition = False,
     images: Annotated[int, typer.Option(help="shown, drawn at random where there are more", min=3)] = 120,
-    seed: Annotated[int, typer.Option(help="of that draw, and of the random order", min=0)] = 0,
+    features: Annotated[
+        int | None, typer.Option(help="shown, drawn at random where there are more; default: all", min=2)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of these draws, and of the random order", min=0)] = 0,
+    array: Array = None,
+    human_array: HumanArray = None,
 ) -> None:
     """Write the pruning explorer of an embedding as one page that works offline. PoZ is over all images."""
     import html
@@ -35,51 +54,65 @@ def explore(
 
     from rarefire import poz, rdm
     from rarefire._engine import blocks
-    from rarefire.page.explorer import Explorer, Scene
+    from rarefire.page.explorer import MOST_FEATURES, Explorer, Scene
     from rarefire.page.widgets import save
 
-    apart(embedding, human, labels, out)
-    if human is None and similarity:
-        raise InputError("--similarity says how to read the RDM; name one with --human.")
+    apart(embedding, human if human_array is None else None, labels, out)
+    apart(human, labels, out)  # of one file with several arrays
+    named(human, **{"--similarity": similarity, "--human-array": human_array})
     if human is None and labels is None and by_position:
         raise InputError("--by-position says how to match images with --human or --labels; name one.")
-    source = blocks.open_embedding(embedding)
-    n = source.shape[0]
-    categories, sorting = ([], "") if labels is None else _categories(labels, embedding, n, by_position)
+    found = opened(embedding, array)
+    source = found.values
+    n, width = source.shape
+    shown = width if features is None else min(features, width)
+    if shown > MOST_FEATURES:
+        raise InputError(
+            f"an explorer shows up to {MOST_FEATURES:,} features; {embedding.name} has {width:,}. Draw some "
+            "of them with --features 4096, or make one of each channel with rarefire embed --pooled."
+        )
+    categories, sorting = ([], "") if labels is None else _categories(labels, embedding, found, by_position)
     people, matched = None, ""
     if human is not None:
-        condensed, matched = judged(human, embedding, n, similarity=similarity, by_position=by_position)
+        reading: dict[str, Any] = {"similarity": similarity, "by_position": by_position, "array": human_array}
+        condensed, matched = judged(human, embedding, found, **reading)
         people = rdm.square(condensed)
-    rows = np.arange(n)
+    rows, columns = np.arange(n), np.arange(width)
     if n > images:
         rows = np.sort(np.random.default_rng(seed).choice(n, images, replace=False))
-    shown = [categories[i] for i in rows] if categories else []
-    kinds, codes = np.unique(shown, return_inverse=True) if shown else (np.array([]), None)
+    if shown < width:
+        columns = np.sort(np.random.default_rng(seed).choice(width, shown, replace=False))
+    theirs = [categories[i] for i in rows] if categories else []
+    kinds, codes = np.unique(theirs, return_inverse=True) if theirs else (np.array([]), None)
     scene = Scene(
         embedding.stem,
-        f"{source.shape[1]:,} features",
-        np.stack([blocks.read(source, slice(i, i + 1))[0] for i in rows]),
-        poz=poz.poz(source),
+        f"{shown:,} features" if shown == width else f"{shown:,} of {width:,} features",
+        np.stack([blocks.read(source, slice(i, i + 1))[0][columns] for i in rows]),
+        poz=poz.poz(source)[columns],
         labels=codes,
         names=kinds.tolist(),
         human=None if people is None else people[np.ix_(rows, rows)],
     )
     drawn = f"{len(rows):,} of {n:,} images, drawn with seed {seed}" if n > len(rows) else f"{n:,} images"
-    caption = f"{html.escape(embedding.name)}: {drawn}. PoZ counted over all {n:,}."
+    drawn += f", {width:,} features"
+    if shown < width:
+        drawn += f", of which {shown:,} drawn with seed {seed} stand for all"
+    caption = f"{html.escape(embedding.name)}: {drawn}. PoZ counted over all {n:,} images."
     reference = "network" if human is None else "people"
     save(out, Explorer([scene], caption=caption, reference=reference, seed=seed), title=embedding.stem)
     for what, how in (("Labels", sorting), ("The RDM", matched)):
         if how:
             print(f"{what}: {how}.")
-    print(f"{drawn}, {source.shape[1]:,} features. Written: {out}")
+    print(f"{drawn}. Written: {out}")
 
 
-def _categories(labels: Path, embedding: Path, n: int, by_position: bool) -> tuple[list[str], str]:
+def _categories(labels: Path, embedding: Path, own: Found, by_position: bool) -> tuple[list[str], str]:
     """Each image's category, in the order of the embedding's rows; and how they were matched."""
     import unicodedata
 
     from rarefire import names, store, texts
 
+    n = own.values.shape[0]
     given, found = _columns(store.read_text(labels), labels, n)
     if len(found) != n:
         raise InputError(f"{labels.name} has {len(found):,} lines; {embedding.name} has {n:,} images.")
@@ -92,16 +125,15 @@ def _categories(labels: Path, embedding: Path, n: int, by_position: bool) -> tup
                 f"{labels.name}: the category of image {line} has {len(category):,} characters; at most "
                 f"{_LONGEST} are shown. Shorten it."
             )
-    own = names.of_embedding(embedding, n)
     if given is None:  # a category a line has no place for names
-        return found, "by position" + (f", a line for each of {names.beside(embedding).name}" if own else "")
+        return found, "by position" + (f", a line for each image of {embedding.name}" if own.names else "")
     options: dict[str, Any] = {
         "n_images": n,
         "own_file": embedding,
         "other_file": labels,
         "by_position": by_position,
     }
-    matched = names.align(own, given, **options)
+    matched = names.align(own.names, given, **options)
     return [found[i] for i in matched.rows], matched.how
 
 

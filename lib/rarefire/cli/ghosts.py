@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rarefire.cli.common import ByPosition, Embedding, apart, app, readable, write_tables
+from rarefire.cli.common import Array, ByPosition, Embedding, apart, app, opened, readable, write_tables
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -31,6 +33,7 @@ def ghosts_command(
     components: Annotated[int, typer.Option(help="of the ghosts' activations, with --read", min=1)] = 10,
     by_position: ByPosition = False,
     top: Annotated[int, typer.Option(help="images of each component, with --read", min=1)] = 8,
+    array: Array = None,
 ) -> None:
     """Ghost features of a category: 0 for all its images, active for others; and what they respond to.
 
@@ -40,12 +43,12 @@ def ghosts_command(
     import numpy as np
     import pandas as pd
 
-    from rarefire import ghosts, names
+    from rarefire import ghosts
     from rarefire._engine import blocks
 
     apart(embedding, category, out, read)
-    source = blocks.open_embedding(embedding)
-    named = names.of_embedding(embedding, source.shape[0])
+    opening = opened(embedding, array)
+    source, named = opening.values, opening.names
     rows, how = _rows(category, source.shape[0], None if by_position else named)
     found = ghosts.find(source, rows)
     others = np.setdiff1d(np.arange(source.shape[0]), rows)
@@ -71,7 +74,7 @@ def ghosts_command(
         print(f"Written: {read}" if read in tables else f"Nothing to read: {read} is not written.")
 
 
-def _rows(path: Path, n: int, named: list[str] | None) -> tuple[NDArray[np.int64], str]:
+def _rows(path: Path, n: int, named: Sequence[str] | None) -> tuple[NDArray[np.int64], str]:
     """Rows below n from a text file, a line each, by name or by number; and by which of them."""
     from rarefire import names, store, texts
 

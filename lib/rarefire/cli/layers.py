@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rarefire.cli.common import (
+    Background,
     Weights,
     apart,
     app,
@@ -62,6 +63,7 @@ def layers_command(
     starts: Annotated[int, typer.Option(help="random ones of the solver, beside three others", min=0)] = 10,
     seed: Annotated[int, typer.Option(help="of random starts", min=0)] = 0,
     jobs: Annotated[int | None, typer.Option(help="processes; default: one for each core", min=1)] = None,
+    background: Background = "white",
 ) -> None:
     """How far apart a network's layers are (Gromov–Wasserstein, CKA, RSA), and which make a block.
 
@@ -80,7 +82,8 @@ def layers_command(
     networks.check_name(network)
     beside = _beside(out)
     apart(out, beside, *read_for(network, weights))
-    seen, of = images_of(images, size, network, lambda n: _samples(n, images_at_most).ravel(), out, beside)
+    rows = lambda n: _samples(n, images_at_most).ravel()  # noqa: E731
+    seen, of = images_of(images, size, network, rows, out, beside, background=background)
     if len(seen) < transport.LEAST:
         raise InputError(
             f"layers are compared on at least {transport.LEAST} images; {images} has {len(seen)}. Add some."

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rarefire.cli.common import (
+    Array,
+    Background,
     ByPosition,
+    HumanArray,
     Network,
     Recompute,
     Ship,
     Weights,
     apart,
     app,
+    opened,
     outside,
     read_for,
     readable,
     tables_opened,
+    taken,
     trained,
 )
 from rarefire.errors import InputError
@@ -55,6 +60,9 @@ def people(
     ] = None,
     rating: Annotated[str | None, typer.Option(help="the table's column of ratings, or of choices")] = None,
     by_position: ByPosition = False,
+    array: Array = None,
+    human_array: HumanArray = None,
+    background: Background = "white",
     recompute: Recompute = False,
     ship: Ship = None,
 ) -> None:
@@ -76,6 +84,8 @@ def people(
         raise InputError(f"--plot writes .png or .svg; got {plot.name!r}.")
     if embedding is None:
         networks.check_name(network)
+        if array is not None:
+            raise InputError("--array says which array of the embedding's file; name one with --embedding.")
     elif weights or images or ship:
         raise InputError(
             "--embedding stands for a network and its images: leave --weights, --images, --ship."
@@ -85,7 +95,14 @@ def people(
         images=images,
         folder=folder,
         size=size,
-        options={"similarity": similarity, "by_position": by_position, "subject": subject, "rating": rating},
+        options={
+            "similarity": similarity,
+            "by_position": by_position,
+            "subject": subject,
+            "rating": rating,
+            "array": human_array,
+        },
+        background=background,
     )
     print(given)
     if given.columns is not None:
@@ -97,7 +114,9 @@ def people(
             "the archive of Peterson et al.). Or name features (--embedding)."
         )
     model: Any = None if embedding is not None else trained(network, weights, size)
-    features, matched = (None, "") if embedding is None else _rows(embedding, given, judgments, by_position)
+    features, matched = None, ""
+    if embedding is not None:
+        features, matched = _rows(embedding, array, given, judgments, by_position)
     if images is not None:
         matched = "by position, as asked for" if by_position else "aligned by name"
     if matched:
@@ -169,23 +188,24 @@ def _views(model: Any, features: Any, given: Choices, layer: str) -> list[View]:
     return embeddings.views(model, given.images, layer=layer)
 
 
-def _rows(embedding: Path, given: Judgments | Choices, judgments: str, by_position: bool) -> tuple[Any, str]:
+def _rows(
+    embedding: Path, array: str | None, given: Judgments | Choices, judgments: str, by_position: bool
+) -> tuple[Any, str]:
     """An embedding's rows, in the order of the judgments; and how they were matched."""
     import numpy as np
 
     from rarefire import names
-    from rarefire._engine import blocks
 
-    source = blocks.open_embedding(embedding)
-    n = source.shape[0] if source.ndim else 0
-    if source.ndim != 2 or n != len(given.names):
+    found = opened(embedding, array)
+    source, n = found.values, found.values.shape[0]
+    if n != len(given.names):
         raise InputError(
-            f"{embedding.name} is {tuple(source.shape)}; the judgments are of {len(given.names)} images, and "
-            "need a row of features for each."
+            f"{embedding.name} has {n:,} images; the judgments are of {len(given.names):,}, and need a row "
+            "of features for each."
         )
     known = None if names.are_numbers(given.names) else given.names
     matched = names.align(
-        None if by_position else names.of_embedding(embedding, n),
+        None if by_position else found.names,
         None if by_position else known,
         n_images=n,
         own_file=embedding,
@@ -197,18 +217,27 @@ def _rows(embedding: Path, given: Judgments | Choices, judgments: str, by_positi
 
 
 def _given(
-    judgments: str, *, images: Path | None, folder: Path | None, size: int, options: dict[str, Any]
+    judgments: str,
+    *,
+    images: Path | None,
+    folder: Path | None,
+    size: int,
+    options: dict[str, Any],
+    background: str,
 ) -> Judgments | Choices:
     """Judgments with their images, by name or from a file."""
     from rarefire import judgments as known
     from rarefire import ratings
 
     if judgments not in known.NAMES:
-        return ratings.read_either(judgments, images=images, size=size if images else None, **options)
+        taken(Path(judgments), options["array"])
+        return ratings.read_either(
+            judgments, images=images, size=size if images else None, background=background, **options
+        )
     if images is not None or any(options.values()):
         raise InputError(
-            "--images, --similarity, --subject, --rating and --by-position are for a file of ratings; "
-            f"{judgments} has its own."
+            "--images, --similarity, --subject, --rating, --human-array and --by-position are for a file of "
+            f"ratings; {judgments} has its own."
         )
     if judgments == "cifar10h":
         raise InputError("the rows of cifar10h are classes, not images: rarefire record people-by-class.")

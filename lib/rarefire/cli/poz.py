@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rarefire.cli.common import Embedding, apart, app, readable, write_tables
+from rarefire.cli.common import Array, Embedding, apart, app, opened, readable, write_tables
 
 __all__ = ["poz_command"]
 
@@ -20,15 +20,15 @@ def poz_command(
     rare: Annotated[
         float, typer.Option(help="features with a greater share of zeros are rare", min=0, max=1)
     ] = 0.8,
+    array: Array = None,
 ) -> None:
     """Percentage of zeros of every feature: active, rare, or dead (0 for every image)."""
     import pandas as pd
 
     from rarefire import poz
-    from rarefire._engine import blocks
 
     apart(embedding, out)
-    rates = poz.poz(blocks.open_embedding(embedding))
+    rates = poz.poz(opened(embedding, array).values)
     kinds = poz.kinds(rates, rare=rare)
     write_tables({out: pd.DataFrame({"feature": range(len(rates)), "poz": rates, "kind": kinds})})
     counts = ", ".join(f"{(kinds == kind).sum():,} {kind}" for kind in poz.KINDS)

@@ -31,7 +31,7 @@ from rarefire.reliability import NoiseCeiling
 if TYPE_CHECKING:
     from rarefire.records.ensembles import Ensemble
 
-__all__ = ["METRICS", "ORDERS", "REFERENCES", "VIEWS", "Explorer", "Scene", "scenes"]
+__all__ = ["METRICS", "MOST_FEATURES", "ORDERS", "REFERENCES", "VIEWS", "Explorer", "Scene", "scenes"]
 
 ORDERS = ("low", "high", "random")
 METRICS = ("correlation", "cosine")
@@ -40,7 +40,7 @@ VIEWS = ("matrices", "maps")
 
 _MANY = 2**18  # embeddings with more numbers than this may travel in 8 bits each, others in 16
 _MOST_IMAGES = 400  # an RDM of more is too fine to see, and too much to recompute in a frame
-_MOST_FEATURES = 2**16 - 1
+MOST_FEATURES = 2**16 - 1
 _MOST_WORK = 2**30  # images² × features: a step of the slider then takes a quarter of a second
 _CLOSE = 5e-4  # of R²
 _THUMBNAIL = 48  # pixels; larger images are scaled down
@@ -265,9 +265,9 @@ class _Checked:
     def __init__(self, scene: Scene, seed: int) -> None:
         embedding = rdm.check_embedding(scene.embedding)
         n, p = embedding.shape
-        if p > _MOST_FEATURES:
+        if p > MOST_FEATURES:
             raise InputError(
-                f"an explorer takes up to {_MOST_FEATURES:,} features; got {p:,}. Choose some of them."
+                f"an explorer takes up to {MOST_FEATURES:,} features; got {p:,}. Choose some of them."
             )
         if n > _MOST_IMAGES:
             raise InputError(f"an explorer shows up to {_MOST_IMAGES} images; got {n}. Choose some of them.")
