@@ -290,7 +290,7 @@ def test_dead_features_have_no_statistic_but_0_and_go_last(embedding):
         ),
         (InputError, lambda: poz.statistic(np.empty((0, 3)), "mean"), "needs at least one image; got none"),
         (InputError, lambda: poz.statistic(TOY, "entropy", bins=1), "bins must be at least 2.*; got 1"),
-        (InputError, lambda: poz.statistic(TOY, "entropy", bins=4.0), "bins must be at least 2.*; got 4.0"),
+        (InputError, lambda: poz.statistic(TOY, "entropy", bins=4.0), "bins is a whole number; got 4.0"),
     ],
 )
 def test_statistics_of_what_has_none(error, call, message):

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from rarefire import names as naming
 from rarefire import networks, poz, store
 from rarefire._engine import axes
+from rarefire._engine.arguments import checked
 from rarefire._engine.blocks import Rows, open_embedding
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.stimuli import Gallery, Stimuli
@@ -63,6 +64,7 @@ def layers(network: nn.Module) -> list[str]:
     return [name for name, _ in networks.unwrapped(network).named_modules() if name]
 
 
+@checked
 def extract(
     network: nn.Module,
     images: Images,
@@ -122,6 +124,7 @@ def extract(
     return np.concatenate(batches)
 
 
+@checked
 def stream(
     network: nn.Module,
     images: Images,
@@ -139,6 +142,7 @@ def stream(
         yield features[layer]
 
 
+@checked
 def each(
     network: nn.Module,
     images: NDArray[np.floating] | Stimuli,
@@ -273,6 +277,7 @@ def _stream(
             yield features
 
 
+@checked
 def save(
     path: str | Path,
     network: nn.Module,
@@ -404,6 +409,7 @@ class View:
         return np.asarray(self.silent.sum(axis=0) / (len(self.silent) * self.positions))
 
 
+@checked
 def reading(
     network: nn.Module,
     images: NDArray[np.floating] | Tensor,
@@ -443,6 +449,7 @@ def reading(
     return f"{kept[1]:,} features at {places}"
 
 
+@checked
 def views(
     network: nn.Module,
     images: Images,

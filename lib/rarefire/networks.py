@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from rarefire import store
 from rarefire._engine import checkpoints
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
 
 __all__ = [
@@ -110,6 +111,7 @@ def check_name(name: str, *, own: bool = True) -> None:
         raise unknown("network", name, names(), hint=hint)
 
 
+@checked
 def build(
     name: str,
     *,
@@ -283,6 +285,7 @@ def about_relus(network: nn.Module) -> str:
     )
 
 
+@checked
 def untrained(network: nn.Module, *, seed: int, images: NDArray[np.floating] | None = None) -> nn.Module:
     """A twin with the same layers, and weights from a random draw.
 
@@ -359,6 +362,7 @@ def normalisation(network: nn.Module) -> list[list[float]] | None:
     return given
 
 
+@checked
 def lenet5(
     input_shape: tuple[int, int, int],
     n_classes: int = 10,
@@ -430,6 +434,7 @@ def lenet5(
     return nn.Sequential(OrderedDict(layers)).train()
 
 
+@checked
 def lenet300(input_shape: tuple[int, int, int], n_classes: int = 10) -> nn.Sequential:
     """LeNet-300-100: two fully connected layers of 300 and 100 ReLUs, as Frankle & Carbin (2019) start it.
 

@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from rarefire import networks, stimuli, store
 from rarefire._engine import blocks
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 from rarefire.stimuli import Stimuli
 
@@ -194,6 +195,7 @@ def recipe_for(images: str) -> Recipe:
     return RECIPES.get(images, Recipe())
 
 
+@checked
 def train(
     images: str | Stimuli,
     network: str = "lenet5",
@@ -260,7 +262,7 @@ def train(
             f"{len(low)} of {len(instances)} instances stayed below the typical accuracy of "
             f"{recipe.typical:.1%} on the validation images (seeds {low[:10]}).",
             RarefireWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return instances
 
@@ -295,6 +297,7 @@ class Fitted:
     best_epoch: int
 
 
+@checked
 def fit(
     network: nn.Module,
     images: Stimuli,
@@ -356,6 +359,7 @@ def fit(
     return found
 
 
+@checked
 def fitted(path: str | Path) -> Fitted:
     """What a finished :func:`fit` left at `path`.
 
@@ -391,6 +395,7 @@ def _check_masks(network: nn.Module, masks: Mapping[str, Tensor] | None) -> dict
     return {name: mask.bool().clone() for name, mask in masks.items()}
 
 
+@checked
 def accuracy(network: nn.Module, images: Stimuli, *, batch_size: int = 1000) -> float:
     """Share of images, in [0, 1], whose class the network gives the highest output."""
     # Worker processes share images through a read-only memory map, which torch does not take.
