@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from rarefire import files, names
+from rarefire import files, names, ratings, rdm
 from rarefire.errors import InputError
 
 
@@ -182,3 +182,24 @@ def test_a_name_is_looked_up_in_the_strictest_spelling_that_finds_any():
     assert index.find("DOG.png") == ({2, 3}, "capitals")
     assert index.find("x/EMU.gif") == ({4}, "extension and capitals and folders")
     assert index.find("cow") == (set(), "")
+
+
+def test_too_many_images_are_refused_before_memory_is_taken(tmp_path):
+    names.check_pairs(32_768, "x.csv")
+    said = (
+        "x.csv has 60,000 images: all their pairs would take 53.6 GiB, and 8 are the most. Keep some of the "
+        "images."
+    )
+    with pytest.raises(InputError) as refused:
+        names.check_pairs(60_000, "x.csv", copies=2)
+    assert str(refused.value) == said
+    lines = "".join(f"a{i},a{i + 1},1\n" for i in range(59_999))
+    (tmp_path / "x.csv").write_text(f"image1,image2,rating\n{lines}")
+    with pytest.raises(InputError) as refused:
+        ratings.read(tmp_path / "x.csv")
+    assert str(refused.value) == said
+    # A matrix of as many, of which a file system keeps only where it has been written.
+    matrix = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (60_000, 60_000))
+    del matrix
+    with pytest.raises(InputError, match=r"x\.npy has 60,000 images: all their pairs would take 80\.5 GiB"):
+        rdm.read(tmp_path / "x.npy")

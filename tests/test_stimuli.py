@@ -8,6 +8,8 @@ import hashlib
 import http.server
 import io
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import warnings
@@ -107,6 +109,54 @@ def test_folder_split_by_seed(folder):
     assert len(greens) == 20
     assert stimuli.load(f"folder:{folder}", "test", test_fraction=0.3).digest == test.digest
     assert stimuli.load(f"folder:{folder}", "test", test_fraction=0.3, seed=1).digest != test.digest
+
+
+def test_a_folder_that_is_not_divided_is_one_set(folder):
+    whole = stimuli.load(f"folder:{folder}", "test")
+    assert (len(whole), whole.split) == (20, "all")
+    assert np.bincount(whole.labels).tolist() == [10, 10]
+    assert whole.source == f"images in {folder.name}"
+    with pytest.raises(InputError) as refused:
+        stimuli.load(f"folder:{folder}", "train")
+    assert str(refused.value) == (
+        f"{folder} has no train/ and test/. Say test_fraction=0.2 to divide it, or load all of it as 'test'."
+    )
+
+
+def test_what_is_divided_says_so(folder, tmp_path):
+    said = (
+        f"{folder} has no train/ and test/: 4 of 20 images in {folder.name}, drawn with seed 0, are to test, "
+    )
+    with pytest.warns(RarefireWarning) as warned:
+        train, test = stimuli.splits(f"folder:{folder}")
+    assert [str(one.message) for one in warned] == [said + "the other 16 to train."]
+    assert (len(train), len(test)) == (16, 4)
+    assert test.digest == stimuli.load(f"folder:{folder}", "test", test_fraction=0.2).digest
+    assert [stimuli.content_digest(f"folder:{folder}", split) for split in stimuli.SPLITS] == [
+        train.digest,
+        test.digest,
+    ]
+    # What has splits of its own is not divided.
+    assert [len(part) for part in stimuli.splits("digits")] == [1297, 500]
+    for split in stimuli.SPLITS:
+        picture(tmp_path / "own" / split / "cat" / "0.png", (255, 0, 0))
+    assert [len(part) for part in stimuli.splits(f"folder:{tmp_path / 'own'}")] == [1, 1]
+    with pytest.raises(UnknownNameError, match="no image set 'minst'"):
+        stimuli.splits("minst")
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Training", "Testing"), ("train",), ("dev", "train")])
+def test_splits_are_no_classes(tmp_path, names):
+    for name in names:
+        picture(tmp_path / name / "cat" / "0.png", (255, 0, 0))
+    inside = sorted(names)
+    with pytest.raises(InputError) as refused:
+        stimuli.load(f"folder:{tmp_path}", "test")
+    assert str(refused.value) == (
+        f"{tmp_path} is divided into {' and '.join(f'{name}/' for name in inside)}, not into train/ and "
+        f"test/. Rename them, or load one of them: folder:{tmp_path / inside[-1]}."
+    )
+    assert len(stimuli.load(f"folder:{tmp_path / names[0]}", "test")) == 1
 
 
 def test_folder_with_train_and_test(tmp_path):
@@ -670,7 +720,9 @@ def leave_behind(folder):
 @pytest.mark.parametrize("deep", [False, True])
 def test_what_systems_leave_in_folders_is_skipped_alike(folder, deep):
     def seen():
-        whole = [stimuli.load(f"folder:{folder}", split, size=8) for split in ("train", "test")]
+        whole = [
+            stimuli.load(f"folder:{folder}", split, size=8, test_fraction=0.2) for split in ("train", "test")
+        ]
         shown = stimuli.gallery(folder, size=8)
         named = [file.name for f in sorted(folder.iterdir()) if f.is_dir() for file in stimuli.image_files(f)]
         return [w.digest for w in whole], [w.class_names for w in whole], shown.files, shown.digest, named
@@ -687,6 +739,33 @@ def test_a_class_of_hidden_files_alone_is_named(folder):
     (folder / "zoo" / "._a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="the folder zoo holds no images, only hidden files"):
         stimuli.load(f"folder:{folder}", "test")
+
+
+@pytest.mark.parametrize("shape", [(60_000, 1), (1, 60_000)])
+def test_a_line_of_pixels_takes_no_more_memory_than_its_middle(tmp_path, shape):
+    long = np.zeros((*shape[::-1], 3), np.uint8)
+    long.reshape(-1, 3)[29_500:30_500] = 255  # its middle
+    Image.fromarray(long).save(tmp_path / "line.png")
+    code = (
+        "import resource, sys; from rarefire import stimuli; from PIL import Image; import numpy as np\n"
+        "taken = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before, shown = taken(), stimuli.gallery(sys.argv[1], size=64)[:]\n"
+        "print(shown.shape == (1, 3, 64, 64) and (shown == 1).all(), taken() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    white, kibibytes = done.stdout.split()
+    assert white == "True"
+    assert int(kibibytes) < 100_000  # scaled whole, it would be 1.3 million
+
+
+def test_an_image_is_cut_before_it_is_scaled_only_where_it_is_very_long(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "long.png")
+    cut = stimuli.gallery(tmp_path, size=16)[:]
+    monkeypatch.setattr(stimuli, "_LONG", 60)
+    np.testing.assert_allclose(stimuli.gallery(tmp_path, size=16)[:], cut, atol=0.02)
 
 
 def test_pictures_of_too_many_pixels_are_named(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rarefire import texts
 from rarefire.columns import Columns, Lines
 from rarefire.errors import InputError
+from rarefire.names import check_pairs
 from rarefire.stimuli import Stimuli
 
 __all__ = ["Choices", "Trial", "trials"]
@@ -81,6 +82,7 @@ class Choices:
         """
         n = len(self.names)
         offered = [(0, 1), (0, 2)] + ([(1, 2)] if self.columns.kind == "odd-one-out" else [])
+        check_pairs(n, self.name, copies=2)
         together, shown = np.zeros((2, n, n), dtype=np.intp)
         for i, j in offered:
             pair = np.sort(self.trials[:, [i, j]], axis=1).T

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from rarefire.errors import InputError
 
 __all__ = [
+    "MOST_BYTES",
     "PICTURES",
     "Aligned",
     "Index",
     "align",
     "are_numbers",
     "beside",
+    "check_pairs",
     "check_writable",
     "kept",
     "listed",
@@ -30,6 +32,10 @@ __all__ = [
 
 #: Extensions of pictures, in small letters.
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+#: What is taken at once for all pairs of images.
+MOST_BYTES = 2**33
 
 
 def natural(name: str) -> tuple[tuple[tuple[int, int, str], ...], ...]:
@@ -124,6 +130,22 @@ def _check_different(names: Sequence[str], where: str) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"{where} has two images called {twice!r}. Names must differ.")
+
+
+def check_pairs(n_images: int, where: str, *, copies: int = 1) -> None:
+    """Refuse more images than all their pairs can be held of, before memory is taken for them.
+
+    Raises
+    ------
+    InputError
+        If so many numbers (`copies`) of every pair, both ways, take more than :data:`MOST_BYTES`.
+    """
+    need = 8 * copies * n_images**2
+    if need > MOST_BYTES:
+        raise InputError(
+            f"{where} has {n_images:,} images: all their pairs would take {need / 2**30:,.1f} GiB, and "
+            f"{MOST_BYTES / 2**30:.0f} are the most. Keep some of the images."
+        )
 
 
 # --- which is which -------------------------------------------------------------------------------

@@ -378,7 +378,7 @@ def rounds(
     for method in methods:
         if method not in METHODS:
             raise unknown("method of pruning", method, list(METHODS))
-    data = images if isinstance(images, Stimuli) else stimuli.load(images, "train")
+    data = images if isinstance(images, Stimuli) else stimuli.splits(images)[0]
     recipe = recipe or training.recipe_for(data.name)
     networks.check_name(network, own=False)
     if not len(seeds) or len(set(seeds)) != len(seeds):

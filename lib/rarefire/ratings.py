@@ -15,7 +15,7 @@ from rarefire.choices import Choices
 from rarefire.columns import Columns
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.judgments import Judgments, check_size
-from rarefire.names import Index, are_numbers, listed, natural, of_matrix
+from rarefire.names import Index, are_numbers, check_pairs, listed, natural, of_matrix
 from rarefire.reliability import mean_of_subjects
 from rarefire.stimuli import Stimuli
 
@@ -146,7 +146,7 @@ def read_either(
         values = np.array([each.value for each in given])
         if similarity:
             values = rdm.turned(values, path, scale=scale)
-        means, people = _means(given, values, names)
+        means, people = _means(given, values, names, path)
         if "subject" in found.places:
             subjects = means
             human, reliability = mean_of_subjects(means, people)
@@ -278,7 +278,7 @@ def _ratings(lines: list[tuple[int, list[str]]], places: Mapping[str, int], path
 
 
 def _means(
-    ratings: list[_Rating], values: NDArray[np.float64], names: Sequence[str]
+    ratings: list[_Rating], values: NDArray[np.float64], names: Sequence[str], path: Path
 ) -> tuple[NDArray[np.float64], list[str]]:
     """Every subject's mean value of every pair, ``(n_subjects, n_pairs)``, and the subjects' names."""
     people = sorted({rating.subject for rating in ratings}, key=natural)
@@ -289,6 +289,7 @@ def _means(
         )
     row = {person: s for s, person in enumerate(people)}
     place = {name: i for i, name in enumerate(names)}
+    check_pairs(len(names), path.name, copies=2 * len(people))
     total, count = np.zeros((2, len(people), len(names), len(names)))
     for rating, value in zip(ratings, values, strict=True):
         pair = sorted((place[rating.first], place[rating.second]))

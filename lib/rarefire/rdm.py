@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from rarefire import files, store
 from rarefire.errors import DataError, InputError, RarefireWarning
-from rarefire.names import are_numbers
+from rarefire.names import are_numbers, check_pairs
 from rarefire.rounding import SAME, upright
 from rarefire.texts import is_missing, is_number, table, without_last
 
@@ -325,6 +325,10 @@ def read_people(
             values, above, before = _parse(text, path)
         if np.iscomplexobj(values):
             raise ValueError("its numbers are complex")
+        if values.ndim > 1:
+            condensed_ = values.ndim == 2 and values.shape[0] != values.shape[1]
+            n = files.n_images(values.shape[1]) or 0 if condensed_ else values.shape[1]
+            check_pairs(n, path.name, copies=3)
         values = np.array(values, dtype=np.float64)
     except (DataError, InputError):
         raise

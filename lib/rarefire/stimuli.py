@@ -65,6 +65,7 @@ __all__ = [
     "load",
     "normalisation",
     "pictures",
+    "splits",
     "stratified_mask",
     "with_luminance",
 ]
@@ -81,6 +82,7 @@ TITLES = {
     "imagenet-sample": "one picture of each ImageNet class",
 }
 
+_SPLIT = re.compile(r"(train|test|val)(ing|id|idation)?|dev", re.IGNORECASE)  # folders that are no classes
 _LONG = 32  # times as long as wide: more of an image is cut off before it is scaled
 _MNIST, _CIFAR = "MNIST/raw", "cifar-10-batches-py"  # where each lies in the mirror or the cache
 _MNIST_MD5 = {
@@ -208,7 +210,7 @@ def load(
     size: int | None = None,
     resize: int | None = None,
     background: str = "white",
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     seed: int = 0,
 ) -> Stimuli:
     """Load an image set.
@@ -218,7 +220,8 @@ def load(
     name
         One of :data:`NAMES`.
     split
-        ``"train"`` or ``"test"``.
+        ``"train"`` or ``"test"``. A folder without ``train/`` and ``test/`` is one set, which ``"test"``
+        gives whole, unless `test_fraction` divides it.
     size
         ``folder:`` only. The central square of that many pixels is kept, after scaling. Needed where
         the images differ in size.
@@ -238,6 +241,8 @@ def load(
         For a name that does not exist.
     DataError
         Where the images are damaged, or neither here nor to be downloaded.
+    InputError
+        For a split of a folder that is not divided, without `test_fraction`.
     """
     if split not in SPLITS:
         raise UnknownNameError(f"there is no split {split!r}. There are: {', '.join(SPLITS)}.")
@@ -269,6 +274,34 @@ def load(
         # Another JPEG decoder may round differently; the archive itself was read whole.
         warnings.warn(f"{text} Results will differ slightly.", RarefireWarning, stacklevel=2)
     return loaded
+
+
+def splits(name: str, **options: Any) -> tuple[Stimuli, Stimuli]:
+    """An image set's training and test images.
+
+    Parameters
+    ----------
+    name, **options
+        As for :func:`load`; a folder without ``train/`` and ``test/`` is divided, by default with a
+        `test_fraction` of 0.2, and a warning says so.
+
+    Raises
+    ------
+    UnknownNameError, DataError, InputError
+        As for :func:`load`.
+    """
+    if name.startswith("folder:") and not _divided(Path(name.removeprefix("folder:")).expanduser()):
+        options = {"test_fraction": 0.2, **options}
+        train, test = (load(name, split, **options) for split in SPLITS)
+        warnings.warn(
+            f"{name.removeprefix('folder:')} has no train/ and test/: {test.source}, are to test, the other "
+            f"{len(train)} to train.",
+            RarefireWarning,
+            stacklevel=2,
+        )
+        return train, test
+    train, test = (load(name, split, **options) for split in SPLITS)
+    return train, test
 
 
 def available(name: str) -> bool:
@@ -305,7 +338,12 @@ def content_digest(name: str, split: str = "test") -> str:
     """Content digest of an image set, without loading it where it is known beforehand."""
     if name == "digits":
         return _digits_digest(split)
-    return _CONTENT.get((name, split)) or load(name, split).digest
+    known = _CONTENT.get((name, split))
+    if known is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RarefireWarning)  # of what is said when the images are used
+            known = splits(name)[SPLITS.index(split)].digest
+    return known
 
 
 @cache
@@ -621,6 +659,20 @@ _LOADERS: dict[str, Callable[[str], Stimuli]] = {
 }
 
 
+def _divided(root: Path) -> bool:
+    """Whether a folder is divided into training and test images."""
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        return True
+    inside = [] if not root.is_dir() else sorted(one.name for one in root.iterdir() if one.is_dir())
+    inside = [name for name in inside if not is_left_over(name)]
+    if inside and all(_SPLIT.fullmatch(name) for name in inside):
+        raise InputError(
+            f"{root} is divided into {' and '.join(f'{name}/' for name in inside)}, not into train/ and "
+            f"test/. Rename them, or load one of them: folder:{root / inside[-1]}."
+        )
+    return False
+
+
 def _folder(
     root: Path,
     split: str,
@@ -629,7 +681,7 @@ def _folder(
     size: int | None = None,
     resize: int | None = None,
     background: str = "white",
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     seed: int = 0,
 ) -> Stimuli:
     from torchvision.datasets import ImageFolder
@@ -648,7 +700,7 @@ def _folder(
 
     if not root.is_dir():
         raise DataError(f"{root} is not a folder. Expected train/ and test/ there, or one folder per class.")
-    divided = (root / "train").is_dir() and (root / "test").is_dir()
+    divided = _divided(root)
     try:
         listing = Listing(str(root / split if divided else root))
     except FileNotFoundError as error:
@@ -665,20 +717,27 @@ def _folder(
     files, labels = (list(column) for column in zip(*shown, strict=True))
     chosen = np.ones(len(files), dtype=bool)
     targets = np.asarray(labels, dtype=np.int64)
-    if not divided:
+    source = f"images in {root.name}"
+    if not divided and test_fraction is not None:
         test = stratified_mask(targets, test_fraction, seed=seed)
         chosen = test if split == "test" else ~test
+        source = f"{chosen.sum()} of {len(files)} images in {root.name}, drawn with seed {seed}"
+    elif not divided and split == "train":
+        raise InputError(
+            f"{root} has no train/ and test/. Say test_fraction=0.2 to divide it, or load all of it as "
+            "'test'."
+        )
     if not chosen.any():
         raise InputError(f"the {split} split of {root} is empty: raise test_fraction={test_fraction}.")
     return Stimuli(
         name=name or f"folder:{root}",
-        split=split,
+        split=split if divided or test_fraction is not None else "all",
         images=pictures(
             [files[i] for i in np.flatnonzero(chosen)], root, size=size, resize=resize, background=background
         ),
         labels=targets[chosen],
         class_names=tuple(listing.classes),
-        source=f"images in {root.name}",
+        source=source,
     )
 
 

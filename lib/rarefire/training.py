@@ -236,7 +236,7 @@ def train(
     list of Instance
         In the order of `seeds`.
     """
-    data = images if isinstance(images, Stimuli) else stimuli.load(images, "train")
+    data = images if isinstance(images, Stimuli) else stimuli.splits(images)[0]
     recipe = recipe or recipe_for(data.name)
     networks.check_name(network, own=False)
     if not len(seeds) or len(set(seeds)) != len(seeds):

@@ -220,9 +220,7 @@ def _images(name: str, network: str, size: int | None, out: Path) -> tuple[Stimu
         if size is None and not is_lenet(network):
             size = 224
         if any(path.is_dir() and not stimuli.is_left_over(path.name) for path in folder.iterdir()):
-            ranked, judged = (
-                stimuli.load(f"folder:{folder}", split, size=size) for split in ("train", "test")
-            )
+            ranked, judged = stimuli.splits(f"folder:{folder}", size=size)
         else:
             files = stimuli.image_files(folder)
             if len(files) < 8:

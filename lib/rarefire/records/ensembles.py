@@ -293,7 +293,7 @@ def measure(
         ensemble = training.train(
             images, network, seeds=missing, recipe=recipe, jobs=jobs, device=device, progress=progress
         )
-        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+        train, test = stimuli.splits(images)
         longest = (recipe or training.recipe_for(images)).max_epochs
         arguments = [(instance, train, test, longest) for instance in ensemble]
         yield from each_apart(
@@ -427,7 +427,7 @@ def embedded(
     title, progress
         Of a progress bar, and whether to show one.
     """
-    test = stimuli.load(images, "test")
+    _, test = stimuli.splits(images)
     ensemble = training.train(images, network, seeds=seeds, progress=progress)
     for instance in tqdm(ensemble, desc=title, disable=not progress):
         yield instance.seed, embeddings.extract(instance.network(), test), test
@@ -455,7 +455,7 @@ def excerpt(
 
     def compute() -> dict[str, NDArray[Any]]:
         (instance,) = training.train(images, network, seeds=[seed], recipe=recipe)
-        test = stimuli.load(images, "test")
+        _, test = stimuli.splits(images)
         rows = np.concatenate([np.flatnonzero(test.labels == c)[:PER_CLASS] for c in np.unique(test.labels)])
         embedding = embeddings.extract(instance.network(), test.subset(rows))
         return {

@@ -170,7 +170,7 @@ def measure(
     for name, variation in tqdm(wanted.items(), desc=f"{images}, variations", disable=not progress):
 
         def compute(missing: list[int], of: Variation = variation) -> Iterator[tuple[int, dict[str, Any]]]:
-            train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+            train, test = stimuli.splits(images)
             ensemble = training.train(
                 train,
                 of.network,

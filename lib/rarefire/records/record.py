@@ -376,7 +376,7 @@ def measured_lenets(
     """
 
     def compute(missing: list[int]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+        train, test = stimuli.splits(images)
         arguments = [(seed, train, test, images) for seed in missing]
         yield from each_apart(task, arguments, jobs=jobs, what=f"{images}: {about}", progress=progress)
 

@@ -618,7 +618,7 @@ def known_shown_record(name: str) -> Record | None:
 
 
 def _lenet_shown(images: str, jobs: int | None, progress: bool) -> dict[str, NDArray[Any]]:
-    train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+    train, test = stimuli.splits(images)
     network = _rounds(train, [("usual", 0)], images, jobs=jobs, progress=progress)["usual", 0].network()
     some = test.subset(_samples(test, _SHOWN)[0])
     layers = dimension.each_stage(network, some, LAYERS)
@@ -681,7 +681,7 @@ def measure(
             raise unknown("way", name, list(setting.ways))
 
     def compute(missing: list[tuple[str, int]]) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
-        train, test = stimuli.load(images, "train"), stimuli.load(images, "test")
+        train, test = stimuli.splits(images)
         rounds = _rounds(train, missing, images, jobs=jobs, progress=progress)
         arguments = [(*key, images, train, test, rounds.get(key)) for key in missing]
         yield from each_apart(_measured, arguments, jobs=jobs, what=f"{images}: layers", progress=progress)
