@@ -371,7 +371,7 @@ def test_what_is_no_set_of_points_is_refused(name, rng):
         points[3, 2] = bad
         with pytest.raises(InputError, match="1 of 30 images have NaN or infinite features"):
             of(points)
-    with pytest.raises(InputError, match="points holds real numbers; got text \(<U1\)"):
+    with pytest.raises(InputError, match=r"points holds real numbers; got text \(<U1\)"):
         of(np.full((30, 5), "a"))
     assert of(rng.integers(0, 255, (60, 5)).astype(np.uint8)).dimension > 0
 

@@ -230,8 +230,10 @@ def _refusal(path: Path, kind: str) -> str:
 def _npy(path: Path) -> Any:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} cannot be read as a .npy array of numbers: {error}") from error
+    except (ValueError, EOFError, OSError, TypeError, OverflowError, MemoryError) as error:
+        short = str(error).startswith("mmap length")
+        reason = "it holds less than its header says; replace it by a whole copy" if short else error
+        raise DataError(f"{path} cannot be read as a .npy array of numbers: {reason}") from error
 
 
 def _zarr(path: Path) -> Any:

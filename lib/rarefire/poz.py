@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rarefire._engine import blocks
-from rarefire._engine.arguments import checked
+from rarefire._engine.arguments import check_finite, checked
 from rarefire.errors import InputError, unknown
 from rarefire.rounding import levels
 
@@ -381,8 +381,7 @@ def check_activations(
     if activations.size:
         low, high = activations.min(), activations.max()
         if not (np.isfinite(low) and np.isfinite(high)):
-            bad = np.count_nonzero(~np.isfinite(activations))
-            raise InputError(f"{bad} of {activations.size} activations are NaN or infinite.")
+            check_finite(np.isfinite(activations.reshape(len(activations), -1)).all(axis=1))
         if low < 0:
             share = np.count_nonzero(activations < 0) / activations.size
             raise InputError(

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from rarefire import files, store
+from rarefire._engine.arguments import check_finite
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.names import are_numbers, check_pairs
 from rarefire.rounding import SAME, upright
@@ -573,7 +574,5 @@ def check_embedding(embedding: ArrayLike) -> NDArray[np.float64]:
         raise InputError(f"an RDM needs at least three images; got {len(features)}.")
     if features.shape[1] < 1:
         raise InputError(f"an embedding needs at least one feature; got {features.shape}.")
-    if not np.isfinite(features).all():
-        bad = np.count_nonzero(~np.isfinite(features).all(axis=1))
-        raise InputError(f"{bad} of {len(features)} images have NaN or infinite features.")
+    check_finite(np.asarray(np.isfinite(features).all(axis=1)))
     return features

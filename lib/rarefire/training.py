@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from rarefire import networks, stimuli, store
 from rarefire._engine import blocks
-from rarefire._engine.arguments import checked
+from rarefire._engine.arguments import check_fields, checked
 from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 from rarefire.stimuli import Stimuli
 
@@ -103,6 +103,12 @@ class Recipe:
         ):
             if value not in known:
                 raise unknown(name, value, known)
+        check_fields(self)
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise InputError(
+                f"learning_rate is above 0, and weight_decay at least 0; got {self.learning_rate:g} and "
+                f"{self.weight_decay:g}."
+            )
         if self.keep == "least-loss" and self.check_every < 1:
             raise InputError(
                 "keep='least-loss' needs check_every=, the steps between two checks of the loss."

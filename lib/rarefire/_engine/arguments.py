@@ -19,14 +19,23 @@ from dataclasses import fields
 from functools import partial, wraps
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
+from typing import Any, Literal, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, cast, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rarefire.errors import DataError, InputError
 
-__all__ = ["check_fields", "check_finite", "check_path", "check_rng", "check_writable", "checked"]
+__all__ = [
+    "check_fields",
+    "check_finite",
+    "check_number",
+    "check_path",
+    "check_rng",
+    "check_whole",
+    "check_writable",
+    "checked",
+]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -35,11 +44,12 @@ _Check = Callable[[str, Any], None]
 #: The least that whole numbers of these names may be; others are checked by who takes them.
 _LEAST = {
     "seed": 0,
-    **dict.fromkeys(("batch_size", "jobs", "max_epochs", "most", "n_classes"), 1),
+    **dict.fromkeys(("batch_size", "jobs", "max_epochs", "n_classes"), 1),
     **dict.fromkeys(("check_every", "order", "patience"), 0),
 }
 #: Arrays of these may hold text.
 _NAMES = {"category", "given", "labels", "responses", "stimulus"}
+_MOST = 2**63 - 1
 _LONGEST = 200  # bytes of a file's name; temporary files and those beside it have longer ones
 
 
@@ -58,12 +68,13 @@ def checked(function: Callable[_P, _R]) -> Callable[_P, _R]:
     positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
     defaults = {name: p.default for name, p in parameters.items()}
     annotations = {name: p.annotation for name, p in parameters.items()}
-    checks: dict[str, _Check] = {}
+    checks: dict[str, _Check] | None = None
 
     @wraps(function)
     def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if not checks:  # now that all names of the module are there
-            checks.update(_checks(annotations, vars(sys.modules[function.__module__])))
+        nonlocal checks
+        if checks is None:  # now that all names of the module are there
+            checks = _checks(annotations, vars(sys.modules[function.__module__]))
         for name, value in (*zip(positional, args, strict=False), *kwargs.items()):
             if name in checks and value is not defaults[name]:
                 checks[name](name, value)
@@ -108,6 +119,30 @@ def check_finite(finite: NDArray[np.bool_], *, first: int = 0, total: int | None
     )
 
 
+def check_whole(name: str, value: object) -> None:
+    """A whole number, not below what its name allows, and below 2⁶³: torch takes no larger ones."""
+    least = _LEAST.get(name.lstrip("-"))
+    try:
+        number = operator.index(cast("SupportsIndex", value))
+    except TypeError:
+        number = None
+    if number is not None and number > _MOST:
+        raise InputError(f"{name} is a whole number below 2**63; got {_shown(value)}.")
+    if number is None or isinstance(value, bool) or (least is not None and number < least):
+        bound = "" if least is None else f", at least {least}"
+        raise InputError(f"{name} is a whole number{bound}; got {_shown(value)}.")
+
+
+def check_number(name: str, value: object) -> None:
+    """A number that is neither NaN nor infinite."""
+    try:
+        fits = not isinstance(value, bool | str | bytes) and math.isfinite(cast("SupportsFloat", value))
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise InputError(f"{name} is a finite number; got {_shown(value)}.")
+
+
 def check_path(name: str, path: str | Path) -> None:
     """A path that can lead somewhere; whether anything is there is not asked."""
     if not isinstance(path, str | os.PathLike):
@@ -147,7 +182,7 @@ def check_writable(name: str, path: str | Path) -> None:
 
 def _checks(annotations: Mapping[str, Any], module: dict[str, Any]) -> dict[str, _Check]:
     """By argument, its check; arguments of other kinds have none."""
-    found: dict[str, _Check] = {"": lambda *_: None}  # never empty: looked for once
+    found = dict[str, _Check]()
     for name, annotation in annotations.items():
         if name == "k":  # one number or several; what it is checked against is known later
             continue
@@ -173,7 +208,7 @@ def _check_of(kind: Any) -> _Check | None:
         return check_path if set(args) == {str, Path} else None
     if origin is Sequence and args == (int,):
         return _each
-    known: dict[Any, _Check] = {int: _whole, float: _number, str: _text, Path: check_path}
+    known: dict[Any, _Check] = {int: check_whole, float: check_number, str: _text, Path: check_path}
     return {**known, np.random.Generator: lambda name, value: check_rng(value, name)}.get(kind)
 
 
@@ -181,35 +216,12 @@ def _or_none(check: _Check) -> _Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def _whole(name: str, value: Any) -> None:
-    least = _LEAST.get(name)
-    try:
-        fits = not isinstance(value, bool) and operator.index(value) >= (
-            -math.inf if least is None else least
-        )
-    except TypeError:
-        fits = False
-    if not fits:
-        raise InputError(
-            f"{name} is a whole number{'' if least is None else f', at least {least}'}; got {_shown(value)}."
-        )
-
-
-def _number(name: str, value: Any) -> None:
-    try:
-        fits = not isinstance(value, bool | str | bytes) and math.isfinite(value)
-    except (TypeError, ValueError, OverflowError):
-        fits = False
-    if not fits:
-        raise InputError(f"{name} is a finite number; got {_shown(value)}.")
-
-
 def _each(name: str, value: Any) -> None:
     """Whole numbers, of which a name such as ``seeds`` is the plural."""
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise InputError(f"{name} are several whole numbers; got {_shown(value)}.")
     for one in value:
-        _whole(name.removesuffix("s"), one)
+        check_whole(name.removesuffix("s"), one)
 
 
 def _text(name: str, value: Any) -> None:
@@ -218,9 +230,8 @@ def _text(name: str, value: Any) -> None:
 
 
 def _choice(known: Sequence[Any], name: str, value: Any) -> None:
-    if not isinstance(value, str) or value not in known:
-        choices = " or ".join(map(repr, known)) if len(known) == 2 else f"one of {', '.join(map(str, known))}"
-        raise InputError(f"{name} is {choices}; got {_shown(value)}.")
+    if not isinstance(value, str):  # a name that does not exist is said by who knows what it is of
+        raise InputError(f"{name} is one of {', '.join(map(str, known))}; got {_shown(value)}.")
 
 
 def _array(name: str, value: Any) -> None:
