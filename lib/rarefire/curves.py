@@ -410,6 +410,7 @@ def count(share: float, n_features: int) -> int:
     return max(1, round(share * n_features))
 
 
+@checked
 def check_order(order: ArrayLike, n_features: int) -> NDArray[np.intp]:
     """`order` as a permutation of the features."""
     indices = np.asarray(order)
@@ -420,6 +421,7 @@ def check_order(order: ArrayLike, n_features: int) -> NDArray[np.intp]:
     return indices.astype(np.intp)
 
 
+@checked
 def check_steps(k: Sequence[int] | None, n_features: int) -> NDArray[np.intp]:
     """`k` as rising numbers of features without repeats; all of them for None."""
     if k is None:

@@ -229,7 +229,8 @@ def _refusal(path: Path, kind: str) -> str:
 
 def _npy(path: Path) -> Any:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # sizes that a header makes up
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError, TypeError, OverflowError, MemoryError) as error:
         short = str(error).startswith("mmap length")
         reason = "it holds less than its header says; replace it by a whole copy" if short else error

@@ -368,6 +368,7 @@ _NO_RELU = (
 )
 
 
+@checked
 def check_activations(
     values: ArrayLike, *, dimensions: int | None = None, hint: str = _NO_RELU
 ) -> NDArray[Any]:

@@ -122,6 +122,7 @@ def spearman_brown(r: float, *, length: float = 2) -> float:
     return length * r / (1 + (length - 1) * r)
 
 
+@checked
 def check_subjects(rdms: ArrayLike, n_images: int | None = None) -> NDArray[np.float64]:
     """RDMs of several subjects as ``(n_subjects, n_pairs)``, if they are.
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rarefire.errors import DataError, InputError
 
 __all__ = [
+    "check_array",
     "check_fields",
     "check_finite",
     "check_number",
@@ -143,6 +144,37 @@ def check_number(name: str, value: object) -> None:
         raise InputError(f"{name} is a finite number; got {_shown(value)}.")
 
 
+def check_array(name: str, value: Any) -> None:
+    """An array of real numbers, or of names where it may be; its shape is checked where it is used."""
+    if value is None:
+        raise InputError(f"{name} is an array; got None.")
+    if type(value).__module__.partition(".")[0] == "torch":
+        if value.is_complex():
+            raise InputError(_COMPLEX.format(name=name, dtype=str(value.dtype)))
+        return
+    try:
+        dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+    except ValueError as error:
+        raise InputError(f"{name} is an array; its rows differ in length.") from error
+    kind = getattr(dtype, "kind", "O")
+    if kind == "O" and name not in _NAMES:
+        try:
+            kind = np.asarray(value, dtype=np.float64).dtype.kind
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name} holds real numbers; got objects ({error}).") from error
+    if kind == "c":
+        raise InputError(_COMPLEX.format(name=name, dtype=dtype))
+    if kind in "VmM" or (kind in "US" and name not in _NAMES):
+        text = "text" if kind in "US" else "records" if kind == "V" else "dates"
+        raise InputError(f"{name} holds real numbers; got {text} ({dtype}).")
+
+
+_COMPLEX = (
+    "{name} holds real numbers; got complex ones ({dtype}), whose imaginary parts would be lost. Take their "
+    "size, np.abs(…), or their real parts, .real."
+)
+
+
 def check_path(name: str, path: str | Path) -> None:
     """A path that can lead somewhere; whether anything is there is not asked."""
     if not isinstance(path, str | os.PathLike):
@@ -188,7 +220,7 @@ def _checks(annotations: Mapping[str, Any], module: dict[str, Any]) -> dict[str,
             continue
         plain, optional = re.subn(r" \| None$", "", str(annotation))
         if re.fullmatch(r"ArrayLike|NDArray\[[^|]*\]", plain):
-            check: _Check | None = _array
+            check: _Check | None = check_array
         else:
             try:
                 check = _check_of(eval(plain, module))
@@ -232,37 +264,6 @@ def _text(name: str, value: Any) -> None:
 def _choice(known: Sequence[Any], name: str, value: Any) -> None:
     if not isinstance(value, str):  # a name that does not exist is said by who knows what it is of
         raise InputError(f"{name} is one of {', '.join(map(str, known))}; got {_shown(value)}.")
-
-
-def _array(name: str, value: Any) -> None:
-    """An array of real numbers, or of names where it may be; its shape is checked where it is used."""
-    if value is None:
-        raise InputError(f"{name} is an array; got None.")
-    if type(value).__module__.partition(".")[0] == "torch":
-        if value.is_complex():
-            raise InputError(_COMPLEX.format(name=name, dtype=str(value.dtype)))
-        return
-    try:
-        dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
-    except ValueError as error:
-        raise InputError(f"{name} is an array; its rows differ in length: {error}.") from error
-    kind = getattr(dtype, "kind", "O")
-    if kind == "O" and name not in _NAMES:
-        try:
-            kind = np.asarray(value, dtype=np.float64).dtype.kind
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{name} holds real numbers; got objects ({error}).") from error
-    if kind == "c":
-        raise InputError(_COMPLEX.format(name=name, dtype=dtype))
-    if kind in "VmM" or (kind in "US" and name not in _NAMES):
-        text = "text" if kind in "US" else "records" if kind == "V" else "dates"
-        raise InputError(f"{name} holds real numbers; got {text} ({dtype}).")
-
-
-_COMPLEX = (
-    "{name} holds real numbers; got complex ones ({dtype}), whose imaginary parts would be lost. Take their "
-    "size, np.abs(…), or their real parts, .real."
-)
 
 
 def _shown(value: object) -> str:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from rarefire import files
-from rarefire._engine.arguments import check_finite
+from rarefire._engine.arguments import check_array, check_finite
 from rarefire.errors import InputError
 
 __all__ = [
@@ -90,6 +90,7 @@ def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     elif all(hasattr(embedding, name) for name in ("shape", "dtype", "__getitem__")):
         source = embedding
     else:
+        check_array("embedding", embedding)
         source = np.asarray(embedding)
     if len(source.shape) != 2:
         more = " Make features of positions, or average them: E.reshape(len(E), -1), E.mean((2, 3))."
