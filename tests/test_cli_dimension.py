@@ -145,7 +145,7 @@ def test_what_is_refused_is_one_sentence(here):
         (["few.npy"], "a dimension needs at least 20 points; got 19. Show the network more images."),
         (["nan.npy"], "30 of 30 images have NaN or infinite features"),
         (["cube.npy"], "an embedding is (n_images, n_features); got (30, 4, 4)"),
-        (["text.npy"], "text.npy is not a .npy file"),
+        (["text.npy"], "text.npy cannot be read as a matrix of numbers: it has one line, of names"),
         (["absent.npy"], "absent.npy"),
         (["E.npy", "--estimator", "twonn"], "there is no estimator 'twonn'. There are: two-nn, two-nn-ml"),
         (["E.npy", "--weights", WEIGHTS], "--weights is for --network; E.npy is read as an embedding"),

@@ -199,7 +199,7 @@ def test_columns_that_are_named(world):
         (["people", "ratings.csv", "--embedding", "E.npy", "--plot", "o.pdf"], "--plot writes .png or .svg"),
         (
             ["people", "ratings.csv", "--embedding", "S.npy"],
-            "S.npy is (3, 12); the judgments are of 26 images",
+            "S.npy has 3 images; the judgments are of 26, and need a row of features for each",
         ),
         (["people", "ratings.csv", "--embedding", "none.npy"], "there is no file none.npy"),
         (

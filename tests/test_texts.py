@@ -13,8 +13,7 @@ TEXT = "image,Katze\r\ncafé,1\n"
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_unicode_is_recognised_with_and_without_a_mark(encoding):
-    plain = TEXT.replace("é", "e") if encoding in ("utf-16-le", "utf-16-be") else TEXT
-    assert texts.decode(plain.encode(encoding), "t.csv") == plain
+    assert texts.decode(TEXT.encode(encoding), "t.csv") == TEXT
 
 
 def test_latin_1_is_read_and_said():

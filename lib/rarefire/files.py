@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rarefire import store
+from rarefire import store, texts
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.names import kept
 from rarefire.texts import is_missing, is_number, lines, table, without_last
@@ -146,7 +146,8 @@ def _kind(path: Path) -> str:
         return "excel"
     if start.startswith(b"# Created by Octave"):
         return "octave"
-    if b"\0" in start and start[:2] not in (b"\xff\xfe", b"\xfe\xff"):  # with these, text of 16 bits begins
+    wide = start[:2] in (b"\xff\xfe", b"\xfe\xff") or texts.wide(start)  # text of 16 bits
+    if b"\0" in start and not wide:
         return "binary"
     if start.lstrip()[:1] in (b"{", b"["):
         return "json"
@@ -231,13 +232,15 @@ def _npy(path: Path) -> Any:
     try:
         with np.errstate(over="ignore"):  # sizes that a header makes up
             return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, TypeError, OverflowError, MemoryError) as error:
+    except Exception as error:  # a damaged header is Python that fails in as many ways
         short = str(error).startswith("mmap length")
         reason = "it holds less than its header says; replace it by a whole copy" if short else error
         raise DataError(f"{path} cannot be read as a .npy array of numbers: {reason}") from error
 
 
 def _zarr(path: Path) -> Any:
+    if not any((path / mark).exists() for mark in ("zarr.json", ".zarray", ".zgroup")):
+        store.check_file(path)  # which says that it is a folder
     try:
         import zarr
     except ImportError as error:
@@ -428,7 +431,9 @@ def _text(path: Path) -> _Content:
     names = tuple(row[0] for row in rows) if named else None
     numbers = [row[1:] for row in rows] if named else rows
     lengths = {len(row) for row in numbers}
-    if len(lengths) > 1 or not max(lengths):
+    if lengths == {0}:
+        raise ValueError("it holds no numbers")
+    if len(lengths) > 1:
         raise ValueError(f"its rows have {', '.join(map(str, sorted(lengths)))} entries")
     for i, row in enumerate(numbers):
         bad = next((j for j, cell in enumerate(row) if not is_number(cell)), None)

@@ -237,7 +237,8 @@ class _Rating(NamedTuple):
 def _cells(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The first line of a text file, and the others with their numbers, in cells."""
     rows, numbers, _ = texts.table(text, path)
-    return (rows[0], list(zip(numbers[1:], rows[1:], strict=True))) if rows else ([], [])
+    filled = [(number, row) for number, row in zip(numbers, rows, strict=True) if any(row)]
+    return (filled[0][1], filled[1:]) if filled else ([], [])
 
 
 def _means_similarity(column: str, similarity: bool, path: Path) -> bool:

@@ -353,8 +353,15 @@ def _condensed(
         raise InputError(
             f"{np.count_nonzero(np.isinf(values))} values of the RDM in {path.name} are infinite."
         )
+    own = np.diag(values)[np.isfinite(np.diag(values))]
     for half in (values, values.T):
         if len(values) > 1 and np.isnan(half[np.triu_indices(len(half), 1)]).all():  # one triangle is given
+            if len(own) and (np.ptp(own) > 0 or (own[0] != 0 and not similarity)):
+                raise InputError(
+                    f"{path.name} holds one triangle, and on its diagonal {own[own != 0][0]:g}: if it is of "
+                    f"{len(values) + 1} images, write their whole matrix; if of {len(values)}, leave the "
+                    "diagonal empty."
+                )
             half[np.triu_indices(len(half), 1)] = half.T[np.triu_indices(len(half), 1)]
     upper = condensed(values)
     if not np.isfinite(upper).any():
@@ -445,6 +452,8 @@ def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None
         above, rows = rows[0], rows[1:]
     if rows and (not all(is_number(row[0]) for row in rows) or len(rows[0]) == len(rows) + 1):
         before, rows = [row[0] for row in rows], [row[1:] for row in rows]
+        if "" in before:
+            raise ValueError(f"row {before.index('') + 1} has no name before it, or the matrix is not whole")
     lengths = {len(row) for row in rows}
     if len(lengths) != 1:
         raise ValueError(f"its rows have {', '.join(map(str, sorted(lengths))) or 'no'} entries")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from rarefire.errors import DataError, RarefireWarning
 
-__all__ = ["MISSING", "Table", "decode", "is_missing", "is_number", "lines", "table", "without_last"]
+__all__ = ["MISSING", "Table", "decode", "is_missing", "is_number", "lines", "table", "wide", "without_last"]
 
 #: What a cell holds where a value is missing, in small letters.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "-", "."})
@@ -48,7 +48,7 @@ def decode(content: bytes, path: str | Path, *, kind: str = "text") -> str:
     DataError
         For anything else: what cannot be told apart is not guessed.
     """
-    mark, encoding = next(((m, e) for m, e in _MARKS if content.startswith(m)), (b"", ""))
+    mark, encoding = next(((m, e) for m, e in _MARKS if content.startswith(m)), (b"", wide(content)))
     advice = f"{path} cannot be read as {kind}: %s. Save it as UTF-8 (in Excel: CSV UTF-8)."
     try:
         text = content.decode(encoding or "utf-8")
@@ -59,12 +59,24 @@ def decode(content: bytes, path: str | Path, *, kind: str = "text") -> str:
             ) from None
         return _latin(content, path, advice)
     if "\0" in text:
-        halves = {"utf-16-le": content[1::2], "utf-16-be": content[::2]}
-        encoding = next((name for name, half in halves.items() if not any(half)), "")
-        if not encoding or len(content) % 2:
-            raise DataError(advice % "it holds bytes of value 0, as files do that are no text")
-        text = content.decode(encoding)
+        raise DataError(advice % "it holds bytes of value 0, as files do that are no text")
     return text
+
+
+def wide(content: bytes) -> str:
+    """The name of UTF-16 without a mark, where most of every second byte, and none of the others, is 0."""
+    for name, high, low in (
+        ("utf-16-le", content[1::2], content[::2]),
+        ("utf-16-be", content[::2], content[1::2]),
+    ):
+        if 2 * high.count(0) > len(high) and not low.count(0):
+            try:
+                text = content[: len(content) // 2 * 2].decode(name)
+            except UnicodeDecodeError:
+                continue
+            if not re.search(r"[\x00-\x08\x0e-\x1f\x7f]", text):
+                return name
+    return ""
 
 
 def _latin(content: bytes, path: str | Path, advice: str) -> str:
@@ -73,7 +85,7 @@ def _latin(content: bytes, path: str | Path, advice: str) -> str:
     if strange:
         raise DataError(advice % "it is neither UTF-8 nor UTF-16, and its encoding is not to be told")
     text = content.decode("latin-1")
-    shown = next(part for part in re.split(r"[\s,;]+", text) if not part.isascii())
+    shown = next(part for part in re.split(r"[ \t\r\n,;]+", text) if not part.isascii())
     warnings.warn(
         f"{path} is no UTF-8; it is read as Latin-1, with {shown[:40]!r} in it. If that is not the word, "
         "save it as UTF-8.",
@@ -97,7 +109,8 @@ class Table(NamedTuple):
     Attributes
     ----------
     rows
-        Its cells, without spaces around them; numbers have points. Empty rows are left out.
+        Its cells, without spaces around them; numbers have points. Empty lines are left out, and rows of
+        empty cells at the end.
     numbers
         Of each row, the number of its line, from 1.
     delimiter
@@ -160,10 +173,13 @@ def _split(text: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter, skipinitialspace=True)
     rows, numbers, start = [], [], 1
     for row in reader:
-        if any(cell.strip() for cell in row):
+        if any(cell.strip() for cell in row) or len(row) > 1:  # of a triangle, a row may be empty
             rows.append([cell.strip() for cell in row])
             numbers.append(start)
         start = reader.line_num + 1
+    while rows and not any(rows[-1]):
+        rows.pop()
+        numbers.pop()
     return rows, numbers
 
 
@@ -179,7 +195,7 @@ def _regularity(rows: list[list[str]], delimiter: str) -> tuple[bool, int]:
 
 def without_last(rows: list[list[str]]) -> list[list[str]]:
     """Rows without their last cell, where a delimiter at the end of every line has made it."""
-    ends = rows and len(rows) != len(rows[0]) and all(len(row) > 1 and not row[-1] for row in rows)
+    ends = rows and any(rows[0]) and all(len(row) > 1 and not row[-1] for row in rows)
     return [row[:-1] for row in rows] if ends else rows
 
 

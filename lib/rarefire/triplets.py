@@ -779,7 +779,7 @@ class _Additive:
         self._pairs = _incidence(_place(low, high, n), n * (n - 1) // 2)
         shared = (self._touches @ self._pairs.T).toarray()
         #: Sum of squares of pairs' sums over that of residuals, where these are independent but for the fit.
-        self.expected = 3 - float(np.sum((self._inverse @ shared) * shared)) / total
+        self.expected = max(3 - float(np.sum((self._inverse @ shared) * shared)) / total, 0.0)
 
     def without(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Means over triplets without each image, ``(n_units, n_steps)``; NaN where no triplet is left."""

@@ -17,6 +17,7 @@ from rarefire import embeddings, ghosts, inference, networks, retrieval, selecti
 from rarefire._engine import blocks
 from rarefire.errors import InputError
 from rarefire.judgments import Judgments
+from rarefire.names import beside
 from rarefire.records.record import Array, Record, answer_each, shipped
 from rarefire.retrieval import QUERIES
 from rarefire.rounding import SAME, levels
@@ -399,7 +400,8 @@ def measure(
                 found = _reading(own, inside, own[~inside], others, seen, seen_own, seed=seed)
             yield category, {**found, "names": names}
         del saved, others
-        path.unlink()
+        for file in (path, beside(path)):
+            file.unlink(missing_ok=True)
 
     categories = {category: {"category": category} for category in (*CATEGORIES, EVERY, *kinds)}
     what = f"{name}: ghosts"
