@@ -29,6 +29,7 @@ from rarefire import (
     pruning,
     rdm,
     similarity,
+    stimuli,
     transport,
     units,
 )
@@ -228,6 +229,20 @@ def test_generators(use, rng):
 @pytest.mark.parametrize(
     ("use", "sentence"),
     [
+        (lambda: poz.kinds([0.5], rare=1.5), "rare is a share in [0, 1]; got 1.5."),
+        (lambda: stimuli.load("digits", seed=-1), "seed is a whole number, at least 0; got -1."),
+        (lambda: stimuli.gallery(".", size=0), "size is a whole number, at least 1; got 0."),
+        (lambda: stimuli.gallery(".", size="x"), "size is a whole number, at least 1; got 'x'."),
+        (lambda: rdm.rdm([["a", "b"]] * 3), "embedding holds real numbers; got text (<U1)."),
+        (lambda: rdm.compare(rdm.rdm(E), rdm.rdm(E) * 1j), "second holds real numbers; got complex ones"),
+        (lambda: networks.lenet5((28, 28)), "input_shape are 3 whole numbers; got (28, 28)."),
+        (lambda: networks.build("lenet5", mean=0.5), "mean are several numbers; got 0.5."),
+        (lambda: transport.each_pair([E, E]), "spaces are given by name, as a dict is; got [array("),
+        (
+            lambda: embeddings.extract(NETWORK, "x"),
+            "images must be (n, c, h, w), or batches of ",
+        ),
+        (lambda: embeddings.each(NETWORK, IMAGES, layers="relu1"), "layers are several names; got 'relu1'."),
         (lambda: poz.kinds([0.5], rare=np.nan), "rare is a finite number; got nan."),
         (lambda: poz.rare_share([0.5], rare=np.inf), "rare is a finite number; got inf."),
         (lambda: networks.lenet5((1, 28, 28), 1.5), "n_classes is a whole number, at least 1; got 1.5."),

@@ -497,8 +497,8 @@ def test_what_has_no_jacobian(trained):
     image = test.images[0]
     for options, error, message in (
         ({"layers": ["fc9"]}, UnknownNameError, "no layer 'fc9'"),
-        ({"size": 0}, InputError, "size is a side in pixels, at least 1, or None for all; got 0"),
-        ({"size": 2.5}, InputError, r"size is a side in pixels.*got 2\.5"),
+        ({"size": 0}, InputError, "size is a whole number, at least 1; got 0"),
+        ({"size": 2.5}, InputError, r"size is a whole number, at least 1; got 2\.5"),
         (
             {"tolerance": 1},
             InputError,

@@ -598,12 +598,8 @@ def test_wrong_names_and_arguments(own_cache):
         judgments.load("mur", folder="somewhere")
     with pytest.raises(InputError, match="size is for sets with images; the rows of 'cifar10h' are classes"):
         judgments.load("cifar10h", size=3)
-    with pytest.raises(InputError, match=r"size is a whole number; got 2\.5"):
-        judgments.load("mur", size=2.5)
-    for size in (0, -1):
-        with pytest.raises(
-            InputError, match=rf"size must be a whole number of pixels, at least 1; got {size}"
-        ):
+    for size in (0, -1, 2.5):
+        with pytest.raises(InputError, match=f"size is a whole number, at least 1; got {size}"):
             judgments.load("mur", size=size)
 
 

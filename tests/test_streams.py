@@ -69,8 +69,8 @@ def test_errors_are_as_readable():
     ],
 )
 def test_signs_in_plain_ones(sign, plain):
-    streams.codecs.register_error("rarefire.plain", streams._plain)
-    assert sign.encode("ascii", "rarefire.plain").decode() == plain
+    streams.codecs.register_error("rarefire-plain", streams._plain)
+    assert sign.encode("ascii", "rarefire-plain").decode() == plain
 
 
 def test_names_that_are_no_utf8():

@@ -739,4 +739,7 @@ def _batches(images: Images, batch_size: int) -> Iterable[NDArray[np.floating] |
             raise InputError(f"images must be (n, c, h, w); got {tuple(images.shape)}.")
         array = images
         return [array[i : i + batch_size] for i in range(0, len(array), batch_size)]
+    kind = type(images).__name__
+    if kind == "str" or not hasattr(images, "__iter__"):
+        raise InputError(f"images must be (n, c, h, w), or batches of such; got {kind}.")
     return images

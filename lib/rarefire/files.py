@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rarefire import store, texts
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.names import kept
 from rarefire.texts import is_missing, is_number, lines, table, without_last
@@ -56,6 +57,7 @@ class _Content:
     words: dict[str, tuple[str, ...]]
 
 
+@checked
 def read(path: str | Path, *, array: str | None = None) -> Found:
     """An array from a file, with the names of its images where there are any.
 

@@ -77,6 +77,7 @@ def names() -> list[str]:
     return [*_LENETS, _MLP, *torchvision.models.list_models(module=torchvision.models)]
 
 
+@checked
 def check_name(name: str, *, own: bool = True) -> None:
     """Raise an error unless :func:`build` accepts the name.
 
@@ -193,6 +194,7 @@ def build(
     return network.eval()
 
 
+@checked
 def local_weights(name: str) -> Path | None:
     """Trained weights of a network on this machine: ``weights/<name>.pth`` in the mirror or the cache.
 
@@ -494,6 +496,7 @@ def _torchvision(name: str, n_classes: int, *, pretrained: str | None) -> nn.Mod
     return network
 
 
+@checked
 def load_weights(
     network: nn.Module, weights: str | Path | Mapping[str, Any], *, resize: bool = True
 ) -> nn.Module:

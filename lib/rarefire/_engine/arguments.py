@@ -45,9 +45,11 @@ _Check = Callable[[str, Any], None]
 #: The least that whole numbers of these names may be; others are checked by who takes them.
 _LEAST = {
     "seed": 0,
-    **dict.fromkeys(("batch_size", "jobs", "max_epochs", "n_classes"), 1),
-    **dict.fromkeys(("check_every", "order", "patience"), 0),
+    **dict.fromkeys(("batch_size", "jobs", "max_epochs", "n_classes", "repeats", "resize", "size"), 1),
+    **dict.fromkeys(("check_every", "most", "order", "patience"), 0),
 }
+#: Numbers of these names are shares; other ranges are checked by who takes the number.
+_SHARES = {"rare"}
 #: Arrays of these may hold text.
 _NAMES = {"category", "given", "labels", "responses", "stimulus"}
 _MOST = 2**63 - 1
@@ -142,6 +144,8 @@ def check_number(name: str, value: object) -> None:
         fits = False
     if not fits:
         raise InputError(f"{name} is a finite number; got {_shown(value)}.")
+    if name in _SHARES and not 0 <= cast("float", value) <= 1:
+        raise InputError(f"{name} is a share in [0, 1]; got {_shown(value)}.")
 
 
 def check_array(name: str, value: Any) -> None:
@@ -237,9 +241,12 @@ def _check_of(kind: Any) -> _Check | None:
     if origin is Literal:
         return partial(_choice, args)
     if origin is UnionType:
-        return check_path if set(args) == {str, Path} else None
-    if origin is Sequence and args == (int,):
-        return _each
+        return _path_or_other if {str, Path} < set(args) else check_path if set(args) == {str, Path} else None
+    if origin is Mapping:
+        return _by_name
+    if origin in (Sequence, tuple) and args[0] in (int, float, str):
+        one = {int: check_whole, float: check_number, str: _text}[args[0]]
+        return partial(_each, one, len(args) if origin is tuple and args[-1] is not ... else None)
     known: dict[Any, _Check] = {int: check_whole, float: check_number, str: _text, Path: check_path}
     return {**known, np.random.Generator: lambda name, value: check_rng(value, name)}.get(kind)
 
@@ -248,12 +255,23 @@ def _or_none(check: _Check) -> _Check:
     return lambda name, value: None if value is None else check(name, value)
 
 
-def _each(name: str, value: Any) -> None:
-    """Whole numbers, of which a name such as ``seeds`` is the plural."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise InputError(f"{name} are several whole numbers; got {_shown(value)}.")
+def _each(check: _Check, count: int | None, name: str, value: Any) -> None:
+    """Several of a kind, of which a name such as ``seeds`` is the plural."""
+    if isinstance(value, str) or not hasattr(value, "__len__") or count not in (None, len(value)):
+        kind = "names" if check is _text else "numbers" if check is check_number else "whole numbers"
+        raise InputError(f"{name} are {count or 'several'} {kind}; got {_shown(value)}.")
     for one in value:
-        check_whole(name.removesuffix("s"), one)
+        check(name.removesuffix("s"), one)
+
+
+def _by_name(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} are given by name, as a dict is; got {_shown(value)}.")
+
+
+def _path_or_other(name: str, value: Any) -> None:
+    if isinstance(value, str | Path):
+        check_path(name, value)
 
 
 def _text(name: str, value: Any) -> None:

@@ -56,7 +56,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 def prepare() -> None:
     """Have standard output and error take whatever is printed, in any encoding, also where nobody reads."""
-    codecs.register_error("rarefire.plain", _plain)
+    codecs.register_error("rarefire-plain", _plain)
     for number in range(3):
         try:
             os.fstat(number)
@@ -75,13 +75,13 @@ def _patient(stream: TextIO | None) -> TextIO:
     if not isinstance(
         getattr(stream.buffer, "raw", stream.buffer), io.FileIO
     ):  # such as a console of Windows
-        stream.reconfigure(errors="rarefire.plain")
+        stream.reconfigure(errors="rarefire-plain")
         return stream
     stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_Patient(stream.fileno(), "w", closefd=False)),
         encoding=stream.encoding,
-        errors="rarefire.plain",
+        errors="rarefire-plain",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
