@@ -583,7 +583,7 @@ def test_errors_with_a_network_of_ones_own(pictures, tmp_path, monkeypatch, caps
         (["none", "--out", "E.npy"], "there is no folder none"),
         (["images/in/0.png", "--out", "E.npy"], "there is no folder images/in/0.png"),
         (["empty", "--out", "E.npy"], "empty and its folders hold no pictures"),
-        (["images", "--out", "E.csv", *SQUEEZENET], "an embedding is saved as a .npy file; got 'E.csv'"),
+        (["images", "--out", "E.csv", *SQUEEZENET], "--out is a .npy file; got 'E.csv'"),
         (["images", "--out", "E.npy", *SQUEEZENET, "--layer", "feature"], "there is no layer 'feature'"),
         (["images", "--out", "E.npy", "--network", "squeezenet1_0", "--weights", "none.pth"], "none.pth"),
     ],
@@ -975,7 +975,7 @@ def test_errors_of_explore(files, tmp_path, monkeypatch):
         (("--labels", "labels.txt", "--out", "p.html"), "labels.txt has 2 lines; E.npy has 150 images"),
         (("--labels", "none.txt", "--out", "p.html"), "none.txt"),
         (("--similarity", "--out", "p.html"), "name one with --human"),
-        (("--out", "p.txt"), "a page is an .html file"),
+        (("--out", "p.txt"), "--out is an .html file"),
         (("--out", "E.npy"), "E.npy"),
         (("--images", "500", "--out", "p.html", "--human", "none.npy"), "none.npy"),
     ]:

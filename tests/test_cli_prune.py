@@ -238,7 +238,7 @@ def test_a_relu_that_is_called_twice_is_no_layer_of_its_own():
     ("arguments", "message"),
     [
         ([*DIGITS, "--keep", "0"], r"--keep is a share in \(0, 1\]; got 0\."),
-        ([*DIGITS, "--keep", "nan"], r"--keep is a share in \(0, 1\]; got nan\."),
+        ([*DIGITS, "--keep", "nan"], r"--keep is a finite number; got nan\."),
         ([*DIGITS, "--keep", ".5", "--method", "l1"], "there is no method 'l1'. There are: .*magnitude"),
         ([*DIGITS, "--keep", ".5", "--layer", "fc9"], "no layer whose units .* 'fc9'.*: .*fc2"),
         ([*DIGITS, "--keep", ".5", "--method", "magnitude", "--layer", "fc2"], "--layer is for methods"),

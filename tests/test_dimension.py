@@ -371,7 +371,7 @@ def test_what_is_no_set_of_points_is_refused(name, rng):
         points[3, 2] = bad
         with pytest.raises(InputError, match="1 of 30 images have NaN or infinite features"):
             of(points)
-    with pytest.raises(InputError, match="an embedding holds real numbers; got <U1"):
+    with pytest.raises(InputError, match=r"points holds real numbers; got text \(<U1\)"):
         of(np.full((30, 5), "a"))
     assert of(rng.integers(0, 255, (60, 5)).astype(np.uint8)).dimension > 0
 
@@ -497,8 +497,8 @@ def test_what_has_no_jacobian(trained):
     image = test.images[0]
     for options, error, message in (
         ({"layers": ["fc9"]}, UnknownNameError, "no layer 'fc9'"),
-        ({"size": 0}, InputError, "size is a side in pixels, at least 1, or None for all; got 0"),
-        ({"size": 2.5}, InputError, r"size is a side in pixels.*got 2\.5"),
+        ({"size": 0}, InputError, "size is a whole number, at least 1; got 0"),
+        ({"size": 2.5}, InputError, r"size is a whole number, at least 1; got 2\.5"),
         (
             {"tolerance": 1},
             InputError,

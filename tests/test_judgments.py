@@ -598,10 +598,8 @@ def test_wrong_names_and_arguments(own_cache):
         judgments.load("mur", folder="somewhere")
     with pytest.raises(InputError, match="size is for sets with images; the rows of 'cifar10h' are classes"):
         judgments.load("cifar10h", size=3)
-    for size in (0, 2.5):
-        with pytest.raises(
-            InputError, match=rf"size must be a whole number of pixels, at least 1; got {size}"
-        ):
+    for size in (0, -1, 2.5):
+        with pytest.raises(InputError, match=f"size is a whole number, at least 1; got {size}"):
             judgments.load("mur", size=size)
 
 
@@ -776,7 +774,9 @@ def test_cifar10h_images_need_the_original_order(original, real, monkeypatch):
     with pytest.raises(DataError, match=r"only a re-encoding of CIFAR-10 .* place in the original test set"):
         judgments.load("cifar10h-images")
     assert not judgments.available("cifar10h-images")
-    for wrong in (0, 1001, 2.0):
+    with pytest.raises(InputError, match=r"per_class is a whole number; got 2\.0"):
+        judgments.cifar10h_images(per_class=2.0)
+    for wrong in (0, 1001):
         with pytest.raises(
             InputError, match=rf"per_class must be a whole number from 1 to 1,000; got {wrong}"
         ):

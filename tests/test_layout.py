@@ -18,7 +18,7 @@ PACKAGE = ROOT / "lib" / "rarefire"
 
 #: A module imports only from those before it.
 LINES = (
-    "_engine.lazy errors rounding texts store names files _engine.sight",
+    "_engine.lazy errors rounding texts store _engine.arguments names files _engine.sight",
     "_engine.blocks _engine.axes _engine.checkpoints _engine.neighbours _engine.grams _engine.pairs",
     "_engine.pooling",
     "stimuli networks training sequences poz embeddings",
@@ -37,7 +37,7 @@ LINES = (
     "page.dimension_findings page.pruned_tables page.dimensions page.widgets page.explorer page.reader",
     "page.subnetwork_findings page.layer_groups page.prunings page.layers page.pairs page.static_page",
     "page.build",
-    "cli.common cli.poz cli.curve cli.explore cli.people cli.rdm cli.ghosts cli.embed cli.prune",
+    "cli.streams cli.common cli.poz cli.curve cli.explore cli.people cli.rdm cli.ghosts cli.embed cli.prune",
     "cli.dimension cli.layers cli.book cli.record",
 )
 ORDER = " ".join(LINES).split()

@@ -172,8 +172,8 @@ def test_the_share_of_rare_features_is_of_those_that_are_rare_or_dead(embedding,
     ("call", "message"),
     [
         (lambda: poz.poz([[0.1, -0.2]]), "50% of the activations are negative .* post-ReLU"),
-        (lambda: poz.poz([[np.nan, 1.0]]), "1 of 2 activations are NaN or infinite"),
-        (lambda: poz.poz([[np.inf, 1.0]]), "1 of 2 activations are NaN or infinite"),
+        (lambda: poz.poz([[np.nan, 1.0]]), "1 of 1 images have NaN .*: row 0"),
+        (lambda: poz.poz([[np.inf, 1.0]]), "1 of 1 images have NaN .*: row 0"),
         (lambda: poz.poz([1.0, 2.0]), r"must be \(n_images, n_features\).*got \(2,\)"),
         (lambda: poz.poz(np.empty((0, 3))), "at least one image"),
         (lambda: poz.order([0.1, np.nan]), "one finite number per feature"),
@@ -282,7 +282,11 @@ def test_dead_features_have_no_statistic_but_0_and_go_last(embedding):
             "no statistic 'variance'. There are: mean, sd, entropy",
         ),
         (InputError, lambda: poz.statistic(-TOY, "mean"), "of the activations are negative"),
-        (InputError, lambda: poz.statistic([[np.nan, 1.0]], "sd"), "1 of 2 activations are NaN or infinite"),
+        (
+            InputError,
+            lambda: poz.statistic([[np.nan, 1.0]], "sd"),
+            "1 of 1 images have NaN .*: row 0",
+        ),
         (
             InputError,
             lambda: poz.statistic(np.ones((2, 3, 4, 4)), "sd"),
@@ -290,7 +294,7 @@ def test_dead_features_have_no_statistic_but_0_and_go_last(embedding):
         ),
         (InputError, lambda: poz.statistic(np.empty((0, 3)), "mean"), "needs at least one image; got none"),
         (InputError, lambda: poz.statistic(TOY, "entropy", bins=1), "bins must be at least 2.*; got 1"),
-        (InputError, lambda: poz.statistic(TOY, "entropy", bins=4.0), "bins must be at least 2.*; got 4.0"),
+        (InputError, lambda: poz.statistic(TOY, "entropy", bins=4.0), "bins is a whole number; got 4.0"),
     ],
 )
 def test_statistics_of_what_has_none(error, call, message):
@@ -327,7 +331,10 @@ def test_what_is_not_capped_is_named():
         poz.saturated(np.array([[0, 6.5], [1, 2]]))
     with pytest.raises(InputError, match="the activations are negative"):
         poz.saturated(np.array([[-1.0, 6], [1, 2]]))
-    for at in (0, -1, np.nan, np.inf):
+    for at in (np.nan, np.inf):
+        with pytest.raises(InputError, match=f"at is a finite number; got {at}"):
+            poz.saturated(np.ones((2, 2)), at=at)
+    for at in (0, -1):
         with pytest.raises(InputError, match=f"largest value of the activation function, above 0; got {at}"):
             poz.saturated(np.ones((2, 2)), at=at)
     with pytest.raises(InputError, match="PoZ needs at least one image"):

@@ -75,7 +75,7 @@ def test_similarities_are_turned_around(table):
         ratings.read(path, similarity=True, scale=5)
     with pytest.raises(InputError, match="scale turns similarities around: pass similarity=True"):
         ratings.read(path, scale=5)
-    with pytest.raises(InputError, match="scale is the highest possible similarity; got nan"):
+    with pytest.raises(InputError, match="scale is a finite number; got nan"):
         ratings.read(path, similarity=True, scale=float("nan"))
     with pytest.raises(InputError, match="similarity=True, but the ratings in .* are called 'distance'"):
         ratings.read(table(LONG.replace("rating", "distance")), similarity=True)

@@ -153,7 +153,7 @@ def test_images_without_activation_on_ghosts_score_0_exactly(full):
     ("category", "options", "message"),
     [
         (-CATEGORY, {}, "of the activations are negative"),
-        ([[1.0, np.nan]], {}, "1 of 2 activations are NaN or infinite"),
+        ([[1.0, np.nan]], {}, "1 of 1 images have NaN or infinite features: row 0"),
         (CATEGORY[0], {}, r"activations must be \(n_images, n_features\); got \(5,\)"),
         (CATEGORY[:0], {}, "a query needs at least one image of the category; got none"),
         (CATEGORY, {"alive": np.ones(4, dtype=bool)}, r"alive must be a mask \(5,\); got bool \(4,\)"),

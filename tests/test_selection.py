@@ -463,8 +463,8 @@ def call(given, **changed):
     [
         ({"rng": 3}, "rng is a numpy.random.Generator; got int"),
         ({"folds": 1}, "folds must be a whole number, at least 2; got 1"),
-        ({"folds": 2.0}, "folds must be a whole number, at least 2; got 2.0"),
-        ({"repeats": 0}, "repeats must be a whole number, at least 1; got 0"),
+        ({"folds": 2.0}, "folds is a whole number; got 2.0"),
+        ({"repeats": 0}, "repeats is a whole number, at least 1; got 0"),
         ({"folds": 5}, "5 folds need at least 25 images; got 24"),
         ({"level": 95}, r"level lies in \(0, 1\); got 95"),
         ({"order": "up"}, "order is 'low', 'high' or a permutation of the features; got 'up'"),

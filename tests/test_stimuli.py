@@ -774,7 +774,7 @@ def test_light_is_added_to_whole_images(rng):
     assert stimuli.with_luminance(white, strength=0.3, rng=rng).images.max() <= 1
 
 
-@pytest.mark.parametrize("strength", [-1, np.nan, np.inf])
+@pytest.mark.parametrize("strength", [-1, -0.1])
 def test_light_that_is_none(strength, rng):
     digits = stimuli.load("digits", "test")
     with pytest.raises(InputError, match="strength is the largest amount of light to add, at least 0; got"):

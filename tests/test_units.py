@@ -149,8 +149,10 @@ def test_real_features(trained, rng):
 
 
 def test_wrong_windows_orders_and_activations(embedding):
-    for window in (1, 2.5, True):
-        with pytest.raises(InputError, match=f"window must be at least 2, a whole number.*got {window}"):
+    with pytest.raises(InputError, match=r"window must be at least 2, a whole number.*got 1"):
+        units.fano(embedding, window=1)
+    for window in (2.5, True):
+        with pytest.raises(InputError, match=f"window is a whole number; got {window}"):
             units.fano(embedding, window=window)
     with pytest.raises(InputError, match="at least two windows of 21; got 40 images"):
         units.fano(embedding, window=21)
@@ -502,7 +504,9 @@ def test_wrong_bins_rates_and_amounts():
         units.bins([1, np.nan, 2], 2)
     with pytest.raises(InputError, match=r"one finite number per image; got shape \(1, 2\)"):
         units.bins([[1, 2]], 2)
-    for n_bins in (1, 4, 2.0):
+    with pytest.raises(InputError, match=r"n_bins is a whole number; got 2\.0"):
+        units.bins([1, 2, 3], 2.0)
+    for n_bins in (1, 4):
         with pytest.raises(InputError, match=f"from 2 to the number of images, 3; got {n_bins}"):
             units.bins([1, 2, 3], n_bins)
     with pytest.raises(InputError, match=r"poz is a share of images, in \[0, 1\]"):

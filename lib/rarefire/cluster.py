@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from rarefire._engine import blocks, grams
+from rarefire._engine.arguments import checked
 from rarefire._engine.grams import LEAST, Grams, correlation
 from rarefire.curves import Curve, check_order, check_steps
 from rarefire.errors import DataError, InputError
@@ -31,6 +32,7 @@ _FAN_IN = 8  # sums that are added in one task
 _ANSWER = 60.0  # seconds that a scheduler may take to answer, on a busy machine
 
 
+@checked
 def geometry_curve(
     embedding: Any,
     order: ArrayLike,

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire._engine import blocks
+from rarefire._engine.arguments import checked
 from rarefire._engine.grams import (
     LEAST,
     MEMORY,
@@ -93,6 +94,7 @@ class Curve:
         return float(self.r2[found[0]])
 
 
+@checked
 def geometry_curve(
     embedding: Any,
     order: ArrayLike,
@@ -177,6 +179,7 @@ def geometry_curve(
     return Curve(steps, r, left, n_features)
 
 
+@checked
 def silenced_curve(embedding: ArrayLike, order: ArrayLike, *, k: Sequence[int] | None = None) -> Curve:
     """The Pearson curve with the features outside the first k silenced, set to 0, instead of removed.
 
@@ -221,6 +224,7 @@ def silenced_curve(embedding: ArrayLike, order: ArrayLike, *, k: Sequence[int] |
     return Curve(steps, r, left, n_features)
 
 
+@checked
 def rdm_curve(
     embedding: ArrayLike,
     rdm: ArrayLike,
@@ -265,6 +269,7 @@ def rdm_curve(
     return Curve(steps, correlation(sums), left, n_features)
 
 
+@checked
 def class_curve(
     embedding: ArrayLike,
     labels: ArrayLike,
@@ -383,6 +388,7 @@ def _over_known(
     return np.asarray(np.clip(r, -1, 1))
 
 
+@checked
 def enough(n_images: ArrayLike, of: ArrayLike, *, least: float = ENOUGH) -> NDArray[np.bool_]:
     """Where so many images have a defined similarity that r says something about all of them.
 
@@ -398,11 +404,13 @@ def enough(n_images: ArrayLike, of: ArrayLike, *, least: float = ENOUGH) -> NDAr
     return np.asarray(np.asarray(n_images) >= least * np.asarray(of))
 
 
+@checked
 def count(share: float, n_features: int) -> int:
     """How many features a share of them is; at least one."""
     return max(1, round(share * n_features))
 
 
+@checked
 def check_order(order: ArrayLike, n_features: int) -> NDArray[np.intp]:
     """`order` as a permutation of the features."""
     indices = np.asarray(order)
@@ -413,6 +421,7 @@ def check_order(order: ArrayLike, n_features: int) -> NDArray[np.intp]:
     return indices.astype(np.intp)
 
 
+@checked
 def check_steps(k: Sequence[int] | None, n_features: int) -> NDArray[np.intp]:
     """`k` as rising numbers of features without repeats; all of them for None."""
     if k is None:

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from rarefire._engine import blocks, neighbours
-from rarefire._engine.resampling import check_rng
+from rarefire._engine.arguments import checked
 from rarefire.embeddings import layers as layers_of
 from rarefire.errors import InputError, unknown
 from rarefire.rounding import SAME
@@ -98,6 +98,7 @@ class Estimate:
         return self.dimension + 1.96 * self.se
 
 
+@checked
 def two_nn(
     points: ArrayLike, *, method: _Method = "fit", discard: float | None = None, progress: bool = False
 ) -> Estimate:
@@ -144,6 +145,7 @@ def two_nn(
     return _two_nn(neighbours.distances(_checked(points), 2, progress=progress), method, share)
 
 
+@checked
 def gride(points: ArrayLike, *, largest: int = 32, progress: bool = False) -> list[Estimate]:
     """Intrinsic dimension at several scales, from the distances to neighbours n and 2n.
 
@@ -183,6 +185,7 @@ def gride(points: ArrayLike, *, largest: int = 32, progress: bool = False) -> li
     return [_gride(found[:, n - 1], found[:, 2 * n - 1], n) for n in ns]
 
 
+@checked
 def decimation(
     points: ArrayLike,
     *,
@@ -222,7 +225,6 @@ def decimation(
         As for :func:`two_nn`, and for `smallest` below 20.
     """
     share = _checked_share(method, discard)
-    check_rng(rng)
     if smallest < LEAST:
         raise InputError(f"smallest is at least {LEAST} points; got {smallest}.")
     source = blocks.loaded(_checked(points))
@@ -248,6 +250,7 @@ def decimation(
     return [replace(one, se=float(one.dimension * relative)) for one in found]
 
 
+@checked
 def halves_error(
     points: ArrayLike,
     *,
@@ -279,7 +282,6 @@ def halves_error(
     InputError
         As for :func:`two_nn`, for fewer than 40 points, and for fewer than one split.
     """
-    check_rng(rng)
     if n_splits < 1:
         raise InputError(f"n_splits is at least 1; got {n_splits}.")
     source = blocks.loaded(_checked(points, least=2 * LEAST, what="halves of 20"))
@@ -293,6 +295,7 @@ def halves_error(
     return float(np.sqrt(np.mean(squares)))
 
 
+@checked
 def pc_id(points: ArrayLike, *, variance: float = 0.9, standardised: bool = True) -> Estimate:
     """Linear dimension: how many principal components hold a share of the variance.
 
@@ -330,6 +333,7 @@ def pc_id(points: ArrayLike, *, variance: float = 0.9, standardised: bool = True
     return Estimate("pc", float(count), np.nan, len(centred), dropped)
 
 
+@checked
 def participation_ratio(points: ArrayLike) -> Estimate:
     """Linear dimension: (Σλ)²/Σλ² of the variances λ along the principal components.
 
@@ -356,6 +360,7 @@ def participation_ratio(points: ArrayLike) -> Estimate:
     return Estimate("participation-ratio", ratio, np.nan, len(centred), {})
 
 
+@checked
 def numerical_rank(points: ArrayLike, *, tolerance: float | None = None) -> Estimate:
     """Linear dimension: how many directions there are in which points differ at all.
 
@@ -419,6 +424,7 @@ class Orthogonality:
     dropped: int
 
 
+@checked
 def quasi_orthogonality(
     points: ArrayLike, *, of: Literal["features", "images"] = "features"
 ) -> Orthogonality:
@@ -479,6 +485,7 @@ def quasi_orthogonality(
     return Orthogonality(float(np.sqrt(mean)), float(directions**-0.5), vectors, dropped)
 
 
+@checked
 def jacobian_ranks(
     network: nn.Module,
     image: NDArray[np.floating],

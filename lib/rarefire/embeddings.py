@@ -25,6 +25,7 @@ from tqdm import tqdm
 from rarefire import names as naming
 from rarefire import networks, poz, store
 from rarefire._engine import axes
+from rarefire._engine.arguments import checked
 from rarefire._engine.blocks import Rows, open_embedding
 from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 from rarefire.stimuli import Gallery, Stimuli
@@ -64,6 +65,7 @@ def layers(network: nn.Module) -> list[str]:
     return [name for name, _ in networks.unwrapped(network).named_modules() if name]
 
 
+@checked
 def extract(
     network: nn.Module,
     images: Images,
@@ -123,6 +125,7 @@ def extract(
     return np.concatenate(batches)
 
 
+@checked
 def stream(
     network: nn.Module,
     images: Images,
@@ -140,6 +143,7 @@ def stream(
         yield features[layer]
 
 
+@checked
 def each(
     network: nn.Module,
     images: NDArray[np.floating] | Stimuli,
@@ -274,6 +278,7 @@ def _stream(
             yield features
 
 
+@checked
 def save(
     path: str | Path,
     network: nn.Module,
@@ -405,6 +410,7 @@ class View:
         return np.asarray(self.silent.sum(axis=0) / (len(self.silent) * self.positions))
 
 
+@checked
 def reading(
     network: nn.Module,
     images: NDArray[np.floating] | Tensor,
@@ -444,6 +450,7 @@ def reading(
     return f"{kept[1]:,} features at {places}"
 
 
+@checked
 def views(
     network: nn.Module,
     images: Images,
@@ -750,4 +757,7 @@ def _batches(images: Images, batch_size: int) -> Iterable[NDArray[np.floating] |
                 stacklevel=2,
             )
         return [array[i : i + batch_size] for i in range(0, len(array), batch_size)]
+    kind = type(images).__name__
+    if kind == "str" or not hasattr(images, "__iter__"):
+        raise InputError(f"images must be (n, c, h, w), or batches of such; got {kind}.")
     return images

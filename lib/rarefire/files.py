@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rarefire import store, texts
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.names import kept
 from rarefire.texts import is_missing, is_number, lines, table, without_last
@@ -60,6 +61,7 @@ class _Content:
     words: dict[str, tuple[str, ...]]
 
 
+@checked
 def read(path: str | Path, *, array: str | None = None) -> Found:
     """An array from a file, with the names of its images where there are any.
 
@@ -234,9 +236,12 @@ def _refusal(path: Path, kind: str) -> str:
 
 def _npy(path: Path) -> Any:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # sizes that a header makes up
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a damaged header is Python that fails in as many ways
-        raise DataError(f"{path} cannot be read as a .npy array of numbers: {error}") from error
+        short = str(error).startswith("mmap length")
+        reason = "it holds less than its header says; replace it by a whole copy" if short else error
+        raise DataError(f"{path} cannot be read as a .npy array of numbers: {reason}") from error
 
 
 def _zarr(path: Path) -> Any:

@@ -24,6 +24,7 @@ from scipy import linalg, sparse, special, stats
 
 from rarefire import poz
 from rarefire._engine import blocks
+from rarefire._engine.arguments import checked
 from rarefire._engine.grams import ROUNDING
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.rounding import SAME, levels, upright
@@ -189,6 +190,7 @@ class Ghosts:
         )
 
 
+@checked
 def find(embedding: Any, category: ArrayLike, *, others: Any = None) -> Ghosts:
     """Find the features that never fire for a category.
 
@@ -227,7 +229,7 @@ def find(embedding: Any, category: ArrayLike, *, others: Any = None) -> Ghosts:
             "the category has one image: whatever is silent for it counts, and the next image may differ in "
             "most of these features. Look at more images.",
             RarefireWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     fires, elsewhere = np.zeros(n_features, dtype=np.int64), np.zeros(n_features, dtype=np.int64)
     places, seen = np.zeros(n_features), 0  # sums of the places of the images for which a feature fires
@@ -271,6 +273,7 @@ class Components:
         return np.array(falling, dtype=np.intp).reshape(-1, count)
 
 
+@checked
 def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
     """Principal components of the activations of some features alone (the paper's reading of ghosts).
 
@@ -344,6 +347,7 @@ def components(gallery: Any, features: ArrayLike, *, n: int = 10) -> Components:
     return Components(scores * sign, values / (total or 1), chosen)
 
 
+@checked
 def explained_by(scores: ArrayLike, others: ArrayLike, *, adjusted: bool = False) -> NDArray[np.float64]:
     """R² of each column of `scores` from all columns of `others`, by least squares.
 

@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from rarefire import curves
 from rarefire._engine import blocks, influences, orders, resampling
-from rarefire._engine.resampling import check_rng, draw, drawn, resample, without_each
+from rarefire._engine.arguments import checked
+from rarefire._engine.resampling import draw, drawn, resample, without_each
 from rarefire.curves import check_order, check_steps, enough
 from rarefire.errors import InputError
 from rarefire.rdm import Metric, check_rdm, condensed, judged_images, standardised
@@ -549,6 +550,7 @@ class RandomOrders:
 # --- resampling images ---------------------------------------------------------------------------
 
 
+@checked
 def jackknife(
     embedding: Any,
     order: ArrayLike,
@@ -585,6 +587,7 @@ def jackknife(
     return Replicates("jackknife", steps, r[0, 0], r_all[0, 0], draws, draws_all, n_images, own=rdm is None)
 
 
+@checked
 def corrected_jackknife(
     embedding: Any,
     order: ArrayLike,
@@ -654,6 +657,7 @@ def corrected_jackknife(
     return _joined(parts, steps)
 
 
+@checked
 def bootstrap(
     embedding: Any,
     order: ArrayLike,
@@ -691,6 +695,7 @@ def bootstrap(
     return Replicates("bootstrap", steps, r[0, 0], r_all[0, 0], *draws, n_images, own=rdm is None)
 
 
+@checked
 def two_factor_bootstrap(
     embedding: Any,
     order: ArrayLike,
@@ -737,6 +742,7 @@ def two_factor_bootstrap(
     return Replicates("two-factor", steps, *means, factors(r), factors(r_all), n_images, len(people))
 
 
+@checked
 def change_of_prediction(
     embedding: Any,
     human: ArrayLike,
@@ -885,6 +891,7 @@ def _tested(
     )
 
 
+@checked
 def compare(first: ArrayLike, second: ArrayLike, human: ArrayLike, *, level: float = 0.95) -> Comparison:
     """Does one model predict people better than another? J− of D = r(first, human) − r(second, human).
 
@@ -935,6 +942,7 @@ def compare(first: ArrayLike, second: ArrayLike, human: ArrayLike, *, level: flo
     )
 
 
+@checked
 def largest(
     k: ArrayLike,
     value: ArrayLike,
@@ -979,7 +987,6 @@ def largest(
     """
     if alternative not in get_args(Alternative):
         raise InputError(f"alternative is one of two-sided, greater; got {alternative!r}.")
-    check_rng(rng)
     estimate, matrix = (np.asarray(v, dtype=np.float64) for v in (value, covariance))
     steps, freedom = np.asarray(k, dtype=np.intp), np.asarray(df, dtype=np.float64)
     _quantile(level, freedom)  # checks it
@@ -1008,6 +1015,7 @@ def largest(
 # --- other questions -----------------------------------------------------------------------------
 
 
+@checked
 def random_orders(
     embedding: Any,
     order: ArrayLike,
@@ -1036,7 +1044,6 @@ def random_orders(
     n_features = source.shape[1]
     if not isinstance(n_orders, (int, np.integer)) or n_orders < 1:
         raise InputError(f"n_orders must be a whole number, at least 1; got {n_orders}.")
-    check_rng(rng)
     last = int(steps[-1])
     options: dict[str, Any] = {"k": steps.tolist(), "metric": metric}
     whole = source if blocks.is_tensor(source) else np.asarray(source[:])
@@ -1057,6 +1064,7 @@ def random_orders(
     return RandomOrders(steps, found([indices])[0], np.concatenate(null))
 
 
+@checked
 def seed_interval(
     values: ArrayLike,
     *,
@@ -1100,6 +1108,7 @@ def seed_interval(
     return Estimate(quantity, steps, mean, se, *bounds_and_p, df, level, n, "seed", method)
 
 
+@checked
 def sign_flip(
     values: ArrayLike,
     *,
@@ -1129,7 +1138,6 @@ def sign_flip(
         For fewer than two values, NaN or infinite ones, another alternative, and fewer than one draw.
     """
     given = np.asarray(values, dtype=np.float64)
-    check_rng(rng)
     if given.ndim != 1 or len(given) < 2 or not np.isfinite(given).all():
         raise InputError(f"values are a list of at least two finite numbers; got {given}.")
     if alternative not in get_args(Alternative):
@@ -1141,6 +1149,7 @@ def sign_flip(
     return float(stats.permutation_test((given,), np.mean, **options).pvalue)
 
 
+@checked
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """P values adjusted for their number (Holm 1979): each may be compared with the level itself.
 
@@ -1327,6 +1336,7 @@ def _quantile(level: float, df: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(stats.t.ppf((1 + level) / 2, np.where(df > 0, df, np.nan)))
 
 
+@checked
 def t_interval(
     value: ArrayLike, se: ArrayLike, df: ArrayLike, *, level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -1349,6 +1359,7 @@ def t_interval(
     return estimate - margin, estimate + margin, _p(estimate, error, freedom)
 
 
+@checked
 def with_interval(estimate: float, se: float, df: float, *, level: float = 0.95) -> dict[str, float]:
     """An estimate with its interval and p, by :func:`t_interval`: the first fields of :class:`Test`."""
     low, high, p = map(float, t_interval(estimate, se, df, level=level))

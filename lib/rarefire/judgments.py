@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import rdm, stimuli, store
+from rarefire._engine.arguments import checked
 from rarefire.columns import Columns
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.reliability import NoiseCeiling, check_subjects, mean_of_subjects, noise_ceiling, of_parts
@@ -321,6 +322,7 @@ class Judgments:
 # --- by name -------------------------------------------------------------------------------------
 
 
+@checked
 def load(name: str, *, size: int | None = None, folder: str | Path | None = None) -> Judgments:
     """Load judgments by name; downloaded where that is possible and they are not at hand.
 
@@ -377,6 +379,7 @@ def load(name: str, *, size: int | None = None, folder: str | Path | None = None
     return _cifar10h()
 
 
+@checked
 def available(name: str, *, folder: str | Path | None = None) -> bool:
     """Whether `name` can be loaded from this machine, without any download.
 
@@ -425,6 +428,7 @@ def _known_files(name: str) -> list[Path]:
     return found
 
 
+@checked
 def arrays(path: Path, *names: str) -> list[NDArray[Any]]:
     """Arrays of a .npz file by name; DataError where one is missing or the file is damaged."""
     try:
@@ -732,6 +736,7 @@ def _confusability(given: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
+@checked
 def cifar10h_images(*, per_class: int = 20, size: int | None = None) -> Judgments:
     """The images of CIFAR-10's test set that people agree about least, from every class.
 

@@ -39,7 +39,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from rarefire._engine.resampling import check_rng
+from rarefire._engine.arguments import checked
 from rarefire.embeddings import layers
 from rarefire.errors import InputError, unknown
 from rarefire.rounding import SAME
@@ -58,6 +58,7 @@ _CHUNK = 2**20  # pixels in a working array
 _CHECKED = 8  # units along a side, whose windows are compared with what is said of all
 
 
+@checked
 def properties(
     images: NDArray[np.floating] | Tensor, *, names: Iterable[str] | None = None
 ) -> dict[str, NDArray[np.float64]]:
@@ -88,6 +89,7 @@ def properties(
     return {name: values[:, 0, 0] for name, values in found.items()}
 
 
+@checked
 def windowed(
     images: NDArray[np.floating] | Tensor,
     *,
@@ -221,6 +223,7 @@ def receptive_field(network: nn.Module, layer: str, input_shape: tuple[int, int,
     )
 
 
+@checked
 def samples(
     activation: ArrayLike,
     windows: Mapping[str, ArrayLike],
@@ -267,7 +270,6 @@ def samples(
             raise InputError(f"{name} must be {(n, *grid)}, as the activation is; got {values.shape}.")
     if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
         raise InputError(f"n_samples must be a whole number, at least 1; got {n_samples!r}.")
-    check_rng(rng)
     each = grid[0] * grid[1]
     per_image = min(each, -(-int(n_samples) // n))
     place = np.stack([rng.choice(each, per_image, replace=False) for _ in range(n)])

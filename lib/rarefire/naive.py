@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rarefire import inference
+from rarefire._engine.arguments import checked
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
 from rarefire.rdm import check_embedding, check_rdm, pair_similarities, square, unit_vectors
@@ -23,6 +24,7 @@ from rarefire.rounding import SAME
 __all__ = ["differences_over_folds", "nadeau_bengio", "paired_t_over_folds", "smallest_p", "williams"]
 
 
+@checked
 def differences_over_folds(
     embedding: ArrayLike,
     human: ArrayLike,
@@ -68,6 +70,7 @@ def differences_over_folds(
     return np.array(found)
 
 
+@checked
 def paired_t_over_folds(
     embedding: ArrayLike, human: ArrayLike, order: ArrayLike, *, k: int, folds: int = 5, **options: Any
 ) -> float:
@@ -76,6 +79,7 @@ def paired_t_over_folds(
     return float(stats.ttest_1samp(d, 0).pvalue)
 
 
+@checked
 def nadeau_bengio(
     embedding: ArrayLike, human: ArrayLike, order: ArrayLike, *, k: int, folds: int = 5, **options: Any
 ) -> float:
@@ -85,6 +89,7 @@ def nadeau_bengio(
     return float(2 * stats.t.sf(abs(d.mean()) / np.sqrt(variance), len(d) - 1))
 
 
+@checked
 def williams(embedding: ArrayLike, human: ArrayLike, order: ArrayLike, *, k: int) -> float:
     """P of Williams' test of two correlations with a common variable, over pairs.
 
@@ -103,6 +108,7 @@ def williams(embedding: ArrayLike, human: ArrayLike, order: ArrayLike, *, k: int
     return float(2 * stats.t.sf(abs(t), n - 3))
 
 
+@checked
 def smallest_p(embedding: ArrayLike, human: ArrayLike, order: ArrayLike, *, k: Sequence[int]) -> float:
     """Smallest p of the jackknife over several k, as if that k had been chosen beforehand.
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from rarefire._engine.arguments import checked
 from rarefire.errors import InputError
 
 __all__ = [
@@ -76,12 +77,14 @@ def are_numbers(names: Sequence[str] | None) -> bool:
 # --- where names are kept -------------------------------------------------------------------------
 
 
+@checked
 def beside(array: str | Path) -> Path:
     """Where the names of an array's images are kept: ``E.names.txt`` beside ``E.npy``, a line each."""
     path = Path(array)
     return path.with_name(f"{path.stem}.names.txt")
 
 
+@checked
 def kept(array: str | Path) -> Path | None:
     """The file that names an array's images: :func:`beside` it, or as thingsvision calls it; None without."""
     own, path = beside(array), Path(array)
@@ -233,6 +236,7 @@ class Aligned:
     how: str
 
 
+@checked
 def align(
     own: Sequence[str] | None,
     other: Sequence[str] | None,

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from rarefire import store
 from rarefire._engine import checkpoints
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
 
 __all__ = [
@@ -77,6 +78,7 @@ def names() -> list[str]:
     return [*_LENETS, _MLP, *torchvision.models.list_models(module=torchvision.models)]
 
 
+@checked
 def check_name(name: str, *, own: bool = True) -> None:
     """Raise an error unless :func:`build` accepts the name.
 
@@ -111,6 +113,7 @@ def check_name(name: str, *, own: bool = True) -> None:
         raise unknown("network", name, names(), hint=hint)
 
 
+@checked
 def build(
     name: str,
     *,
@@ -194,6 +197,7 @@ def build(
     return network.eval()
 
 
+@checked
 def local_weights(name: str) -> Path | None:
     """Trained weights of a network on this machine: ``weights/<name>.pth`` in the mirror or the cache.
 
@@ -286,6 +290,7 @@ def about_relus(network: nn.Module) -> str:
     )
 
 
+@checked
 def untrained(network: nn.Module, *, seed: int, images: NDArray[np.floating] | None = None) -> nn.Module:
     """A twin with the same layers, and weights from a random draw.
 
@@ -362,6 +367,7 @@ def normalisation(network: nn.Module) -> list[list[float]] | None:
     return given
 
 
+@checked
 def lenet5(
     input_shape: tuple[int, int, int],
     n_classes: int = 10,
@@ -433,6 +439,7 @@ def lenet5(
     return nn.Sequential(OrderedDict(layers)).train()
 
 
+@checked
 def lenet300(input_shape: tuple[int, int, int], n_classes: int = 10) -> nn.Sequential:
     """LeNet-300-100: two fully connected layers of 300 and 100 ReLUs, as Frankle & Carbin (2019) start it.
 
@@ -492,6 +499,7 @@ def _torchvision(name: str, n_classes: int, *, pretrained: str | None) -> nn.Mod
     return network
 
 
+@checked
 def load_weights(
     network: nn.Module, weights: str | Path | Mapping[str, Any], *, resize: bool = True
 ) -> nn.Module:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rarefire._engine import blocks
+from rarefire._engine.arguments import check_finite, checked
 from rarefire.errors import InputError, unknown
 from rarefire.rounding import levels
 
@@ -70,6 +71,7 @@ def poz(embedding: Any) -> NDArray[np.float64]:
     return PozCounter.over(_batches(embedding)).result()
 
 
+@checked
 def saturated(embedding: Any, *, at: float = 6.0) -> NDArray[np.float64]:
     """How often a feature is as large as its activation lets it be: the other end of a ReLU6.
 
@@ -115,6 +117,7 @@ def _batches(embedding: Any) -> Iterator[ArrayLike]:
         yield blocks.read(source, rows)
 
 
+@checked
 def rare_share(poz: ArrayLike, *, rare: float = RARE) -> NDArray[np.float64]:
     """Share of features that are rare or dead: their PoZ is greater than `rare`.
 
@@ -133,6 +136,7 @@ def rare_share(poz: ArrayLike, *, rare: float = RARE) -> NDArray[np.float64]:
     return np.asarray((np.asarray(poz) > rare).mean(axis=-1))
 
 
+@checked
 def kinds(poz: ArrayLike, *, rare: float = RARE) -> NDArray[np.str_]:
     """Which features are active, rare or dead.
 
@@ -195,6 +199,7 @@ class PozCounter:
         return self._zeros / self._counted
 
 
+@checked
 def order(
     poz: ArrayLike, *, first: Direction = "low", rng: np.random.Generator | None = None
 ) -> NDArray[np.intp]:
@@ -231,6 +236,7 @@ def order(
 STATISTICS = ("mean", "sd", "entropy")
 
 
+@checked
 def statistic(embedding: ArrayLike, by: str, *, bins: int = 20) -> NDArray[np.float64]:
     """Another number to order features by, for comparison: ``order(statistic(E, "sd"), first="high")``.
 
@@ -273,6 +279,7 @@ def statistic(embedding: ArrayLike, by: str, *, bins: int = 20) -> NDArray[np.fl
     return np.asarray(stats.entropy(counts, base=2, axis=0))
 
 
+@checked
 def silent(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
     """Features that are 0 for every image of a category: its ghosts, and the dead ones.
 
@@ -300,6 +307,7 @@ def silent(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
     return np.stack([~fires[categories == c].any(axis=0) for c in np.unique(categories)])
 
 
+@checked
 def ghosts(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
     """Ghost features of every category: 0 for all of its images, active for some other image.
 
@@ -335,6 +343,7 @@ class Silence:
     ghost: NDArray[np.bool_]
 
 
+@checked
 def silence(poz_training: ArrayLike, embedding: ArrayLike, labels: ArrayLike) -> Silence:
     """Tell apart dead on training images, dead on test images, and ghost of one category.
 
@@ -359,6 +368,7 @@ _NO_RELU = (
 )
 
 
+@checked
 def check_activations(
     values: ArrayLike, *, dimensions: int | None = None, hint: str = _NO_RELU
 ) -> NDArray[Any]:
@@ -372,8 +382,7 @@ def check_activations(
     if activations.size:
         low, high = activations.min(), activations.max()
         if not (np.isfinite(low) and np.isfinite(high)):
-            bad = np.count_nonzero(~np.isfinite(activations))
-            raise InputError(f"{bad} of {activations.size} activations are NaN or infinite.")
+            check_finite(np.isfinite(activations.reshape(len(activations), -1)).all(axis=1))
         if low < 0:
             share = np.count_nonzero(activations < 0) / activations.size
             raise InputError(

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from rarefire import networks, removal, stimuli, store, training
 from rarefire._engine import blocks
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError, unknown
 from rarefire.stimuli import Stimuli
 from rarefire.training import Recipe
@@ -128,6 +129,7 @@ def share_left(masks: Mapping[str, Tensor]) -> float:
     return sum(found.values()) / sum(masks[name].numel() for name in found)
 
 
+@checked
 def magnitude_masks(
     weights: Mapping[str, Tensor],
     masks: Mapping[str, Tensor],
@@ -203,6 +205,7 @@ def _without_smallest(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]
     return {name: part.view_as(masks[name]) for name, part in zip(weights, parts, strict=True)}
 
 
+@checked
 def random_masks(masks: Mapping[str, Tensor], *, rng: np.random.Generator) -> Masks:
     """Masks that leave as many weights of each layer, drawn at random.
 
@@ -221,6 +224,7 @@ def random_masks(masks: Mapping[str, Tensor], *, rng: np.random.Generator) -> Ma
     return found
 
 
+@checked
 def trimmed_masks(
     network: nn.Module, masks: Mapping[str, Tensor], images: Stimuli, *, most: int | None = None
 ) -> Masks:
@@ -308,6 +312,7 @@ class Round:
         return self.fitted.masks or full_masks(networks.build(**self.build))
 
 
+@checked
 def rounds(
     images: str | Stimuli,
     network: str = "lenet5",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rarefire import choices, columns, files, rdm, stimuli, store, texts
+from rarefire._engine.arguments import checked
 from rarefire.choices import Choices
 from rarefire.columns import Columns
 from rarefire.errors import DataError, InputError, RarefireWarning
@@ -23,6 +24,7 @@ from rarefire.stimuli import Stimuli
 __all__ = ["counted", "read", "read_choices", "read_either"]
 
 
+@checked
 def read(
     path: str | Path,
     *,
@@ -98,6 +100,7 @@ def read(
     return counted(given) if isinstance(given, Choices) else given
 
 
+@checked
 def read_either(
     path: str | Path,
     *,
@@ -169,6 +172,7 @@ def read_either(
     )
 
 
+@checked
 def read_choices(
     path: str | Path,
     *,

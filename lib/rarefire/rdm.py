@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from rarefire import files, store
+from rarefire._engine.arguments import check_finite, checked
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.names import align, are_numbers, check_pairs, of_matrix
 from rarefire.rounding import SAME, upright
@@ -54,6 +55,7 @@ Comparator = Literal["r2", "pearson", "spearman"]
 COMPARATORS = ("r2", "pearson", "spearman")
 
 
+@checked
 def rdm(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDArray[np.float64]:
     """Dissimilarity of every pair of images.
 
@@ -92,11 +94,11 @@ def rdm(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDArray[np.f
             f"{dropped} of {len(defined)} images have {_UNDEFINED[metric]}; their pairs are NaN and "
             "are dropped from comparisons.",
             RarefireWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
         unit[~defined] = np.nan
     rows, columns = np.triu_indices(len(unit), k=1)
-    return np.clip(1 - (unit @ unit.T)[rows, columns], 0, 2)
+    return np.asarray(np.clip(1 - (unit @ unit.T)[rows, columns], 0, 2))
 
 
 _UNDEFINED = {
@@ -105,6 +107,7 @@ _UNDEFINED = {
 }
 
 
+@checked
 def unit_vectors(
     embedding: NDArray[Any], *, metric: Metric = "correlation"
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -134,6 +137,7 @@ def unit_vectors(
     return features, defined
 
 
+@checked
 def similarities(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDArray[np.float64]:
     """Similarity of every image with every other, for drawing: nothing is dropped, and nothing warns.
 
@@ -157,12 +161,14 @@ def similarities(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDA
     return square
 
 
+@checked
 def pair_similarities(embedding: ArrayLike, *, metric: Metric = "correlation") -> NDArray[np.float64]:
     """Similarities of all pairs, condensed ``(n(n-1)/2,)``; 0 where an image has none."""
     unit, _ = unit_vectors(np.asarray(embedding), metric=metric)
     return np.asarray((unit @ unit.T)[np.triu_indices(len(unit), k=1)])
 
 
+@checked
 def compare(first: ArrayLike, second: ArrayLike, *, method: Comparator = "r2") -> float:
     """How alike two RDMs are.
 
@@ -200,6 +206,7 @@ def compare(first: ArrayLike, second: ArrayLike, *, method: Comparator = "r2") -
     return r * r if method == "r2" else r
 
 
+@checked
 def condensed(rdm: ArrayLike) -> NDArray[np.float64]:
     """An RDM, square or condensed, in its condensed form; checked."""
     values = np.asarray(rdm, dtype=np.float64)
@@ -213,6 +220,7 @@ def condensed(rdm: ArrayLike) -> NDArray[np.float64]:
     return values[np.triu_indices(len(values), k=1)]
 
 
+@checked
 def check_rdm(rdm: ArrayLike, n_images: int) -> NDArray[np.float64]:
     """An RDM of `n_images` images, square or condensed, in its condensed form; checked.
 
@@ -239,6 +247,7 @@ def check_rdm(rdm: ArrayLike, n_images: int) -> NDArray[np.float64]:
     return values
 
 
+@checked
 def standardised(rdm: NDArray[np.float64]) -> NDArray[np.float64]:
     """Dissimilarities as similarities of mean 0 and standard deviation 1, whatever their scale."""
     size = np.nanmax(np.abs(rdm))
@@ -248,6 +257,7 @@ def standardised(rdm: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(centred / spread if spread > 0 else centred)
 
 
+@checked
 def judged_images(rdm: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which images have a value with any other, of a condensed RDM: ``(n_images,)``."""
     n = round((1 + math.sqrt(1 + 8 * len(rdm))) / 2)
@@ -256,6 +266,7 @@ def judged_images(rdm: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (np.bincount(rows[known], minlength=n) + np.bincount(columns[known], minlength=n)) > 0
 
 
+@checked
 def read(
     path: str | Path,
     *,
@@ -304,6 +315,7 @@ def read(
     return square(values)[np.ix_(rows, rows)][np.triu_indices(len(rows), 1)]
 
 
+@checked
 def read_named(
     path: str | Path, *, similarity: bool = False, array: str | None = None
 ) -> tuple[NDArray[np.float64], list[str] | None, list[str] | None]:
@@ -316,6 +328,7 @@ def read_named(
         return -np.nanmean([standardised(one) for one in people], axis=0), above, before
 
 
+@checked
 def read_people(
     path: str | Path,
     *,
@@ -407,6 +420,7 @@ def _condensed(
     return upper
 
 
+@checked
 def described(path: str | Path, *, array: str | None = None) -> str:
     """What a file's RDMs are taken for, as commands say it; empty for one square matrix, and for a pipe."""
     path = Path(path)
@@ -457,6 +471,7 @@ def _squares(values: NDArray[Any], name: str) -> NDArray[Any]:
     return squares
 
 
+@checked
 def turned(
     similarities: NDArray[np.float64], path: Path, *, scale: float | None = None
 ) -> NDArray[np.float64]:
@@ -512,6 +527,7 @@ def _parse(text: str, path: Path) -> tuple[NDArray[np.float64], list[str] | None
     return values, above, before
 
 
+@checked
 def square(rdm: ArrayLike) -> NDArray[np.float64]:
     """A condensed RDM as a square matrix ``(n, n)`` with a diagonal of 0."""
     values = np.asarray(rdm, dtype=np.float64)
@@ -521,6 +537,7 @@ def square(rdm: ArrayLike) -> NDArray[np.float64]:
         raise InputError(f"{values.shape} is not the shape of a condensed RDM: {error}") from error
 
 
+@checked
 def mds(rdm: ArrayLike, *, dimensions: int = 2) -> NDArray[np.float64]:
     """A map of the images: points whose distances stand for the dissimilarities, as far as they can.
 
@@ -572,6 +589,7 @@ def mds(rdm: ArrayLike, *, dimensions: int = 2) -> NDArray[np.float64]:
     return np.asarray(axes * np.sqrt(np.where(real, spread, 0)) * upright(axes))
 
 
+@checked
 def partial(
     network: NDArray[np.float64], human: NDArray[np.float64], control: NDArray[Any]
 ) -> tuple[float, float]:
@@ -597,6 +615,7 @@ def partial(
     return c, (a - b * c) / np.sqrt(left) if left > SAME else np.nan
 
 
+@checked
 def class_means(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     """Mean embedding of every class.
 
@@ -617,6 +636,7 @@ def class_means(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     return np.stack([features[classes == c].mean(axis=0) for c in np.unique(classes)])
 
 
+@checked
 def check_embedding(embedding: ArrayLike) -> NDArray[np.float64]:
     """An embedding as float64 ``(n_images, n_features)``, with at least three images, all finite."""
     features = np.asarray(embedding, dtype=np.float64)
@@ -626,7 +646,5 @@ def check_embedding(embedding: ArrayLike) -> NDArray[np.float64]:
         raise InputError(f"an RDM needs at least three images; got {len(features)}.")
     if features.shape[1] < 1:
         raise InputError(f"an embedding needs at least one feature; got {features.shape}.")
-    if not np.isfinite(features).all():
-        bad = np.count_nonzero(~np.isfinite(features).all(axis=1))
-        raise InputError(f"{bad} of {len(features)} images have NaN or infinite features.")
+    check_finite(np.asarray(np.isfinite(features).all(axis=1)))
     return features

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import rdm
-from rarefire._engine.resampling import check_rng
+from rarefire._engine.arguments import checked
 from rarefire.errors import InputError
 from rarefire.rdm import check_rdm
 
@@ -62,6 +62,7 @@ class Reliability:
     corrected: float
 
 
+@checked
 def noise_ceiling(rdms: ArrayLike, *, standardise: bool = True) -> NoiseCeiling:
     """How well people predict people.
 
@@ -86,6 +87,7 @@ def noise_ceiling(rdms: ArrayLike, *, standardise: bool = True) -> NoiseCeiling:
     return NoiseCeiling(float(np.mean(low)), float(np.mean(high)), np.array(low))
 
 
+@checked
 def split_half(rdms: ArrayLike, *, n_splits: int = 100, rng: np.random.Generator) -> Reliability:
     """Split-half reliability of the mean RDM over subjects.
 
@@ -97,7 +99,6 @@ def split_half(rdms: ArrayLike, *, n_splits: int = 100, rng: np.random.Generator
         Random halves of the subjects, and where they come from.
     """
     people = check_subjects(rdms)
-    check_rng(rng)
     if n_splits < 1:
         raise InputError(f"n_splits must be at least 1; got {n_splits}.")
     half = len(people) // 2
@@ -109,6 +110,7 @@ def split_half(rdms: ArrayLike, *, n_splits: int = 100, rng: np.random.Generator
     return Reliability(r, spearman_brown(r))
 
 
+@checked
 def spearman_brown(r: float, *, length: float = 2) -> float:
     """Reliability of `length` times as much data, from the reliability r of one part.
 
@@ -120,6 +122,7 @@ def spearman_brown(r: float, *, length: float = 2) -> float:
     return length * r / (1 + (length - 1) * r)
 
 
+@checked
 def check_subjects(rdms: ArrayLike, n_images: int | None = None) -> NDArray[np.float64]:
     """RDMs of several subjects as ``(n_subjects, n_pairs)``, if they are.
 
@@ -142,6 +145,7 @@ def check_subjects(rdms: ArrayLike, n_images: int | None = None) -> NDArray[np.f
     return np.stack([check_rdm(v, n_images) for v in values])
 
 
+@checked
 def on_one_scale(subjects: NDArray[np.float64]) -> NDArray[np.float64]:
     """Every subject's dissimilarities with mean 0 and standard deviation 1, whatever the subject's scale.
 
@@ -154,6 +158,7 @@ def on_one_scale(subjects: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(centred / np.nanstd(centred, axis=1, keepdims=True))
 
 
+@checked
 def mean_rdm(rdms: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over subjects, the first axis, of what they judged; NaN where none did."""
     known = np.isfinite(rdms)
@@ -166,6 +171,7 @@ def _pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.clip(np.corrcoef(a[both], b[both])[0, 1], -1, 1))
 
 
+@checked
 def mean_of_subjects(
     subjects: NDArray[np.float64], names: Sequence[str] | None = None
 ) -> tuple[NDArray[np.float64], float | None]:
@@ -187,6 +193,7 @@ def mean_of_subjects(
     return mean_rdm(on_one_scale(subjects)), of_parts(subjects)
 
 
+@checked
 def of_parts(parts: NDArray[np.float64]) -> float | None:
     """Reliability of the mean over parts (halves, subjects): the mean correlation of two, stepped up to all.
 

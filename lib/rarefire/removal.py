@@ -25,6 +25,7 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rarefire import embeddings, poz
+from rarefire._engine.arguments import checked
 from rarefire.embeddings import PENULTIMATE
 from rarefire.errors import InputError, unknown
 from rarefire.stimuli import Stimuli
@@ -374,6 +375,7 @@ class Cost:
     seconds: float = math.nan
 
 
+@checked
 def cost(network: nn.Module, images: NDArray[np.floating] | Tensor, *, repeats: int = 0) -> Cost:
     """What a network costs: parameters, operations, and seconds for a batch.
 
@@ -409,6 +411,7 @@ def cost(network: nn.Module, images: NDArray[np.floating] | Tensor, *, repeats: 
 # --- importance -----------------------------------------------------------------------------------
 
 
+@checked
 def apoz(
     network: nn.Module, images: embeddings.Images, where: Iterable[Site], *, batch_size: int = 500
 ) -> dict[str, NDArray[np.float64]]:
@@ -444,6 +447,7 @@ def apoz(
     return found
 
 
+@checked
 def importance(
     network: nn.Module,
     images: Stimuli,
@@ -510,6 +514,7 @@ def importance(
     return poz.statistic(pooled, by)
 
 
+@checked
 def ablation(
     network: nn.Module, images: Stimuli, *, layer: str = PENULTIMATE, batch_size: int = 500
 ) -> NDArray[np.float64]:
@@ -537,6 +542,7 @@ def ablation(
         return np.stack([whole - _balanced(scores(kept), images) for kept in one_gone])
 
 
+@checked
 def balanced_accuracy(
     network: nn.Module,
     images: Stimuli,

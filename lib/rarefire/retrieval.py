@@ -18,6 +18,7 @@ from scipy import stats
 
 from rarefire import poz
 from rarefire._engine import blocks
+from rarefire._engine.arguments import checked
 from rarefire.errors import InputError
 from rarefire.rounding import levels
 
@@ -54,6 +55,7 @@ class Query:
     root: bool = False
 
 
+@checked
 def queries(
     category: ArrayLike, *, alive: ArrayLike | None = None, rng: np.random.Generator | None = None
 ) -> dict[str, Query]:
@@ -152,6 +154,7 @@ class Auc(NamedTuple):
     outside: NDArray[np.float64]
 
 
+@checked
 def auc(inside: ArrayLike, outside: ArrayLike) -> Auc:
     """How well a score separates: the chance that an image outside scores higher than one inside.
 

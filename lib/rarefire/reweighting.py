@@ -21,8 +21,9 @@ from scipy import linalg
 from scipy.sparse.linalg import cg
 
 from rarefire._engine import blocks
+from rarefire._engine.arguments import checked
 from rarefire._engine.grams import PairSums, correlation
-from rarefire._engine.resampling import check_rng, jackknife_variance
+from rarefire._engine.resampling import jackknife_variance
 from rarefire.curves import check_order, check_steps
 from rarefire.errors import InputError
 from rarefire.inference import Estimate, t_interval
@@ -102,6 +103,7 @@ class Reweighted:
         )
 
 
+@checked
 def reweighted(
     embedding: ArrayLike,
     human: ArrayLike,
@@ -155,7 +157,6 @@ def reweighted(
     condensed = check_rdm(human, n)
     indices = check_order(order, n_features)
     steps = check_steps([n_features] if k is None else k, n_features)
-    check_rng(rng)
     _check_options(n, folds, repeats, alphas)
     judged = np.isfinite(condensed)
     target = np.where(judged, standardised(condensed), 0)

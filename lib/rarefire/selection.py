@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import poz, rdm
-from rarefire._engine.resampling import check_rng, jackknife_variance, less_one, resample, without_each
+from rarefire._engine.arguments import checked
+from rarefire._engine.resampling import jackknife_variance, less_one, resample, without_each
 from rarefire.curves import ENOUGH, Curve, check_order, enough, rdm_curve
 from rarefire.errors import InputError
 from rarefire.inference import with_interval
@@ -30,6 +31,7 @@ from rarefire.rounding import SAME, first_largest
 __all__ = ["CrossFitted", "best", "cross_fitted", "over_partitions"]
 
 
+@checked
 def best(curve: Curve, *, n_images: int, least: float = ENOUGH) -> int:
     """The number of features with the highest r; the smallest, where several have it.
 
@@ -101,6 +103,7 @@ class CrossFitted:
         )
 
 
+@checked
 def cross_fitted(
     embedding: ArrayLike,
     human: ArrayLike,
@@ -162,7 +165,6 @@ def cross_fitted(
     median of variance + (D − median)², as Chernozhukov et al. (2018, definition 3.3) combine them.
     :mod:`rarefire.simulations` measures how often the whole procedure is wrong.
     """
-    check_rng(rng)
     for name, value, least in (("folds", folds, 2), ("repeats", repeats, 1)):
         if not isinstance(value, (int, np.integer)) or value < least:
             raise InputError(f"{name} must be a whole number, at least {least}; got {value}.")
@@ -284,6 +286,7 @@ def _combined(found: list[list[_Fold]], study: _Study, *, level: float, method: 
     )
 
 
+@checked
 def over_partitions(d: NDArray[np.float64], variance: NDArray[np.float64]) -> tuple[float, float]:
     """Combine an estimate over random partitions of the same images (Chernozhukov et al. 2018, def. 3.3).
 

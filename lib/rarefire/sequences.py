@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rarefire import networks, store, training
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 
 __all__ = [
@@ -179,6 +180,7 @@ class Transformer(nn.Module):
         return logits
 
 
+@checked
 def skipped(network: Transformer, block: int) -> Transformer:
     """A copy without one block, which the residual stream passes by.
 
@@ -202,6 +204,7 @@ def skipped(network: Transformer, block: int) -> Transformer:
     return without
 
 
+@checked
 def states(
     network: Transformer,
     tokens: NDArray[np.integer],
@@ -317,6 +320,7 @@ class Sequences:
         return {"task": self.name, **self.source, "digest": store.array_digest(self.train, self.test)}
 
 
+@checked
 def addition(p: int = 59, *, share: float = 0.55, seed: int = 0) -> Sequences:
     """Addition modulo p: rows ``a b = c``, all p² of them, parted into training and test.
 
@@ -368,6 +372,7 @@ _MODULES = (
 )
 
 
+@checked
 def docstrings(*, length: int = 64) -> Sequences:
     """The docstrings of Python's standard library, a token for each of the characters of :data:`ALPHABET`.
 
@@ -454,6 +459,7 @@ def baselines(data: Sequences) -> dict[str, float]:
 # --- how well a network does ---------------------------------------------------------------------
 
 
+@checked
 def accuracy(
     network: Transformer,
     data: Sequences,
@@ -465,6 +471,7 @@ def accuracy(
     return _score(network, data, part, batch_size)[0]
 
 
+@checked
 def bits(
     network: Transformer,
     data: Sequences,
@@ -604,6 +611,7 @@ class _State:
     done: bool = False
 
 
+@checked
 def fit(
     network: Transformer,
     data: Sequences,

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rarefire import embeddings
+from rarefire._engine.arguments import checked
 from rarefire.errors import InputError, unknown
 from rarefire.rdm import unit_vectors
 from rarefire.rounding import SAME, TIE
@@ -40,6 +41,7 @@ _Units = tuple[_Floats, NDArray[np.bool_]]  # products of unit vectors, and whic
 _METRICS: dict[str, _Metric] = {"pearson": "correlation", "cosine": "cosine"}
 
 
+@checked
 def compare(first: ArrayLike, second: ArrayLike, *, measures: Sequence[str] = MEASURES) -> dict[str, float]:
     """How alike one layer is in two networks, by several measures.
 
@@ -83,6 +85,7 @@ def compare(first: ArrayLike, second: ArrayLike, *, measures: Sequence[str] = ME
     return found
 
 
+@checked
 def cka(first: ArrayLike, second: ArrayLike, *, debiased: bool = True) -> float:
     """Linear centred kernel alignment of two layers, every position a feature.
 
@@ -110,6 +113,7 @@ def cka(first: ArrayLike, second: ArrayLike, *, debiased: bool = True) -> float:
     return _sums(*_by_image(*_checked(first, second)))._moments().cka(debiased=debiased)
 
 
+@checked
 def svcca(first: ArrayLike, second: ArrayLike, *, variance: float = 0.99) -> float:
     """Mean canonical correlation of two layers' directions of largest variance.
 
@@ -136,6 +140,7 @@ def svcca(first: ArrayLike, second: ArrayLike, *, variance: float = 0.99) -> flo
     return _sums(*_by_position(*_checked(first, second)), variance=variance).svcca()
 
 
+@checked
 def chance(
     n: int, first: int, second: int, *, rng: np.random.Generator, n_draws: int = 20
 ) -> tuple[float, float]:
@@ -180,6 +185,7 @@ def chance(
     return float(np.mean(means)), float(np.std(means, ddof=1))
 
 
+@checked
 def layers(
     first_network: nn.Module,
     second_network: nn.Module,

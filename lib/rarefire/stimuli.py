@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rarefire import store
 from rarefire._engine import sight
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
 from rarefire.names import PICTURES, listed, natural
 
@@ -204,6 +205,7 @@ class Stimuli:
         )
 
 
+@checked
 def load(
     name: str,
     split: str = "test",
@@ -277,6 +279,7 @@ def load(
     return loaded
 
 
+@checked
 def splits(name: str, **options: Any) -> tuple[Stimuli, Stimuli]:
     """An image set's training and test images.
 
@@ -352,6 +355,7 @@ def _digits_digest(split: str) -> str:
     return load("digits", split).digest
 
 
+@checked
 def with_luminance(images: Stimuli, *, strength: float, rng: np.random.Generator) -> Stimuli:
     """The images, each brightened all over by an amount of its own: what it shows is not what it differs in.
 
@@ -485,6 +489,7 @@ class Gallery:
         return np.array([any(low <= n <= high for low, high in WORDNET[kind]) for n in numbers], dtype=bool)
 
 
+@checked
 def gallery(
     folder: str | Path | None = None,
     *,
@@ -747,6 +752,7 @@ def _folder(
     )
 
 
+@checked
 def pictures(
     files: Sequence[str | Path],
     root: Path,
@@ -864,6 +870,7 @@ def is_left_over(name: str) -> bool:
     return name.startswith(".") or name in {"__MACOSX", "@eaDir"}
 
 
+@checked
 def image_files(folder: Path) -> list[Path]:
     """The files in a folder that are images by their extension, but for hidden ones; by name, as text."""
     files = [file for file in folder.iterdir() if file.is_file() and not is_left_over(file.name)]
@@ -883,6 +890,7 @@ def _say_unread(files: Iterable[Path], folder: Path) -> None:
         )
 
 
+@checked
 def in_categories(
     images: NDArray[np.float32], categories: Sequence[str], *, name: str, source: str
 ) -> Stimuli:
@@ -895,11 +903,13 @@ def in_categories(
 # --- shared steps --------------------------------------------------------------------------------
 
 
+@checked
 def half_mask(labels: NDArray[Any], *, seed: int = 0) -> NDArray[np.bool_]:
     """A mask ``(n,)`` of half of the images, (nearly) half of every class."""
     return stratified_mask(labels, 0.5, seed=seed)
 
 
+@checked
 def stratified_mask(labels: NDArray[Any], fraction: float, *, seed: int) -> NDArray[np.bool_]:
     """A mask that is true for `fraction` of the images, the same share of every class (rounded)."""
     from sklearn.model_selection import train_test_split
@@ -918,6 +928,7 @@ def stratified_mask(labels: NDArray[Any], fraction: float, *, seed: int) -> NDAr
     return mask
 
 
+@checked
 def check_file(path: Path, md5: str) -> None:
     """Raise DataError unless a file of a data set is there, and is what it should be."""
     if not path.is_file():

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 
-from rarefire._engine.resampling import check_rng
+from rarefire._engine.arguments import checked
 from rarefire.errors import InputError, unknown
 from rarefire.inference import sign_flip, t_interval
 from rarefire.rdm import condensed, square, unit_vectors
@@ -112,6 +112,7 @@ class Partition:
         return np.where(self.labels[i] == self.labels[j], self.within, self.between)
 
 
+@checked
 def blocks(distances: ArrayLike, n_blocks: int) -> Partition:
     """The best partition of a chain into so many contiguous blocks.
 
@@ -140,6 +141,7 @@ def blocks(distances: ArrayLike, n_blocks: int) -> Partition:
     return _partitions(values, n, n_blocks)[-1]
 
 
+@checked
 def best_blocks(distances: ArrayLike, *, most: int | None = None) -> Partition:
     """The best partition of any number of blocks.
 
@@ -182,6 +184,7 @@ class Choice:
     best: Partition
 
 
+@checked
 def choose(distances: ArrayLike, others: ArrayLike, *, most: int | None = None) -> Choice:
     """How many blocks a chain has, chosen on the map of other images.
 
@@ -242,6 +245,7 @@ class Gain:
         return self.blocks - self.uneven
 
 
+@checked
 def against_chain(distances: ArrayLike, others: ArrayLike, *, most: int | None = None) -> Gain:
     """Whether blocks predict the map of other images better than a smooth chain does.
 
@@ -300,6 +304,7 @@ class SeedTest:
     n: int
 
 
+@checked
 def seed_test(
     trained: ArrayLike, twins: ArrayLike, *, rng: np.random.Generator, level: float = 0.95
 ) -> SeedTest:
@@ -364,6 +369,7 @@ class Agreement:
     p: float
 
 
+@checked
 def cut_agreement(
     cuts: Sequence[Sequence[int]], *, n_layers: int, rng: np.random.Generator, n_draws: int = 9999
 ) -> Agreement:
@@ -386,7 +392,6 @@ def cut_agreement(
         For fewer than two seeds, cuts that are none (from 1 to ``n_layers − 1``, each once), and fewer than
         one draw.
     """
-    check_rng(rng)
     if len(cuts) < 2 or n_draws < 1:
         raise InputError(f"at least two seeds and one draw are needed; got {len(cuts)} and {n_draws}.")
     for own in cuts:
@@ -427,6 +432,7 @@ class WaysTest:
     n: tuple[int, int]
 
 
+@checked
 def ways_test(
     first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_permutations: int = 9999
 ) -> WaysTest:
@@ -455,7 +461,6 @@ def ways_test(
     Székely, G. J., & Rizzo, M. L. (2013). Energy statistics: A class of statistics based on distances.
     *Journal of Statistical Planning and Inference*, 143, 1249–1272.
     """
-    check_rng(rng)
     a, b = (np.asarray(maps, dtype=np.float64) for maps in (first, second))
     if a.ndim != 3 or a.shape[1:] != b.shape[1:] or min(len(a), len(b)) < 3 or n_permutations < 1:
         raise InputError(
@@ -513,6 +518,7 @@ class Spectral:
         return bool(np.count_nonzero(np.diff(self.labels)) == self.n_clusters - 1)
 
 
+@checked
 def spectral(
     distances: ArrayLike, *, n_clusters: int | None = None, seed: int = 0, most: int | None = None
 ) -> Spectral:
@@ -566,6 +572,7 @@ def spectral(
 # --- controls and toys ---------------------------------------------------------------------------
 
 
+@checked
 def without_large_norms(
     layers: Mapping[str, ArrayLike], *, share: float = 0.05, normalised: bool = True
 ) -> tuple[dict[str, _Floats], NDArray[np.intp]]:
@@ -624,6 +631,7 @@ def without_large_norms(
     }, kept
 
 
+@checked
 def toy(
     kind: _Toy,
     *,
@@ -686,7 +694,6 @@ def toy(
         raise unknown("toy", kind, list(TOYS))
     if differ not in DIFFERENCES:
         raise unknown("difference", differ, list(DIFFERENCES))
-    check_rng(rng)
     if n_images < 4 or n_layers < 6 or noise < 0:
         raise InputError(
             "a toy has at least four images, six layers and noise of at least 0; "

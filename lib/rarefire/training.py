@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from rarefire import networks, stimuli, store
 from rarefire._engine import blocks
+from rarefire._engine.arguments import check_fields, checked
 from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 from rarefire.stimuli import Stimuli
 
@@ -102,6 +103,12 @@ class Recipe:
         ):
             if value not in known:
                 raise unknown(name, value, known)
+        check_fields(self)
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise InputError(
+                f"learning_rate is above 0, and weight_decay at least 0; got {self.learning_rate:g} and "
+                f"{self.weight_decay:g}."
+            )
         if self.keep == "least-loss" and self.check_every < 1:
             raise InputError(
                 "keep='least-loss' needs check_every=, the steps between two checks of the loss."
@@ -194,6 +201,7 @@ def recipe_for(images: str) -> Recipe:
     return RECIPES.get(images, Recipe())
 
 
+@checked
 def train(
     images: str | Stimuli,
     network: str = "lenet5",
@@ -260,7 +268,7 @@ def train(
             f"{len(low)} of {len(instances)} instances stayed below the typical accuracy of "
             f"{recipe.typical:.1%} on the validation images (seeds {low[:10]}).",
             RarefireWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return instances
 
@@ -295,6 +303,7 @@ class Fitted:
     best_epoch: int
 
 
+@checked
 def fit(
     network: nn.Module,
     images: Stimuli,
@@ -356,6 +365,7 @@ def fit(
     return found
 
 
+@checked
 def fitted(path: str | Path) -> Fitted:
     """What a finished :func:`fit` left at `path`.
 
@@ -391,6 +401,7 @@ def _check_masks(network: nn.Module, masks: Mapping[str, Tensor] | None) -> dict
     return {name: mask.bool().clone() for name, mask in masks.items()}
 
 
+@checked
 def accuracy(network: nn.Module, images: Stimuli, *, batch_size: int = 1000) -> float:
     """Share of images, in [0, 1], whose class the network gives the highest output."""
     # Worker processes share images through a read-only memory map, which torch does not take.

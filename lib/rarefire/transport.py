@@ -38,7 +38,7 @@ from tqdm import tqdm
 
 from rarefire import embeddings, store
 from rarefire._engine import blocks
-from rarefire._engine.resampling import check_rng
+from rarefire._engine.arguments import checked
 from rarefire.errors import DataError, InputError
 from rarefire.rdm import condensed, square
 from rarefire.rounding import SAME, first_largest
@@ -148,6 +148,7 @@ class Bracket:
         return kept | {"partner": self.partner.astype(np.int32)}
 
 
+@checked
 def distances(features: ArrayLike) -> _Floats:
     """Euclidean distances of a layer's images, divided by their mean.
 
@@ -190,6 +191,7 @@ def distances(features: ArrayLike) -> _Floats:
     return square(found / found.mean())
 
 
+@checked
 def bracket(first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_random: int = 10) -> Bracket:
     """Gromov–Wasserstein between two sets of distances, in whatever unit they are.
 
@@ -219,7 +221,6 @@ def bracket(first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_
         raise InputError(f"both need the same number of points; got {len(a)} and {len(b)}.")
     if n_random < 0:
         raise InputError(f"n_random is a number of starts, at least 0; got {n_random}.")
-    check_rng(rng)
     # Where the solver ends depends on who is first: always the same, whatever the order of arguments.
     # Big-endian bytes of numbers that are not negative sort as the numbers do.
     if a.astype(">f8").tobytes() > b.astype(">f8").tobytes():
@@ -228,6 +229,7 @@ def bracket(first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_
     return _bracket(a, b, rng, n_random)
 
 
+@checked
 def compare(first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_random: int = 10) -> Bracket:
     """Gromov–Wasserstein between two layers.
 
@@ -249,6 +251,7 @@ def compare(first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, n_
     return bracket(distances(first), distances(second), rng=rng, n_random=n_random)
 
 
+@checked
 def noise_floor(
     features: ArrayLike,
     *,
@@ -288,7 +291,6 @@ def noise_floor(
     DataError
         If POT is not installed.
     """
-    check_rng(rng)
     every = distances(features)
     size = len(every) // 2 if size is None else size
     if not LEAST <= size <= len(every) // 2:
@@ -306,6 +308,7 @@ def noise_floor(
     return found
 
 
+@checked
 def layer_distances(
     network: nn.Module,
     images: NDArray[np.floating] | Stimuli,
@@ -340,6 +343,7 @@ def layer_distances(
     return found
 
 
+@checked
 def each_pair(
     spaces: Mapping[str, ArrayLike],
     *,
@@ -390,6 +394,7 @@ def each_pair(
     return _each(checked, wanted, seed, n_random, jobs, progress)
 
 
+@checked
 def layer_table(
     network: nn.Module,
     images: NDArray[np.floating] | Stimuli,
@@ -471,6 +476,7 @@ def layer_table(
     return table
 
 
+@checked
 def square_map(
     found: Mapping[tuple[str, str], Bracket],
     layers: Sequence[str],

@@ -21,6 +21,7 @@ from scipy import linalg, sparse
 
 from rarefire import inference, judgments, ratings, rdm, stimuli, store
 from rarefire._engine import blocks, influences, pairs
+from rarefire._engine.arguments import checked
 from rarefire._engine.resampling import jackknife_variance
 from rarefire.choices import Choices
 from rarefire.curves import check_order, check_steps
@@ -226,6 +227,7 @@ def available(name: str) -> bool:
 # --- your own ------------------------------------------------------------------------------------
 
 
+@checked
 def read(
     path: str | Path,
     *,
@@ -280,6 +282,7 @@ def of_choices(given: Choices) -> Triplets:
     )
 
 
+@checked
 def odd_one_out(dissimilarities: ArrayLike, given: Choices) -> float:
     """How often dissimilarities leave the same image out as people do: it is in none of the closest pair.
 
@@ -320,6 +323,7 @@ def odd_one_out(dissimilarities: ArrayLike, given: Choices) -> float:
 # --- agreement -----------------------------------------------------------------------------------
 
 
+@checked
 def outcomes(dissimilarities: ArrayLike, given: Triplets) -> NDArray[np.float64]:
     """Whether dissimilarities agree with each majority.
 
@@ -358,6 +362,7 @@ def outcomes(dissimilarities: ArrayLike, given: Triplets) -> NDArray[np.float64]
     return _compared(other - chosen, SAME * np.abs(values[np.isfinite(values)]).max())
 
 
+@checked
 def agreement(dissimilarities: ArrayLike, given: Triplets, *, by: By = "majorities") -> float:
     """How often dissimilarities choose as people do.
 
@@ -391,6 +396,7 @@ class Ceiling(NamedTuple):
     high: float
 
 
+@checked
 def ceiling(given: Triplets, *, by: By = "majorities") -> Ceiling:
     """How well people predict people.
 
@@ -539,6 +545,7 @@ class AgreementCurve:
         )
 
 
+@checked
 def agreement_curve(
     embedding: Any,
     given: Triplets,
@@ -649,6 +656,7 @@ def agreement_curve(
     )
 
 
+@checked
 def change_of_agreement(
     embedding: Any,
     given: Triplets,
@@ -705,6 +713,7 @@ def change_of_agreement(
     )
 
 
+@checked
 def compare(
     first: ArrayLike, second: ArrayLike, given: Triplets, *, level: float = 0.95
 ) -> inference.Comparison:

@@ -36,7 +36,7 @@ from scipy import sparse, special, stats
 from tqdm import tqdm
 
 from rarefire import inference
-from rarefire._engine.resampling import check_rng
+from rarefire._engine.arguments import checked
 from rarefire.errors import InputError
 from rarefire.poz import check_activations
 from rarefire.rounding import SAME, levels
@@ -66,6 +66,7 @@ _CHUNK = 2**20  # numbers in a working array
 _ROWS = 512  # of the tables of several permutations
 
 
+@checked
 def fano(embedding: ArrayLike, *, window: int, order: ArrayLike | None = None) -> NDArray[np.float64]:
     """Fano factor of every unit: variance over mean of its spike counts in windows of images.
 
@@ -107,6 +108,7 @@ def fano(embedding: ArrayLike, *, window: int, order: ArrayLike | None = None) -
     return np.asarray(np.divide(variance, mean, out=np.full(len(mean), np.nan), where=mean > 0))
 
 
+@checked
 def selectivity(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     """How far classes decide whether a unit fires: the intraclass correlation ρ of its firing.
 
@@ -153,6 +155,7 @@ def selectivity(embedding: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(1 - np.divide(within, total, out=np.full(len(total), np.nan), where=total > 0))
 
 
+@checked
 def expected_fano(poz: ArrayLike, selectivity: ArrayLike, *, window: int) -> NDArray[np.float64]:
     """Fano factor to expect where every window is of one class: PoZ·(1 + (n−1)·ρ).
 
@@ -188,6 +191,7 @@ def expected_fano(poz: ArrayLike, selectivity: ArrayLike, *, window: int) -> NDA
     return np.where(rates == 0, 0.0, rates * (1 + (_check_window(window) - 1) * rho))
 
 
+@checked
 def class_blocks(labels: ArrayLike, *, window: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Images in an order in which every window is of one class, for :func:`fano`.
 
@@ -215,7 +219,6 @@ def class_blocks(labels: ArrayLike, *, window: int, rng: np.random.Generator) ->
     if given.ndim != 1:
         raise InputError(f"labels must be one per image; got shape {given.shape}.")
     n = _check_window(window)
-    check_rng(rng)
     mixed = rng.permutation(len(given))
     own = [mixed[given[mixed] == c] for c in np.unique(given)]
     windows = [images[: len(images) // n * n].reshape(-1, n) for images in own]
@@ -236,6 +239,7 @@ def _check_window(window: int, n_images: int | None = None) -> int:
 # --- information ---------------------------------------------------------------------------------
 
 
+@checked
 def responses(embedding: ArrayLike) -> NDArray[np.uint8]:
     """What a unit says of an image: nothing, little or much, for its own range.
 
@@ -269,6 +273,7 @@ def responses(embedding: ArrayLike) -> NDArray[np.uint8]:
     return found
 
 
+@checked
 def bins(values: ArrayLike, n_bins: int = 23) -> NDArray[np.intp]:
     """A property of images, such as their luminance, in bins of equal size.
 
@@ -307,6 +312,7 @@ def bins(values: ArrayLike, n_bins: int = 23) -> NDArray[np.intp]:
     return np.asarray((n_bins * (below + upto) - 1) // (2 * len(given)))[level]
 
 
+@checked
 def entropy(responses: ArrayLike) -> NDArray[np.float64]:
     """Entropy H of every unit's responses, in bits: what it could say at most.
 
@@ -334,6 +340,7 @@ def entropy(responses: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(special.entr(shares).sum(axis=0) / np.log(2))
 
 
+@checked
 def poz_bound(poz: ArrayLike) -> NDArray[np.float64]:
     """What a unit can say by firing or not, in bits: the entropy h of two answers, p = PoZ.
 
@@ -358,6 +365,7 @@ def poz_bound(poz: ArrayLike) -> NDArray[np.float64]:
     return np.asarray((special.entr(rates) + special.entr(1 - rates)) / np.log(2))
 
 
+@checked
 def information(responses: ArrayLike, stimulus: ArrayLike, *, corrected: bool = True) -> NDArray[np.float64]:
     """Mutual information I(R;S) of every unit's responses and a property of the images, in bits.
 
@@ -394,6 +402,7 @@ def information(responses: ArrayLike, stimulus: ArrayLike, *, corrected: bool = 
     return _information(given, _check_stimulus(stimulus, len(given)), corrected)
 
 
+@checked
 def expected_information(responses: ArrayLike, stimulus: ArrayLike) -> NDArray[np.float64]:
     """What chance gives: the mean information over all orders of the images, in bits, exactly.
 
@@ -435,6 +444,7 @@ def expected_information(responses: ArrayLike, stimulus: ArrayLike) -> NDArray[n
     return np.asarray(np.maximum(bits[which.reshape(frequency.shape)].sum(axis=0), 0))
 
 
+@checked
 def conditional_information(
     responses: ArrayLike, stimulus: ArrayLike, *, given: ArrayLike, corrected: bool = True
 ) -> NDArray[np.float64]:
@@ -466,6 +476,7 @@ def conditional_information(
     return _information(said, both, corrected) - _information(said, known, corrected)
 
 
+@checked
 def independent_share(
     responses: ArrayLike, stimulus: ArrayLike, *, given: ArrayLike, corrected: bool = True
 ) -> NDArray[np.float64]:
@@ -518,6 +529,7 @@ class InformationTest:
     adjusted: NDArray[np.float64]
 
 
+@checked
 def information_test(
     responses: ArrayLike,
     stimuli: Mapping[str, ArrayLike],
@@ -563,7 +575,6 @@ def information_test(
         raise InputError("stimuli holds properties by name; got none.")
     if not isinstance(n_permutations, (int, np.integer)) or n_permutations < 1:
         raise InputError(f"n_permutations must be a whole number, at least 1; got {n_permutations!r}.")
-    check_rng(rng)
     values = [_check_stimulus(one, len(said)) for one in stimuli.values()]
     shuffles = np.stack([rng.permutation(len(said)) for _ in range(n_permutations)])
     as_much = np.ones((len(values), said.shape[1]))
@@ -580,6 +591,7 @@ def information_test(
     return InformationTest(tuple(stimuli), known, p, np.apply_along_axis(inference.holm, 0, p))
 
 
+@checked
 def gini(values: ArrayLike) -> float:
     """How unequally something is spread over units: Gini's coefficient.
 
@@ -604,6 +616,7 @@ def gini(values: ArrayLike) -> float:
     return float(weights @ rising / (n * rising.sum())) if rising.any() else float("nan")
 
 
+@checked
 def top_share(values: ArrayLike, *, share: float = 0.1) -> float:
     """How much of something those units have that have most of it.
 
@@ -658,6 +671,7 @@ class Summary:
     n_units: int
 
 
+@checked
 def summary(information: ArrayLike, entropy: ArrayLike, *, share: float = 0.1) -> Summary:
     """What a layer's units know of one property, in a few numbers.
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from rarefire import files
+from rarefire._engine.arguments import check_array, check_finite
 from rarefire.errors import InputError
 
 __all__ = [
@@ -89,6 +90,7 @@ def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     elif all(hasattr(embedding, name) for name in ("shape", "dtype", "__getitem__")):
         source = embedding
     else:
+        check_array("embedding", embedding)
         source = np.asarray(embedding)
     if len(source.shape) != 2:
         more = " Make features of positions, or average them: E.reshape(len(E), -1), E.mean((2, 3))."
@@ -99,7 +101,8 @@ def check_source(embedding: Any, *, least: int = 3, stay: bool = False) -> Any:
     if not is_tensor(source) and np.dtype(source.dtype).kind not in "fiub":
         raise InputError(f"an embedding holds real numbers; got {source.dtype}.")
     if source.shape[0] < least:
-        needed = "an RDM needs at least three images" if least == 3 else f"at least {least} images are needed"
+        known = {1: "at least one image is needed", 3: "an RDM needs at least three images"}
+        needed = known.get(least, f"at least {least} images are needed")
         raise InputError(f"{needed}; got {source.shape[0]}.")
     if source.shape[1] < 1:
         raise InputError(f"an embedding needs at least one feature; got {tuple(source.shape)}.")
@@ -142,10 +145,8 @@ def read(source: Any, rows: slice) -> Any:
         if not finite.all():
             finite = np.isfinite(block).all(axis=1)
     if not bool(finite.all()):
-        bad = len(finite) - int(finite.sum())
-        total = source.shape[0]
-        where = "" if len(finite) == total else f" (rows {rows.start} to {rows.start + len(finite) - 1})"
-        raise InputError(f"{bad} of {len(finite)} images{where} have NaN or infinite features.")
+        mask = finite.cpu().numpy() if is_tensor(finite) else finite
+        check_finite(mask, first=rows.start or 0, total=source.shape[0])
     return block
 
 

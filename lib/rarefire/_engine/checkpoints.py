@@ -120,6 +120,9 @@ def tensors_of(held: Any, origin: str) -> tuple[dict[str, Tensor], list[str]]:
         inside = [name for name in inside if not _BESIDE.search(name)]
         usual = [name for name in _INSIDE if name in inside]
         if not usual and tensors:
+            lost = next((name for name, value in tensors.items() if value.is_complex()), None)
+            if lost is not None:
+                raise DataError(f"{origin} holds complex numbers in {lost!r}; a network's weights are real.")
             return tensors, notes
         if not usual and len(inside) != 1:
             found = (
@@ -136,9 +139,10 @@ def tensors_of(held: Any, origin: str) -> tuple[dict[str, Tensor], list[str]]:
     raise DataError(f"{origin} is nested too deeply to be a state dict of tensors.")
 
 
-def _holds_tensors(value: Mapping[Any, Any]) -> bool:
-    return any(
-        isinstance(v, Tensor) or (isinstance(v, Mapping) and _holds_tensors(v)) for v in value.values()
+def _holds_tensors(value: Mapping[Any, Any], depth: int = 8) -> bool:
+    return depth > 0 and any(
+        isinstance(v, Tensor) or (isinstance(v, Mapping) and _holds_tensors(v, depth - 1))
+        for v in value.values()
     )
 
 

@@ -15,6 +15,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from rarefire._engine import blocks, grams, pairs
+from rarefire._engine.arguments import check_rng
 from rarefire._engine.grams import LEAST, ROUNDING, Grams, PairSums, correlation
 from rarefire.errors import InputError
 from rarefire.rdm import standardised, unit_vectors
@@ -22,7 +23,6 @@ from rarefire.rdm import standardised, unit_vectors
 __all__ = [
     "Curves",
     "bootstrap_over_images",
-    "check_rng",
     "draw",
     "drawn",
     "jackknife_over_images",
@@ -268,12 +268,6 @@ def jackknife_variance(draws: NDArray[np.float64], *, n: Any = None) -> NDArray[
 def _ones(r: NDArray[np.float64]) -> NDArray[np.float64]:
     """The correlation of a geometry with itself, where it is defined."""
     return np.where(np.isfinite(r), 1.0, np.nan)
-
-
-def check_rng(rng: object) -> None:
-    """Random numbers come from a generator, not from a seed or the global state."""
-    if not isinstance(rng, np.random.Generator):
-        raise InputError(f"rng is a numpy.random.Generator; got {type(rng).__name__}.")
 
 
 def draw(n: int, times: int, rng: np.random.Generator) -> NDArray[np.float64]:

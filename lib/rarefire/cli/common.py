@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 import rarefire
+from rarefire.cli import streams
 from rarefire.errors import InputError, RarefireError, RarefireWarning, unknown
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ _OPTIONAL = {
     "h5py": "files",
 }
 
+#: Options that name a file to write, and arguments that name one to read, or something by its name.
+_WRITTEN = {"names", "out", "plot", "read", "ship"}
+_READ = {"images", "judgments", "source", "weights"}
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 record = typer.Typer(
     no_args_is_help=True, help="Measure what the book keeps. Stop it at any time; it goes on where it was."
@@ -101,12 +106,13 @@ app.add_typer(record, name="record")
 def run() -> None:
     """Run the program: what a user got wrong is one readable line, never a traceback."""
     warnings.formatwarning = _one_line
+    streams.prepare()
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except TyperException as error:
         print(f"rarefire: {error.format_message().rstrip('.')}. See rarefire --help.", file=sys.stderr)
         status = 2
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(streams.status_after(status if isinstance(status, int) else 0))
 
 
 def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:
@@ -114,15 +120,21 @@ def _one_line(message: Warning | str, category: type[Warning], *_: Any, **__: An
     return f"{'rarefire' if issubclass(category, RarefireWarning) else category.__name__}: {message}\n"
 
 
-def readable(command: Callable[..., None]) -> Callable[..., None]:
-    """An error of ours is one readable message and exit status 1, never a traceback."""
+def readable(command: Callable[..., None], *, to_folder: bool = False) -> Callable[..., None]:
+    """An error of ours is one readable message and exit status 1, never a traceback.
+
+    What the command is to write can be written, or it does not start; `to_folder`: ``--out`` is a folder.
+    """
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
+            _check_given(kwargs, to_folder=to_folder)
             with _standard_output_left_to_files(kwargs.values()):
                 command(*args, **kwargs)
         except RarefireError as error:
+            if isinstance(error.__cause__, BrokenPipeError):  # a file to write is a pipe that nobody reads
+                raise typer.Exit(streams.PIPE_CLOSED) from None
             print(f"rarefire: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
         except Exception as error:
@@ -137,6 +149,21 @@ def readable(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(130) from None
 
     return wrapped
+
+
+def _check_given(given: Mapping[str, Any], *, to_folder: bool) -> None:
+    """Numbers are such, paths lead somewhere, and what is to be written can be."""
+    from rarefire._engine import arguments
+
+    for name, value in given.items():
+        if isinstance(value, Path) and name in _WRITTEN and not (to_folder and name == "out"):
+            arguments.check_writable(f"--{name}", value)
+        elif isinstance(value, Path) or (isinstance(value, str) and name in _READ):
+            arguments.check_path(name, value)
+        elif isinstance(value, float):
+            arguments.check_number(f"--{name}", value)
+        elif name == "seed" and value is not None:
+            arguments.check_whole("--seed", value)
 
 
 def _in_words(error: Exception) -> str:

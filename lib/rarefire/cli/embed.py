@@ -53,6 +53,9 @@ def embed(
 
     if pooled and class_token:
         raise InputError("--pooled is the mean of the tokens, --class-token one of them: say one of the two.")
+    if out.suffix != ".npy":
+        raise InputError(f"--out is a .npy file; got {out.name!r}.")
+    networks.check_name(network)
     beside = naming.beside(out)
     apart(out, beside, None if names == beside else names, *read_for(network, weights))
     outside(folder, out, names)

@@ -58,6 +58,8 @@ def explore(
     from rarefire.page.widgets import save
 
     apart(embedding, human if human_array is None else None, labels, out)
+    if out.suffix != ".html":
+        raise InputError(f"--out is an .html file; got {out.name!r}.")
     apart(human, labels, out)  # of one file with several arrays
     named(human, **{"--similarity": similarity, "--human-array": human_array})
     if human is None and labels is None and by_position:

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -53,7 +54,7 @@ _REPEATS = 5  # of the timed batch
 
 
 @app.command()
-@readable
+@partial(readable, to_folder=True)
 def prune(
     network: Annotated[
         str, typer.Argument(help="lenet5, a torchvision classifier, or path/to/nets.py:function")

@@ -66,7 +66,7 @@ def ensembles(
 
     networks.check_name(network, own=False)
     seeds, use_shipped = range(instances), not recompute
-    options = {"jobs": jobs, "device": device, "use_shipped": use_shipped}
+    options: dict[str, Any] = {"jobs": jobs, "device": device, "use_shipped": use_shipped}
     found = records.ensembles.measure(images, network, seeds=seeds, **options)
     accuracy, rare = found.accuracy, poz.rare_share(found.poz_test)
     print(f"accuracy: median {np.median(accuracy):.1%}, {accuracy.min():.1%} to {accuracy.max():.1%}")
@@ -98,7 +98,7 @@ def recipes(
 
     known = records.recipes.VARIATIONS
     seeds = range(instances)
-    options = {"seeds": seeds, "jobs": jobs, "use_shipped": not recompute}
+    options: dict[str, Any] = {"seeds": seeds, "jobs": jobs, "use_shipped": not recompute}
     found = records.recipes.measure(images, names or list(known), **options)
     rows = [
         {
@@ -276,7 +276,7 @@ def blocks(
     """
     from rarefire import records
 
-    options = {"fewer": fewer, "jobs": jobs, "use_shipped": not recompute}
+    options: dict[str, Any] = {"fewer": fewer, "jobs": jobs, "use_shipped": not recompute}
     found, studies = records.block_tests.measure(**options), records.block_tests.measure_studies(**options)
     _show(found, found.power(), ship)
     _show(studies, studies.table(), ship and ship.with_stem(f"{ship.stem}-studies"))
@@ -297,7 +297,7 @@ def pruned(
     from rarefire import records
 
     seeds = None if instances is None else range(instances)
-    options = {"seeds": seeds, "jobs": jobs, "use_shipped": not recompute}
+    options: dict[str, Any] = {"seeds": seeds, "jobs": jobs, "use_shipped": not recompute}
     found = records.pruned.measure(setting, **options)
     print(found.on_equal_terms().to_string(index=False, float_format="%.3f"))
     print(records.source(found))

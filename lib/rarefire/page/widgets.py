@@ -145,7 +145,7 @@ def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> 
         f"<script>{_joined('static/host.js')}</script></html>\n"
     )
     with store.atomic_write(path) as file:
-        file.write(page.encode())
+        file.write(page.encode(errors="replace"))  # names of files may be no text
 
 
 class PozHistogram(PageWidget):
