@@ -771,6 +771,7 @@ def test_orders_ask_for_networks_and_sets_that_are_there(own_cache):
     assert "no set 'moon'" in done.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.* has no train/ and test/")
 def test_study_of_a_folder_of_real_digits(own_cache, tmp_path):
     from PIL import Image
     from sklearn.datasets import load_digits

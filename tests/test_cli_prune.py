@@ -180,6 +180,7 @@ def test_an_interrupted_training_goes_on(here, monkeypatch):
     assert not checkpoint.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.* has no train/ and test/")
 def test_a_network_of_ones_own_and_a_folder_of_classes(here):
     """Its ReLUs are functions: those of the units that the last layer reads are seen all the same."""
     done = prune("nets/own.py:Small", "images", "--size", "32", "--keep", "0.5", "--out", "a/b")
@@ -215,6 +216,7 @@ def test_a_folder_without_classes_is_halved_and_has_no_accuracy(here):
         )
 
 
+@pytest.mark.filterwarnings("ignore:.* has no train/ and test/")
 def test_what_cannot_be_sliced_can_be_masked(here):
     network = networks.build("squeezenet1_0")
     torch.save(network.state_dict(), "weights.pth")
@@ -255,6 +257,7 @@ def test_a_relu_that_is_called_twice_is_no_layer_of_its_own():
         (["nets/own.py:Small", "images", "--keep", ".5", "--out", "images/o"], "among the images"),
     ],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.* has no train/ and test/")
 def test_errors_are_one_line_and_leave_nothing(here, arguments, message):
     before = sorted(here.rglob("*"))
     out = [] if "--out" in arguments else ["--out", "out"]

@@ -504,7 +504,7 @@ def test_what_has_no_jacobian(trained):
             InputError,
             r"tolerance is a share of the largest singular value, in \[0, 1\); got",
         ),
-        ({"tolerance": np.nan}, InputError, "tolerance is a share of the largest"),
+        ({"tolerance": np.nan}, InputError, "tolerance is a finite number; got nan"),
     ):
         with pytest.raises(error, match=message):
             dimension.jacobian_ranks(network, image, **{"layers": ["fc3"], **options})
