@@ -363,7 +363,9 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise DataError(f"there is no folder {root} (images=).")
-        inside = [child for child in root.iterdir() if child.is_dir() and not stimuli.is_left_over(child.name)]
+        inside = [
+            child for child in root.iterdir() if child.is_dir() and not stimuli.is_left_over(child.name)
+        ]
         files = [file for folder in (root, *inside) for file in stimuli.image_files(folder)]
         if not files:
             raise DataError(f"there are no images in {root} (images=).")

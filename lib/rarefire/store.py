@@ -350,8 +350,9 @@ def _sweep(place: Path) -> None:
 
 
 def make_way(path: Path) -> None:
-    """Remove what stands at the place of a file of the cache and is none (a folder) or cannot be read."""
-    if os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK)):
+    """Remove what stands in the cache at the place of a file and is none (a folder) or cannot be read."""
+    own = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(cache_dir()))
+    if own and os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -678,7 +679,8 @@ def _ask(url: str, have: int, timeout: float, arrived: queue.Queue[Any], stop: t
     """Put what a home answers into a queue, None at the end; or what is wrong."""
     try:
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        # Who waits for this thread gives the home up before that, and says why.
+        with urllib.request.urlopen(request, timeout=2 * timeout) as response:
             left = getattr(response, "length", None)
             arrived.put(_Head(response.status, response.headers, left))
             while not stop.is_set() and left != 0:
@@ -768,8 +770,8 @@ def recall(
     except Exception as error:  # a damaged file raises many kinds
         if warn and os.path.lexists(path):  # not removed meanwhile
             warnings.warn(
-                f"the cached result {path} is damaged ({reason(error)}); it is not used, and replaced as soon "
-                "as it is computed again.",
+                f"the cached result {path} is damaged ({reason(error)}); it is not used, and replaced once "
+                "it is computed again.",
                 RarefireWarning,
                 stacklevel=2,
             )
