@@ -896,7 +896,7 @@ def test_damage_is_said_once_where_it_is_computed_again(own_cache):
 
 @pytest.fixture
 def recorded(own_cache, tmp_path, monkeypatch):
-    """Two files of recorded answers, of which tests may damage the first; those that are shipped stay whole."""
+    """Two files of recorded answers, of which tests may damage the first."""
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
     folder = tmp_path / "data" / "results"
     for name, question in (("a", "colour"), ("b", "shape")):
@@ -929,18 +929,21 @@ SHIPPED_DAMAGE = [
 def test_a_damaged_recorded_file_is_named_and_the_others_are_found(recorded, in_time, kind):
     DAMAGE[kind](recorded)
     afresh()
-    with pytest.warns(RarefireWarning) as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         assert store.recall("colour", {"seed": 1}) is None
         assert store.shipped("colour") == []
         found = store.recall("shape", {"seed": 2})
         assert store.recall("colour", {"seed": 1}) is None
     np.testing.assert_array_equal(found.arrays["y"], [2, 3, 4])
     assert len(store.shipped("shape")) == 3
-    (said,) = {str(one.message) for one in caught}
+    (said,) = caught
+    assert issubclass(said.category, RarefireWarning)
+    path = re.escape(str(recorded))
     assert re.fullmatch(
-        rf"the recorded results {re.escape(str(recorded))} are damaged \(.+\) and not used\. Restore the file: git "
-        r"checkout a\.npz in that folder, or install rarefire again\.",
-        said,
+        rf"the recorded results {path} are damaged \(.+\) and not used\. Restore the file: "
+        r"git checkout a\.npz in that folder, or install rarefire again\.",
+        str(said.message),
     )
     store.keep("colour", {"seed": 1}, {"x": np.ones(2)})  # what is computed instead is found
     assert store.recall("colour", {"seed": 1}).source == "cache"

@@ -287,12 +287,13 @@ class _Checked:
             raise InputError(f"labels go up to {labels.max()}, but there are {len(names)} names.")
         if len(names) > _MOST_NAMES:
             raise InputError(
-                f"an explorer takes up to {_MOST_NAMES:,} categories; got {len(names):,}. Choose some of them."
+                f"an explorer takes up to {_MOST_NAMES:,} categories; got {len(names):,}. Choose some."
             )
         for name in (scene.stimuli, scene.network, *names):
             if len(name) > _LONGEST_NAME:
                 raise InputError(
-                    f"a name has at most {_LONGEST_NAME} characters; {name[:30]!r}… has {len(name):,}. Shorten it."
+                    f"names have at most {_LONGEST_NAME} characters; {name[:30]!r}… has {len(name):,}. "
+                    "Shorten it."
                 )
         sort = np.argsort(labels, kind="stable")
         self.scene, self.labels, self.embedding = scene, labels[sort], embedding[sort]
