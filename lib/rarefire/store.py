@@ -81,9 +81,7 @@ _fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 _PACKAGES = ("rarefire", "torch", "torchvision", "numpy", "scipy", "scikit-learn")
 _STAMP = {"question": str, "versions": dict, "command": str, "date": str}  # and the facts
 
-_ABANDONED = (
-    24 * 3600
-)  # seconds after which a file that is being written is given up, where locks do not tell
+_ABANDONED = 24 * 3600  # seconds after which nobody writes a file any more, where locks do not tell
 _SLOWEST = 1024  # bytes a second: a home that sends fewer hangs
 _LONGEST = 6 * 3600  # seconds for one home; what has come then is not lost
 _LARGEST = 2**28  # bytes; the largest file of a known data set has 170 million
@@ -210,9 +208,9 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, NDArray[Any]]:
     with check_file(path).open("rb") as file, zipfile.ZipFile(file) as archive:
         members = archive.namelist()
         if not names:
-            strange = next((m for m in members if not m.endswith(".npy") or members.count(m) > 1), None)
-            if strange is not None:
-                raise ValueError(f"it holds {strange[:40]!r}, which is no array, or twice")
+            strange = next((member for member in members if not member.endswith(".npy")), None)
+            if strange is not None or len(set(members)) < len(members):
+                raise ValueError(f"it holds {'one array twice' if strange is None else repr(strange[:40])}")
         wanted = [f"{name}.npy" for name in names] or members
         return {member.removesuffix(".npy"): _array(archive, member) for member in wanted}
 
@@ -756,8 +754,8 @@ def recall(
     """
     name = key(question=question, **facts)
     place = _shipped_index(data_dir() / "results").get(name) if use_shipped else None
-    found = place and _shipped_answer(place)
-    if found:
+    found = None if place is None else _shipped_answer(place)
+    if found is not None:
         return found
     path = _entry(name)
     if not os.path.lexists(path):
