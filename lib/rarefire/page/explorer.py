@@ -41,11 +41,11 @@ VIEWS = ("matrices", "maps")
 _MANY = 2**18  # embeddings with more numbers than this may travel in 8 bits each, others in 16
 _MOST_IMAGES = 400  # an RDM of more is too fine to see, and too much to recompute in a frame
 _MOST_FEATURES = 2**16 - 1
-_MOST_NAMES = 2**16  # labels travel in 16 bits
-_LONGEST_NAME = 255  # characters; every name travels in the page
 _MOST_WORK = 2**30  # images² × features: a step of the slider then takes a quarter of a second
 _CLOSE = 5e-4  # of R²
 _THUMBNAIL = 48  # pixels; larger images are scaled down
+_MOST_NAMES = 2**16  # labels travel in 16 bits
+_LONGEST_NAME = 255  # characters; every name travels in the page
 
 
 @dataclass(frozen=True)
