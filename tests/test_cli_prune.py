@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from rarefire import cli, embeddings, networks, rdm, removal, similarity, stimuli, training
+from rarefire.cli import prune as module
 
 WEIGHTS = str(Path(__file__).with_name("lenet5-digits.pth"))
 DIGITS = ["lenet5", "digits", "--weights", WEIGHTS]
@@ -263,3 +264,21 @@ def test_errors_are_one_line_and_leave_nothing(here, arguments, message):
     out = [] if "--out" in arguments else ["--out", "out"]
     assert re.search(message, said_wrong(*arguments, *out))
     assert sorted(here.rglob("*")) == before
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    """Stopped between the two steps, what was there before comes back first."""
+    place, fresh, other = (tmp_path / name for name in ("out", f".out.{'0' * 32}.tmp", ".out.x.tmp"))
+    old = tmp_path / f".out.{'1' * 32}.old"
+    for folder in (fresh, old, other):
+        folder.mkdir()
+        (folder / "a").write_text(folder.suffix)
+    with pytest.raises(RuntimeError, match="stop"), module._appearing(place):
+        raise RuntimeError("stop")
+    assert (place / "a").read_text() == ".old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.x.tmp", "out"]
+    fresh.mkdir()
+    with module._appearing(place) as made:
+        (made / "b").touch()
+    assert [path.name for path in place.iterdir()] == ["b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.x.tmp", "out"]

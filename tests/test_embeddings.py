@@ -1,12 +1,14 @@
 """Embeddings: hooks that in-place ReLUs cannot fool, streaming, files that grow, error messages."""
 
 import functools
+import io
 import os
 import re
 import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -479,6 +481,7 @@ def test_progress_counts_the_images_that_are_there(images, tmp_path, capsys):
 # Of 200 images, a convolution's 4,704 numbers each, four at a time. It copies pixels, whatever the kernel.
 MADE = """
 import sys
+import time
 import numpy as np
 import torch
 from rarefire import embeddings
@@ -601,6 +604,7 @@ def test_a_part_of_a_network_that_sees_images_otherwise_is_not_continued(rng, tm
 # A run that says where it is and waits to be let on: before each batch, and around each new name.
 GATED = """
 import sys
+import time
 import torch
 from rarefire import embeddings, stimuli, store
 def reach(stage):
@@ -1195,3 +1199,46 @@ def test_images_of_another_range_or_order_are_refused_or_said(rng):
         "images must be (n, c, h, w); got (5, 8, 8, 3), with channels last: images.transpose(0, 3, 1, 2) "
         "puts them second."
     )
+
+
+def test_what_is_cached_is_read_or_made_again(own_cache, tmp_path):
+    """None where there is nothing; a warning and none where it is not what was saved."""
+    path, rows = own_cache / "e.npy", np.ones((5, 3), np.float32)
+    assert embeddings.cached(path, 5) is None
+    path.parent.mkdir()
+    np.save(path, rows)
+    np.testing.assert_array_equal(embeddings.cached(path, 5), rows)
+    spoilt = {
+        "4 images": lambda: np.save(path, rows[:4]),
+        "float64": lambda: np.save(path, rows.astype(float)),
+        "cannot be read": lambda: path.write_bytes(path.read_bytes()[:-1]),
+        "not a .npy file": lambda: path.write_bytes(b""),
+        "huge": lambda: path.write_bytes(npy_header((10**12, 3))),
+        "folder": lambda: (path.unlink(), path.mkdir()),
+    }
+    for spoil in spoilt.values():
+        spoil()
+        said = rf"the cached embedding {path} is damaged \(.+\); it is computed again\."
+        with pytest.warns(RarefireWarning, match=said):
+            assert embeddings.cached(path, 5) is None
+    np.save(path, rows)  # a folder does not stand in the way
+    np.testing.assert_array_equal(embeddings.cached(path, 5), rows)
+
+
+def npy_header(shape):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def test_parts_that_nobody_goes_on_with_are_removed(tmp_path, monkeypatch):
+    """Of other facts, a week old; newer ones, and those of other files, stay."""
+    images = np.random.default_rng(0).random((4, 1, 28, 28), dtype=np.float32)
+    parts = [tmp_path / f".{name}.part" for name in ("e-" + "a" * 20, "e-" + "b" * 20, "f-" + "a" * 20)]
+    for part in parts:
+        part.touch()
+    for part in (parts[0], parts[2]):
+        os.utime(part, (time.time() - 8 * 24 * 3600,) * 2)
+    network = networks.build("lenet5", input_shape=(1, 28, 28), n_classes=10, mean=(0.1,), std=(0.3,))
+    embeddings.save(tmp_path / "e.npy", network, images, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [parts[1].name, parts[2].name, "e.npy"]

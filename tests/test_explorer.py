@@ -129,6 +129,14 @@ def test_traits_are_checked_and_observed(scene):
         ({"embedding": np.ones((400, 10_000))}, "400 images × 10,000 features are too many to recompute"),
         ({"embedding": -np.ones((4, 5)), "poz": np.zeros(5), "ghosts": np.zeros((1, 5))}, "negative"),
         ({"labels": np.ones(4)}, r"labels must be .*; got \(4,\) float64"),
+        (
+            {"labels": [0, 1, 2, 3], "names": ["a", "b", "c", "d" * 10_000_000]},
+            r"names have at most 255 characters; 'd{30}'… has 10,000,000\. Shorten it\.",
+        ),
+        (
+            {"labels": [0, 1, 2, 3], "names": ["a"] * 70_000},
+            r"an explorer takes up to 65,536 categories; got 70,000\. Choose some\.",
+        ),
         ({"human": np.ones(6)}, "all values of the RDM are equal"),
         ({"human": np.zeros(5)}, "5"),
     ],
@@ -137,6 +145,13 @@ def test_scenes_that_do_not_fit_are_refused(change, message):
     given = {"embedding": np.abs(np.random.default_rng(0).normal(size=(4, 5))), **change}
     with pytest.raises(InputError, match=message):
         Explorer([Scene("some", "network", **given)])
+
+
+@pytest.mark.parametrize("names", [("x" * 256, "network"), ("some", "x" * 256)])
+def test_a_title_that_fills_the_page_is_refused(names):
+    with pytest.raises(InputError, match=r"at most 255 characters; 'x{30}'… has 256\. Shorten it\."):
+        Explorer([Scene(*names, np.eye(4) + 1)])
+    assert Explorer([Scene("x" * 255, "y" * 255, np.eye(4))]).scenes[0]["network"] == "y" * 255
 
 
 def test_no_scene():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from rarefire import cli, embeddings, networks, poz, stimuli, store, training
 from rarefire import dimension as direct
-from rarefire.errors import DataError, InputError, UnknownNameError
+from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError
 from rarefire.records import dimension, people_across, people_orders
 
 EPOCHS = (0, 1, 4)
@@ -159,6 +159,17 @@ def test_weights_are_kept_and_every_epoch_is_of_one_training(through, monkeypatc
     for before, after in zip(through, again, strict=True):
         assert torch.equal(before.fc3.weight, after.fc3.weight)
         assert not after.training
+
+
+def test_weights_that_are_damaged_are_made_again(through, own_cache):
+    recipe, train = dimension.SETTINGS["digits"].recipe("digits"), stimuli.load("digits", "train")
+    list(dimension.through(train, recipe, 0))
+    path = sorted(own_cache.rglob("seed-0000-epoch-*.pt"))[1]
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.warns(RarefireWarning, match=rf"the checkpoint {path} is damaged \("):
+        again = list(dimension.through(train, recipe, 0))
+    for before, after in zip(through, again, strict=True):
+        assert torch.equal(before.fc3.weight, after.fc3.weight)
 
 
 def test_it_comes_out_again_without_images(measured, monkeypatch):

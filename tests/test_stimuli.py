@@ -252,6 +252,7 @@ def test_many_ask_for_an_archive_at_the_same_time(own_cache, tmp_path):
         stimuli._extract(tmp_path / "texts.tar", target)
         return sorted((path.name for path in target.iterdir()), key=names.index)
 
+    (own_cache / ".texts.new" / "left").mkdir(parents=True)  # by a killed run
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert list(pool.map(unpack, range(8))) == [names] * 8
     assert list(own_cache.iterdir()) == [target]

@@ -1,18 +1,28 @@
 """The store: whole files or none, resumed downloads from a real server, answers found again."""
 
 import contextlib
+import errno
 import functools
+import hashlib
 import http.server
+import io
+import itertools
+import json
 import os
 import re
 import resource
 import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
+import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,6 +30,7 @@ from conftest import wait_until
 
 from rarefire import store
 from rarefire.errors import DataError, RarefireWarning
+from rarefire.records import record
 
 CONTENT = np.random.default_rng(0).bytes(900_000)
 
@@ -29,6 +40,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     breaks_after: int | None = None
     ranges = True
+    waits_for: threading.Event | None = None
     served: list[str] = []  # noqa: RUF012
 
     def log_message(self, *args):
@@ -37,6 +49,8 @@ class Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         asked = self.headers.get("Range")
         type(self).served.append(f"{self.path} {asked}")
+        if self.waits_for is not None:
+            self.waits_for.wait()
         if self.path == "/missing":
             self.send_error(404)
             return
@@ -68,10 +82,8 @@ def server():
 
 
 @pytest.fixture
-def md5(tmp_path):
-    whole = tmp_path / "whole"
-    whole.write_bytes(CONTENT)
-    return store.file_digest(whole, algorithm="md5")
+def md5():
+    return hashlib.md5(CONTENT).hexdigest()
 
 
 def test_fetch_downloads_and_keeps(server, md5, tmp_path):
@@ -116,6 +128,252 @@ def test_fetch_refuses_another_content(server, tmp_path):
     with pytest.raises(DataError, match=r"MD5 \w+ came, 0+ was expected"):
         store.fetch([f"{server.url}/a"], tmp_path / "a.bin", md5="0" * 32)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- homes that send rubbish -----------------------------------------------------------------------
+
+
+def head(*lines, body=b""):
+    return "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode() + body
+
+
+def slowly(answer, pause=0.05):
+    """A byte now and then, as long as somebody listens."""
+
+    def send(connection):
+        for byte in answer:
+            connection.sendall(bytes([byte]))
+            time.sleep(pause)
+
+    return send
+
+
+def endlessly(connection):
+    connection.sendall(head())
+    while True:
+        connection.sendall(bytes(2**16))
+
+
+def silently(connection):
+    connection.recv(1)  # until the other has gone
+
+
+SOME = CONTENT[:70_000]
+RUBBISH = {
+    "status line": (b"rubbish\r\n\r\n", "its answer is no HTTP (BadStatusLine: rubbish)"),
+    "long status line": (
+        b"x" * 100_000,
+        "its answer is no HTTP (LineTooLong: got more than 65536 bytes when rea",
+    ),
+    "control characters": (b"\x1b[2J\x07\r\n\r\n", "its answer is no HTTP (BadStatusLine: [2J)"),
+    "no answer": (b"", "Remote end closed connection without response"),
+    "many headers": (
+        head(*["A: b"] * 200),
+        "its answer is no HTTP (HTTPException: got more than 100 headers)",
+    ),
+    "short body": (
+        head("Content-Length: 900000", body=SOME),
+        "the connection ended after 70000 of 900000 bytes",
+    ),
+    "short length": (head("Content-Length: 70000", body=CONTENT), "MD5 {some} came, {whole} was expected"),
+    "no number": (head("Content-Length: many", body=SOME), "MD5 {some} came, {whole} was expected"),
+    "negative length": (head("Content-Length: -5", body=SOME), "MD5 {some} came, {whole} was expected"),
+    "huge length": (
+        head("Content-Length: 99999999999"),
+        "it would send 99,999,999,999 bytes, of 1,000,000 at most",
+    ),
+    "bad chunk": (
+        head("Transfer-Encoding: chunked", body=b"zz\r\nabc"),
+        "its answer is no HTTP (IncompleteRead: IncompleteRead(0 bytes read))",
+    ),
+    "short chunk": (
+        head("Transfer-Encoding: chunked", body=b"ffff\r\nabc"),
+        "its answer is no HTTP (IncompleteRead: IncompleteRead(0 bytes read))",
+    ),
+    "web page": (head("Content-Type: text/html", body=b"<html>Log in"), "it sent a web page, not the file"),
+    "other content": (head(body=SOME), "MD5 {some} came, {whole} was expected"),
+    "nothing": (head("Content-Length: 0"), "MD5 d41d8cd98f00b204e9800998ecf8427e came, {whole} was expected"),
+    "endless": (endlessly, "it sent more than 1,000,000 bytes"),
+    "redirected in a circle": (
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+        "HTTP Error 302: The HTTP server returned a redirect error that would lead to an infinite loop. The "
+        "last 30x error message was: Found",
+    ),
+    "redirected to a file": (
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+        "HTTP Error 302: Found - Redirection to url 'file:///etc/passwd' is not allowed",
+    ),
+    "empty status": (b"HTTP/1.1 204 No\r\n\r\n", "it answered with status 204"),
+    "a part": (
+        b"HTTP/1.1 206 No\r\nContent-Range: bytes 5-9/10\r\n\r\n",
+        "it sent another part than was asked for",
+    ),
+    "silence": (silently, "nothing came in 0.5 seconds"),
+    "slow head": (slowly(head("A: " + "b" * 1000)), "nothing came in 0.5 seconds"),
+    "slow body": (
+        lambda c: slowly(SOME)(c) if c.sendall(head()) is None else None,
+        "only {few} bytes came in 0.5 seconds",
+    ),
+}
+
+
+@contextlib.contextmanager
+def home(*answers):
+    """A server on a bare socket, which gives each who asks the next of these answers, then the last again."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        asked = []
+
+        def serve(connection, answer):
+            with connection, contextlib.suppress(OSError):
+                request = b""
+                while b"\r\n\r\n" not in request:
+                    request += connection.recv(4096)
+                asked.append(request.decode())
+                answer(connection) if callable(answer) else connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
+
+        def listen():
+            for number in itertools.count():
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                answer = answers[min(number, len(answers) - 1)]
+                threading.Thread(target=serve, args=(connection, answer), daemon=True).start()
+
+        threading.Thread(target=listen, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/", asked
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+LIMITS = {"timeout": 0.5, "largest": 1_000_000}
+
+
+@pytest.mark.parametrize("kind", RUBBISH)
+def test_a_home_that_sends_rubbish_is_named_and_followed_by_the_next(server, md5, tmp_path, in_time, kind):
+    answer, said = RUBBISH[kind]
+    said = re.escape(said.format(some=hashlib.md5(SOME).hexdigest(), whole=md5, few="FEW"))
+    path = tmp_path / "got" / "a.bin"
+    with home(answer) as (url, _):
+        with pytest.raises(DataError) as caught:
+            store.fetch([url, f"{server.url}/missing"], path, md5=md5, **LIMITS)
+        first = f"  {re.escape(url)}: {said}.*".replace("FEW", r"\d{1,2}")
+        expected = f"could not download a\\.bin:\n{first}\n  .*/missing: HTTP Error 404: Not Found"
+        assert re.fullmatch(expected, str(caught.value)), caught.value
+        assert not path.exists()
+        assert store.fetch([url, f"{server.url}/a"], path, md5=md5, **LIMITS).read_bytes() == CONTENT
+    assert os.listdir(path.parent) == ["a.bin"]
+
+
+def test_a_wrong_length_of_a_whole_file_does_not_matter(md5, tmp_path):
+    with home(head("Content-Length: 950000", body=CONTENT)) as (url, _):
+        assert store.fetch([url], tmp_path / "a.bin", md5=md5).read_bytes() == CONTENT
+
+
+def test_a_home_that_sends_for_ever_is_given_up(server, md5, tmp_path, in_time):
+    def steadily(connection):
+        connection.sendall(head())
+        while True:
+            connection.sendall(bytes(100))
+            time.sleep(0.01)
+
+    with home(steadily) as (url, _):
+        limits = {"timeout": 0.3, "longest": 0.8}
+        with pytest.raises(DataError, match=r": it was still sending after 0\.8 seconds$"):
+            store.fetch([url], tmp_path / "a.bin", md5=md5, **limits)
+        assert store.fetch([url, f"{server.url}/a"], tmp_path / "b.bin", md5=md5, **limits).exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-899999/900000\r\n\r\n" + CONTENT[5:],
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: rubbish\r\n\r\n" + CONTENT[5:],
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 1000-899999/900000\r\n\r\n" + CONTENT[:-1000],
+    ],
+    ids=["416", "another part", "no part", "other bytes"],
+)
+def test_a_home_that_cannot_resume_is_asked_for_all(md5, tmp_path, answer):
+    """Once more, after the others: one of them may be able to."""
+    whole = head(f"Content-Length: {len(CONTENT)}", body=CONTENT)
+    (tmp_path / "a.bin.part").write_bytes(CONTENT[:1000])
+    with home(answer, whole) as (url, asked):
+        assert store.fetch([url], tmp_path / "a.bin", md5=md5).read_bytes() == CONTENT
+    assert ["Range: bytes=1000-" in request for request in asked] == [True, False]
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_part_outlives_what_is_no_answer_to_it(server, md5, tmp_path):
+    """A page to log in, a stop in the middle, and nobody: the next home goes on from there."""
+    page = head("Content-Type: text/html; charset=utf-8", body=b"<html>")
+    stops = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 1000-899999/900000\r\n" + CONTENT[
+        1000:1100
+    ].join([b"Content-Length: 899000\r\n\r\n", b""])
+    (tmp_path / "a.bin.part").write_bytes(CONTENT[:1000])
+    with home(page) as (first, _), home(stops) as (second, _):
+        homes = [first, second, "http://127.0.0.1:9/", f"{server.url}/a"]
+        with pytest.raises(
+            DataError, match=r"a web page, not the file\n.*ended after 1100 of 900000 bytes\n.*refused"
+        ):
+            store.fetch(homes[:3], tmp_path / "a.bin", md5=md5)
+        assert store.fetch(homes[3:], tmp_path / "a.bin", md5=md5).read_bytes() == CONTENT
+    assert server.served == ["/a bytes=1100-"]
+
+
+def test_a_full_disk_is_not_the_fault_of_a_home(server, md5, tmp_path):
+    code = (
+        "import sys; from rarefire import store\n"
+        "from rarefire.errors import DataError\n"
+        "try: store.fetch([sys.argv[1]], sys.argv[2], md5=sys.argv[3])\n"
+        "except DataError as error: print(error)\n"
+    )
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (300_000, 300_000))
+    command = [sys.executable, "-c", code, f"{server.url}/a", str(tmp_path / "a.bin"), md5]
+    done = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True)
+    assert re.fullmatch(r"could not write .*a\.bin: File too large\. What has come goes on .*\n", done.stdout)
+    assert store.fetch([f"{server.url}/a"], tmp_path / "a.bin", md5=md5).read_bytes() == CONTENT
+    assert server.served[1] == "/a bytes=300000-"
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["processes", "threads"])
+def test_who_wants_the_same_file_waits_for_it(server, md5, tmp_path, apart):
+    """It is asked for once, however many want it."""
+    slow, path = threading.Event(), tmp_path / "a.bin"
+    server.waits_for = slow
+    if apart:
+        code = (
+            "import sys; from rarefire import store; store.fetch([sys.argv[1]], sys.argv[2], md5=sys.argv[3])"
+        )
+        command = [sys.executable, "-c", code, f"{server.url}/a", str(path), md5]
+        running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+        wait_until(lambda: server.served)
+        slow.set()
+        said = [each.communicate()[1] for each in running]
+        assert [each.returncode for each in running] == [0, 0, 0]
+        assert all("Traceback" not in text for text in said)
+    else:
+        with ThreadPoolExecutor(4) as pool:
+            found = [pool.submit(store.fetch, [f"{server.url}/a"], path, md5=md5) for _ in range(4)]
+            wait_until(lambda: server.served)
+            slow.set()
+            assert [each.result() for each in found] == [path] * 4
+    assert server.served == ["/a None"]
+    assert path.read_bytes() == CONTENT
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_download_says_what_it_waits_for(server, md5, tmp_path, capsys):
+    path = tmp_path / "a.bin"
+    with ThreadPoolExecutor(1) as pool, store.alone(path):
+        waiting = pool.submit(store.fetch, [f"{server.url}/a"], path, md5=md5)
+        said = wait_until(lambda: capsys.readouterr().err)
+        path.write_bytes(CONTENT)
+    assert said == "waiting for another process that downloads a.bin\n"
+    assert waiting.result() == path
+    assert server.served == []
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -328,8 +586,8 @@ def test_a_file_is_read_with_its_byte_order_mark_left_out(tmp_path):
         (tmp_path / "text").write_bytes(content)
         assert store.read_text(tmp_path / "link") == expected
         assert store.check_file(tmp_path / "link") == tmp_path / "link"
-    (tmp_path / "text").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="text cannot be read as a table: 'utf-8' codec"):
+    (tmp_path / "text").write_bytes(b"\xff\xfea")
+    with pytest.raises(DataError, match="text cannot be read as a table: it starts as UTF-16 but is none"):
         store.read_text(tmp_path / "text", kind="a table")
     for read in (store.check_file, store.read_text):
         for name in ("none", "text/none"):
@@ -466,6 +724,401 @@ def test_a_damaged_entry_is_no_answer(own_cache, damage):
     assert store.recall("question", {}).source == "cache"
 
 
+QUESTION, FACTS = "question", {"seed": 1}
+ARRAYS = {"x": np.arange(500.0), "n": np.array(7), "names": np.array(["a", "bc"])}
+
+
+def npy(array, **options):
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asarray(array), **options)
+    return buffer.getvalue()
+
+
+def written(entry, *, without=(), compression=zipfile.ZIP_DEFLATED, **members):
+    """Write the entry again, some of its members left out or replaced; `provenance` may be JSON-able."""
+    with zipfile.ZipFile(entry) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    if not isinstance(members.get("provenance", b""), bytes):
+        members["provenance"] = npy(np.frombuffer(json.dumps(members["provenance"]).encode(), np.uint8))
+    held |= {name if "." in name else f"{name}.npy": content for name, content in members.items()}
+    with zipfile.ZipFile(entry, "w", compression) as archive:
+        for name, content in held.items():
+            if name.removesuffix(".npy") not in without:
+                archive.writestr(name, content)
+
+
+def patched(entry, *changes):
+    """Change a 2-byte field of all headers in a zip: offsets in the local and in the central header."""
+    content = bytearray(entry.read_bytes())
+    for local, central, value in changes:
+        for mark, offset in ((b"PK\3\4", local), (b"PK\1\2", central)):
+            for found in re.finditer(re.escape(mark), bytes(content)):
+                place = found.start() + offset
+                content[place : place + 2] = value.to_bytes(2, "little")
+    entry.write_bytes(content)
+
+
+def stamp_of(entry):
+    with np.load(entry) as archive:
+        return json.loads(archive["provenance"].tobytes())
+
+
+def header(shape, descr="<f8"):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def as_folder(entry):
+    entry.unlink()
+    (entry / "inside").mkdir(parents=True)
+
+
+def as_pipe(entry):
+    entry.unlink()
+    os.mkfifo(entry)
+
+
+def as_link(entry):
+    entry.unlink()
+    entry.symlink_to("nothing/at/all")
+
+
+def twice(entry):
+    with warnings.catch_warnings(), zipfile.ZipFile(entry, "a") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr("x.npy", npy(np.zeros(500)))
+
+
+DAMAGE = {
+    "empty": lambda e: e.write_bytes(b""),
+    "no zip": lambda e: e.write_bytes(b"not a zip"),
+    "half": lambda e: e.write_bytes(e.read_bytes()[: e.stat().st_size // 2]),
+    "last byte": lambda e: e.write_bytes(e.read_bytes()[:-30]),
+    "folder": as_folder,
+    "pipe": as_pipe,
+    "link to nothing": as_link,
+    "link in a circle": lambda e: (e.unlink(), e.symlink_to(e.name)),
+    "unknown compression": lambda e: patched(e, (8, 10, 99)),
+    "another compression": lambda e: patched(e, (8, 10, 12)),
+    "encrypted": lambda e: patched(e, (6, 8, 1)),
+    "huge shape": lambda e: written(e, x=header((10**13,)) + bytes(80)),
+    "huger shape": lambda e: written(e, x=header((10**30, 10**30)) + bytes(80)),
+    "negative shape": lambda e: written(e, x=header((-5, -2)) + bytes(80)),
+    "short array": lambda e: written(e, x=npy(ARRAYS["x"])[:-8]),
+    "long array": lambda e: written(e, x=npy(ARRAYS["x"]) + b"more"),
+    "header of text": lambda e: written(e, x=b"\x93NUMPY\1\0\x10\0no header at all"),
+    "no array": lambda e: written(e, x=b"no array"),
+    "another file": lambda e: written(e, **{"x.txt": b"no array"}),
+    "objects": lambda e: written(e, x=npy(np.array([{}, []], dtype=object))),
+    "other numbers": lambda e: written(e, x=npy(np.arange(500.0)[::-1].copy())),
+    "other kind": lambda e: written(e, x=npy(np.arange(500))),
+    "text for numbers": lambda e: written(e, x=npy(np.array(["a"] * 500))),
+    "other shape": lambda e: written(e, x=npy(np.arange(500.0).reshape(5, 100))),
+    "array missing": lambda e: written(e, without=["x"]),
+    "one too many": lambda e: written(e, y=npy(np.zeros(3))),
+    "twice": twice,
+    "no provenance": lambda e: written(e, without=["provenance"]),
+    "empty provenance": lambda e: written(e, provenance={}),
+    "list as provenance": lambda e: written(e, provenance=[1, 2]),
+    "number as provenance": lambda e: written(e, provenance=npy(np.float64(3))),
+    "no JSON": lambda e: written(e, provenance=npy(np.frombuffer(b"{half", np.uint8))),
+    "deep JSON": lambda e: written(e, provenance=npy(np.frombuffer(b"[" * 100_000, np.uint8))),
+    "another question": lambda e: written(e, provenance={**stamp_of(e), "question": "other"}),
+    "other facts": lambda e: written(e, provenance={**stamp_of(e), "facts": {"seed": 2}}),
+    "facts of no kind": lambda e: written(e, provenance={**stamp_of(e), "facts": 3}),
+    "no versions": lambda e: written(e, provenance={**stamp_of(e), "versions": None}),
+    "another entry": lambda e: e.write_bytes(other_entry(e).read_bytes()),
+}
+
+
+def other_entry(entry):
+    store.keep(QUESTION, {"seed": 2}, ARRAYS)
+    return next(path for path in entry.parent.iterdir() if path != entry)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_whatever_is_wrong_with_an_entry_it_is_no_answer(own_cache, in_time, kind):
+    """A warning names it, no memory is taken, and what is computed takes its place."""
+    store.keep(QUESTION, FACTS, ARRAYS)
+    (entry,) = (own_cache / "results").iterdir()
+    DAMAGE[kind](entry)
+    tracemalloc.start()
+    said = f"the cached result {entry} is damaged ("
+    with pytest.warns(RarefireWarning, match=re.escape(said)) as caught:
+        assert store.recall(QUESTION, FACTS) is None
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    (one,) = caught
+    assert str(one.message).endswith("); it is not used, and replaced once it is computed again.")
+    assert len(str(one.message)) < len(said) + 300
+    store.keep(QUESTION, FACTS, ARRAYS)
+    same(store.recall(QUESTION, FACTS), ARRAYS)
+    assert entry.is_file()
+    assert not entry.is_symlink() or kind == "link to nothing"
+
+
+def same(answer, arrays):
+    assert answer.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(answer.arrays[name], array)
+        assert answer.arrays[name].dtype == array.dtype
+    assert set(answer.provenance) == {"question", "facts", "versions", "command", "date"}
+
+
+def test_an_entry_that_does_not_say_what_it_holds_counts(own_cache):
+    """As earlier versions wrote them."""
+    store.keep(QUESTION, FACTS, ARRAYS)
+    (entry,) = (own_cache / "results").iterdir()
+    stamp = stamp_of(entry)
+    assert stamp.pop("content")
+    written(entry, provenance=stamp)
+    same(store.recall(QUESTION, FACTS), ARRAYS)
+
+
+def test_damage_is_said_once_where_it_is_computed_again(own_cache):
+    facts, made = {"shared": 1}, []
+
+    def compute(missing):
+        made.extend(missing)
+        yield from ((name, ARRAYS) for name in missing)
+
+    ask = functools.partial(record.answer_each, "numbers", facts, {"a": {"of": "a"}}, compute)
+    ask()
+    (entry,) = (own_cache / "results").glob("*.npz")
+    entry.write_bytes(b"damaged")
+    with pytest.warns(RarefireWarning) as caught:
+        same(ask()["a"], ARRAYS)
+    assert [str(one.message).split(" is damaged")[0] for one in caught] == [f"the cached result {entry}"]
+    same(ask()["a"], ARRAYS)
+    assert made == ["a", "a"]
+
+
+@pytest.fixture
+def recorded(own_cache, tmp_path, monkeypatch):
+    """Two files of recorded answers, of which tests may damage the first."""
+    monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
+    folder = tmp_path / "data" / "results"
+    for name, question in (("a", "colour"), ("b", "shape")):
+        rows = [
+            store.Answer(
+                {"x": np.full(200, s), "y": np.arange(3) + s}, store.provenance(question, {"seed": s}), ""
+            )
+            for s in range(3)
+        ]
+        store.pack(folder / f"{name}.npz", rows)
+    yield folder / "a.npz"
+    store._shipped_index.cache_clear()
+    store._read_shipped.cache_clear()
+
+
+def afresh():
+    store._shipped_index.cache_clear()
+    store._read_shipped.cache_clear()
+
+
+SHIPPED_DAMAGE = [
+    *("empty", "no zip", "half", "last byte", "folder", "pipe", "link to nothing", "unknown compression"),
+    *("encrypted", "huge shape", "no array", "objects", "other numbers", "other kind", "array missing"),
+    *("no provenance", "empty provenance", "list as provenance", "deep JSON", "another question"),
+    *("other facts", "facts of no kind"),
+]
+
+
+@pytest.mark.parametrize("kind", SHIPPED_DAMAGE)
+def test_a_damaged_recorded_file_is_named_and_the_others_are_found(recorded, in_time, kind):
+    DAMAGE[kind](recorded)
+    afresh()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert store.recall("colour", {"seed": 1}) is None
+        assert store.shipped("colour") == []
+        found = store.recall("shape", {"seed": 2})
+        assert store.recall("colour", {"seed": 1}) is None
+    np.testing.assert_array_equal(found.arrays["y"], [2, 3, 4])
+    assert len(store.shipped("shape")) == 3
+    (said,) = caught
+    assert issubclass(said.category, RarefireWarning)
+    path = re.escape(str(recorded))
+    assert re.fullmatch(
+        rf"the recorded results {path} are damaged \(.+\) and not used\. Restore the file: "
+        r"git checkout a\.npz in that folder, or install rarefire again\.",
+        str(said.message),
+    )
+    store.keep("colour", {"seed": 1}, {"x": np.ones(2)})  # what is computed instead is found
+    assert store.recall("colour", {"seed": 1}).source == "cache"
+
+
+def test_rows_that_are_not_one_for_each_key_are_no_answers(recorded):
+    stamp = stamp_of(recorded)
+    stamp.pop("content")
+    written(recorded, provenance=stamp, y=npy(np.zeros((2, 3), dtype=int)))
+    afresh()
+    with pytest.warns(RarefireWarning, match=r"damaged \(it does not hold one answer for each key\)"):
+        assert store.recall("colour", {"seed": 0}) is None
+
+
+def spoilt(whole, rng):
+    """A file with some bits flipped, bytes replaced, a piece cut out or doubled, or the rest cut off."""
+    content, at = bytearray(whole), int(rng.integers(len(whole)))
+    length = min(int(rng.integers(1, 40)), len(whole) - at)
+    match rng.integers(6):
+        case 0:
+            for place in rng.integers(len(whole), size=rng.integers(1, 4)):
+                content[place] ^= 1 << int(rng.integers(8))
+        case 1:
+            content[at : at + length] = rng.bytes(length)
+        case 2:
+            del content[at:]
+        case 3:
+            del content[at : at + length]
+        case 4:
+            content[at:at] = content[at : at + length]
+        case 5:
+            content[at : at + length] = bytes(length)
+    return bytes(content)
+
+
+def test_no_damage_makes_another_answer(own_cache, rng):
+    """Of an entry that is spoilt at random there is the same answer, or none and a warning."""
+    store.keep(QUESTION, FACTS, ARRAYS)
+    (entry,) = (own_cache / "results").iterdir()
+    whole, lost = entry.read_bytes(), 0
+    for _ in range(600):
+        entry.write_bytes(spoilt(whole, rng))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = store.recall(QUESTION, FACTS)
+        if found is None:
+            (one,) = caught
+            assert f"the cached result {entry} is damaged (" in str(one.message)
+            lost += 1
+        else:
+            assert caught == []
+            same(found, ARRAYS)
+    assert 300 < lost < 600
+
+
+def test_no_damage_makes_another_recorded_answer(recorded, rng):
+    expected = store.recall("colour", {"seed": 1})
+    whole, lost = recorded.read_bytes(), 0
+    for _ in range(400):
+        recorded.write_bytes(spoilt(whole, rng))
+        afresh()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = store.recall("colour", {"seed": 1})
+            assert store.recall("shape", {"seed": 1}) is not None
+        if found is None:
+            (one,) = caught
+            assert f"the recorded results {recorded} are damaged (" in str(one.message)
+            lost += 1
+        else:
+            assert caught == []
+            assert found.provenance == expected.provenance
+            for name, array in expected.arrays.items():
+                np.testing.assert_array_equal(found.arrays[name], array)
+    assert 200 < lost < 400
+
+
+def test_all_that_is_recorded_is_whole():
+    """And read as numpy reads it."""
+    files = sorted((store.data_dir() / "results").glob("*.npz"))
+    afresh()
+    index = store._shipped_index(store.data_dir() / "results")
+    assert {place.path for place in index.values()} == set(files)
+    for path in files:
+        arrays, _ = store._read_shipped(path)
+        with np.load(path) as archive:
+            assert sorted([*arrays, "provenance"]) == sorted(archive.files)
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(array, archive[name])
+
+
+# --- what killed writers leave ---------------------------------------------------------------------
+
+WRITES = """
+import sys, time, pathlib
+from rarefire import store
+path = pathlib.Path(sys.argv[1])
+with store.atomic_write(path) as file:
+    file.write(b"half")
+    file.flush()
+    print("begun", flush=True)
+    sys.stdin.readline()
+    file.write(b" and half")
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_not_what_a_living_one_writes(tmp_path):
+    """Of the same file; other files, and those with other names, stay."""
+    path = tmp_path / "file"
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    killed, living = (
+        subprocess.Popen([sys.executable, "-c", WRITES, str(path)], **options) for _ in range(2)
+    )
+    for each in (killed, living):
+        assert each.stdout.readline() == "begun\n"
+    killed.kill()
+    killed.communicate()
+    others = {".file.tmp", f".file.{'0' * 31}.tmp", f".file.x.{'0' * 32}.tmp", f".other.{'0' * 32}.tmp"}
+    for name in others:
+        (tmp_path / name).touch()
+    assert len(os.listdir(tmp_path)) == 2 + len(others)
+    with store.atomic_write(path) as file:
+        file.write(b"whole")
+    assert path.read_bytes() == b"whole"
+    (left,) = set(os.listdir(tmp_path)) - others - {"file"}
+    assert (tmp_path / left).read_bytes() == b"half"
+    assert living.communicate("\n")[0] == ""
+    assert living.returncode == 0
+    assert path.read_bytes() == b"half and half"
+    assert set(os.listdir(tmp_path)) == others | {"file"}
+
+
+def test_many_write_the_same_file_at_the_same_time(tmp_path):
+    """None takes away what another writes; the file is whole at every moment."""
+    path = tmp_path / "file"
+    contents = [bytes([65 + i]) * 50_000 for i in range(6)]
+
+    def write(content):
+        for _ in range(40):
+            with store.atomic_write(path) as file:
+                file.write(content[:20_000])
+                file.write(content[20_000:])
+            assert path.read_bytes() in contents
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(write, contents))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_where_locks_do_not_tell_only_old_leftovers_are_removed(tmp_path, monkeypatch):
+    class NoLocks:
+        LOCK_EX, LOCK_NB = 2, 4
+
+        @staticmethod
+        def flock(*_):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(store, "_fcntl", NoLocks)
+    new, old = (tmp_path / f".file.{letter * 32}.tmp" for letter in "ab")
+    for path in (new, old):
+        path.touch()
+    os.utime(old, (time.time() - 100_000,) * 2)
+    with store.atomic_write(tmp_path / "file") as file:
+        file.write(b"whole")
+    assert sorted(os.listdir(tmp_path)) == [new.name, "file"]
+
+
+def test_only_the_cache_is_cleared(own_cache, tmp_path):
+    for root in (tmp_path / "mine", own_cache):
+        (root / "x.npz").mkdir(parents=True)
+        store.make_way(root / "x.npz")
+    assert (tmp_path / "mine" / "x.npz").is_dir()
+    assert not (own_cache / "x.npz").exists()
+
+
 def test_packed_answers_are_found_one_by_one(own_cache, tmp_path, monkeypatch):
     answers = [store.keep("question", {"seed": s}, {"x": np.full(3, s / 3)}) for s in range(4)]
     monkeypatch.setattr(store, "data_dir", lambda: tmp_path / "data")
@@ -551,6 +1204,9 @@ def test_copy_tree_replaces_a_folder_at_once(tmp_path):
     for name, text in (("old", "1"), ("new", "2")):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.txt").write_text(text)
+    store.copy_tree(tmp_path / "new", tmp_path / "old")
+    for end in ("new", "old"):  # of a killed run
+        (tmp_path / f".old.{end}").mkdir()
     store.copy_tree(tmp_path / "new", tmp_path / "old")
     assert [p.name for p in (tmp_path / "old").iterdir()] == ["new.txt"]
     assert sorted(os.listdir(tmp_path)) == ["new", "old"]

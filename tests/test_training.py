@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -514,6 +515,52 @@ def test_a_damaged_checkpoint_is_trained_again(few, tmp_path):
     with pytest.warns(RarefireWarning, match="is damaged .* trained again from the start"):
         (again,) = training.train(few, seeds=[0], folder=tmp_path, **OPTIONS)
     assert torch.equal(weights(again), good)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path, held: flip(path),
+        lambda path, held: torch.save({}, path),
+        lambda path, held: torch.save([1, 2], path),
+        lambda path, held: torch.save({**held, "best": {}}, path),
+        lambda path, held: torch.save({**held, "epoch": 2}, path),
+        lambda path, held: torch.save({**held, "done": False}, path),
+        lambda path, held: torch.save({**held, "more": 1}, path),
+        lambda path, held: path.write_bytes(b""),
+        lambda path, held: (path.unlink(), path.mkdir()),
+    ],
+    ids=["bit", "empty", "list", "no weights", "epochs", "no state", "more", "nothing", "folder"],
+)
+def test_what_is_no_whole_checkpoint_is_trained_again(few, own_cache, spoil):
+    """With the same weights; a single flipped bit is seen, which torch would read as another weight."""
+    (first,) = training.train(few, seeds=[0], jobs=1, **OPTIONS)
+    good = weights(first)
+    spoil(first.path, torch.load(first.path, weights_only=True))
+    said = rf"the checkpoint {first.path} is damaged \(.+\); this network is trained again from the start\."
+    with pytest.warns(RarefireWarning, match=said):
+        (again,) = training.train(few, seeds=[0], jobs=1, **OPTIONS)
+    assert torch.equal(weights(again), good)
+
+
+def flip(path):
+    """A bit in the middle of the longest tensor."""
+    content = bytearray(path.read_bytes())
+    longest = max(zipfile.ZipFile(path).infolist(), key=lambda member: member.file_size)
+    content[longest.header_offset + longest.file_size // 2] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)  # sees nothing
+
+
+def test_what_is_no_file_is_refused_before_the_training(few, tmp_path):
+    (tmp_path / "fit.pt").mkdir()
+    options = {"path": tmp_path / "fit.pt", "recipe": SHORT, "seed": 5}
+    with (
+        pytest.warns(RarefireWarning, match=r"fit\.pt is damaged \(.* is a folder, not a file"),
+        pytest.raises(DataError, match=r"could not write .*fit\.pt: it is a folder; name a file"),
+    ):
+        training.fit(built(few), few, report=lambda *_: pytest.fail("it trains"), **options)
+    assert os.listdir(tmp_path) == ["fit.pt"]
 
 
 @pytest.mark.long

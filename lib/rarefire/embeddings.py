@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +39,7 @@ __all__ = [
     "Rows",
     "Spatial",
     "View",
+    "cached",
     "each",
     "extract",
     "last_weighted",
@@ -57,6 +60,7 @@ Spatial = Literal["flatten", "mean", "class", "keep"]
 #: ``(n, …, c)``, ``tokens`` ``(n, tokens, c)``, ``tokens_first`` ``(tokens, n, c)``.
 Positions = Literal["channels_first", "channels_last", "tokens", "tokens_first"]
 _POSITIONS = ("channels_first", "channels_last", "tokens", "tokens_first")
+_FORGOTTEN = 7 * 24 * 3600  # seconds after which nobody goes on with a stopped run
 _CLASS_TOKENS = ("class_token", "cls_token", "class_embedding", "cls_embedding")
 
 
@@ -373,6 +377,7 @@ def save(
                     with suppress(DataError):  # a pipe, say, holds no earlier ones
                         store.target(file).unlink(missing_ok=True)
                 store.replace(part, place)
+                _sweep(place)
             opened: np.memmap[Any, np.dtype[np.float32]] = np.load(place, mmap_mode="r", allow_pickle=False)
             return opened
     except OSError as error:
@@ -380,6 +385,33 @@ def save(
             f"could not write {path}: {error.strerror or error}. What is there goes on from where it is when "
             "there is space."
         ) from error
+
+
+def cached(path: Path, n_images: int) -> NDArray[np.float32] | None:
+    """What :func:`save` has left in the cache; None where it is not there, or, with a warning, not whole.
+
+    Parameters
+    ----------
+    path
+        In the cache, under a name made of all that determines it.
+    n_images
+        How many rows it has.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        found: NDArray[np.float32] = open_embedding(path)
+        if found.ndim != 2 or len(found) != n_images or found.dtype != np.float32:
+            raise ValueError(f"it is {found.shape} {found.dtype}, of {n_images} images")
+    except Exception as error:  # a damaged file raises many kinds
+        warnings.warn(
+            f"the cached embedding {path} is damaged ({store.reason(error)}); it is computed again.",
+            RarefireWarning,
+            stacklevel=2,
+        )
+        store.make_way(path)
+        return None
+    return found
 
 
 @dataclass(frozen=True)
@@ -530,6 +562,14 @@ def _whole_rows(part: Path) -> int:
         done = (part.stat().st_size - start) // width
         file.truncate(start + done * width)
     return done
+
+
+def _sweep(place: Path) -> None:
+    """Remove what runs with other facts left beside `place` when they were stopped, a week ago or longer."""
+    left = re.compile(rf"\.{re.escape(place.stem)}-[0-9a-f]{{20}}\.part")
+    for path in place.parent.glob(".*.part"):
+        if left.fullmatch(path.name) and time.time() - path.stat().st_mtime > _FORGOTTEN:
+            path.unlink(missing_ok=True)
 
 
 def _is_whole(part: Path, n: int) -> bool:

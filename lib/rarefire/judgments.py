@@ -19,7 +19,6 @@ Your own judgments are read by :func:`rarefire.ratings.read`.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -432,10 +431,12 @@ def _known_files(name: str) -> list[Path]:
 def arrays(path: Path, *names: str) -> list[NDArray[Any]]:
     """Arrays of a .npz file by name; DataError where one is missing or the file is damaged."""
     try:
-        with store.check_file(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return [file[name] for name in names]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged: {error}. Replace it by a whole copy.") from error
+        found = store.read_arrays(path, *names)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file raises many kinds
+        raise DataError(f"{path} is damaged: {store.reason(error)}. Replace it by a whole copy.") from error
+    return [found[name] for name in names]
 
 
 def check_content(name: str, place: Path, expected: str, *values: NDArray[Any]) -> None:
@@ -511,7 +512,7 @@ def _letters(size: int | None) -> Judgments:
     pixels = stimuli.pictures(files, root, size=None)
     try:
         squares = np.load(store.check_file(table), allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise DataError(f"{table} is damaged: {error}. Replace it by a whole copy.") from error
     subjects = check_subjects(squares, len(files))
     check_content("letters", root.parent, _LETTERS_CONTENT, subjects.astype(np.float32), pixels)

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from rarefire import networks, store, training
 from rarefire._engine.arguments import checked
-from rarefire.errors import DataError, InputError, RarefireWarning, unknown
+from rarefire.errors import DataError, InputError, unknown
 
 __all__ = [
     "ALPHABET",
@@ -668,17 +668,8 @@ def fit(
 
 def _resume(path: Path, key: str) -> _State:
     """The state in the checkpoint, or that of a fresh training."""
-    if not path.exists():
-        return _State(key)
-    try:
-        state = _State(**torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises many kinds for a damaged file
-        warnings.warn(
-            f"the checkpoint {path} is damaged ({type(error).__name__}); this network is trained again from "
-            "the start.",
-            RarefireWarning,
-            stacklevel=3,
-        )
+    state = training.resumed(path, _State)
+    if state is None:
         return _State(key)
     if state.key != key:
         raise DataError(

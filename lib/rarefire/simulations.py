@@ -509,11 +509,11 @@ def _googlenet(seed: int) -> _Moments:
     images = stimuli.gallery(size=224)
     files = [store.file_digest(file) for file in (definition, definition.with_name(_WEIGHTS))]
     path = store.cache_dir() / "worlds" / f"googlenet-{store.key(network=files, images=images.digest)}.npy"
-    if not path.exists():
-        with store.alone(path.with_suffix(".world"), wait_for="GoogLeNet's features"):
-            if not path.exists():
-                embeddings.save(path, networks.build(f"{definition}:googlenet"), images, progress=True)
-    return _real(np.load(path, allow_pickle=False), np.random.default_rng([seed, 81]))
+    with store.alone(path.with_suffix(".world"), wait_for="GoogLeNet's features"):
+        features = embeddings.cached(path, len(images))
+        if features is None:
+            features = embeddings.save(path, networks.build(f"{definition}:googlenet"), images, progress=True)
+    return _real(np.array(features), np.random.default_rng([seed, 81]))
 
 
 _NETWORKS = "networks/nets.py"

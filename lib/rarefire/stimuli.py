@@ -23,8 +23,8 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -958,16 +958,16 @@ def _extract(archive: Path, target: Path, *, inside: str = ".") -> None:
 
     Notebooks of the book ask for the same archive at the same time: one unpacks it, the others wait.
     """
-    with (
-        store.alone(target, wait_for=f"what {archive.name} holds"),
-        tempfile.TemporaryDirectory(dir=target.parent) as scratch,
-    ):
+    with store.alone(target, wait_for=f"what {archive.name} holds"):
         if target.is_dir():
             return
-        unpacked = Path(scratch) / "unpacked"
+        unpacked = target.with_name(f".{target.name}.new")
+        shutil.rmtree(unpacked, ignore_errors=True)  # of a killed run
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(unpacked, filter="data")
-        except (tarfile.TarError, EOFError, OSError) as error:
+            os.replace(unpacked / inside, target)
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise DataError(f"{archive} cannot be unpacked: {error}. Replace it by a whole copy.") from error
-        os.replace(unpacked / inside, target)
+        finally:
+            shutil.rmtree(unpacked, ignore_errors=True)

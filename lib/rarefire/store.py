@@ -14,24 +14,29 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import importlib
 import importlib.metadata
 import io
 import json
+import math
 import os
+import queue
+import re
 import shutil
 import stat
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
 import warnings
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import filelock
 import numpy as np
@@ -58,17 +63,29 @@ __all__ = [
     "forget",
     "keep",
     "key",
+    "make_way",
     "mirror_dir",
     "pack",
     "provenance",
+    "read_arrays",
     "read_text",
+    "reason",
     "recall",
     "replace",
     "shipped",
     "target",
 ]
 
+_fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+
 _PACKAGES = ("rarefire", "torch", "torchvision", "numpy", "scipy", "scikit-learn")
+_STAMP = {"question": str, "versions": dict, "command": str, "date": str}  # and the facts
+
+_ABANDONED = 24 * 3600  # seconds after which nobody writes a file any more, where locks do not tell
+_SLOWEST = 1024  # bytes a second: a home that sends fewer hangs
+_LONGEST = 6 * 3600  # seconds for one home; what has come then is not lost
+_LARGEST = 2**28  # bytes; the largest file of a known data set has 170 million
+_BLOCK = 2**16  # bytes
 
 
 def data_dir() -> Path:
@@ -176,6 +193,48 @@ def read_text(path: str | Path, *, kind: str = "text") -> str:
     return texts.decode(content, path, kind=kind)
 
 
+def read_arrays(path: str | Path, *names: str) -> dict[str, NDArray[Any]]:
+    """Arrays of a ``.npz`` file, all of them or those named: each as it was written, checksum and length.
+
+    No more memory is taken than what the file really holds, and nothing in it is executed.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    Exception
+        Of any kind, if something is missing, damaged, or no array of numbers or text.
+    """
+    with check_file(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+        members = archive.namelist()
+        if not names:
+            strange = next((member for member in members if not member.endswith(".npy")), None)
+            if strange is not None or len(set(members)) < len(members):
+                raise ValueError(f"it holds {'one array twice' if strange is None else repr(strange[:40])}")
+        wanted = [f"{name}.npy" for name in names] or members
+        return {member.removesuffix(".npy"): _array(archive, member) for member in wanted}
+
+
+def _array(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+    stream = io.BytesIO(archive.read(member))
+    version = np.lib.format.read_magic(stream)
+    header = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+    shape, _, dtype = header[version != (1, 0)](stream)
+    # Before numpy takes the memory: a header can say anything.
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(stream.getbuffer()) - stream.tell():
+        raise ValueError(f"{member} is not the array that its header says")
+    stream.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line that can be shown."""
+    said = "".join(c if c.isprintable() else " " for c in str(error))
+    said = " ".join(said.split())
+    return (said if len(said) <= 200 else f"{said[:199]}…") or type(error).__name__
+
+
 def _drained(pipe: Path) -> bytes:
     """All that comes out of a pipe."""
     # Opened without waiting: where nobody writes, and nothing was left, the end is reached at once.
@@ -206,6 +265,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     A symbolic link stays: the file that it leads to is replaced, which keeps its permissions. (Other
     hard links to it keep what it held.) A pipe, a character device or an open file of this process
     (:func:`descriptor`) is written into, at the end and in one go; a pipe waits for its reader.
+    What killed writers of the same file have left beside it is removed.
 
     Raises
     ------
@@ -221,22 +281,80 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
         return
     place = target(path)
     try:
-        temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(place)
+        with _beside(place) as (file, temporary):
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             replace(temporary, place)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"could not write {path}: {error.strerror or error}. Nothing was changed there. "
             "Free some space, or write elsewhere (RAREFIRE_CACHE moves the cache)."
         ) from error
+
+
+@contextlib.contextmanager
+def _beside(place: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """A new file beside `place`, locked while its writer lives; it is moved away, or removed in the end."""
+    while True:
+        temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+        file = temporary.open("xb")
+        # The lock outlives `file`, which is then put in its place. (Windows moves no file that is open.)
+        held = None if _fcntl is None else os.dup(file.fileno())
+        try:
+            if held is not None:
+                _lock(held, wait=True)
+                if not temporary.exists():  # swept before it was locked
+                    continue
+            yield file, temporary
+            return
+        finally:
+            with contextlib.suppress(OSError):
+                file.close()
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if held is not None:
+                os.close(held)
+
+
+def _lock(number: int, *, wait: bool) -> bool | None:
+    """Lock an open file for its writer: whether no other has; None where the file system does not say."""
+    if _fcntl is None:
+        return None
+    try:
+        _fcntl.flock(number, _fcntl.LOCK_EX | (0 if wait else _fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _sweep(place: Path) -> None:
+    """Remove what killed writers of `place` have left beside it, and nothing that is being written."""
+    left = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{32}}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(place.parent) as entries:
+        for entry in entries:
+            if left.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError), open(entry.path, "rb") as file:
+                    free = _lock(file.fileno(), wait=False)
+                    if free is None:
+                        free = time.time() - entry.stat().st_mtime > _ABANDONED
+                    if free:
+                        os.unlink(entry.path)
+
+
+def make_way(path: Path) -> None:
+    """Remove what stands in the cache at the place of a file and is none (a folder) or cannot be read."""
+    own = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(cache_dir()))
+    if own and os.path.lexists(path) and not (path.is_file() and os.access(path, os.R_OK)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def target(path: str | Path) -> Path:
@@ -268,7 +386,7 @@ def replace(fresh: Path, place: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(path: Path, *, wait_for: str = "") -> Iterator[None]:
+def alone(path: Path, *, wait_for: str = "", doing: str = "computes") -> Iterator[None]:
     """Let no other process (or thread) write `path`, and what it is made from, until the block ends.
 
     Parameters
@@ -278,6 +396,8 @@ def alone(path: Path, *, wait_for: str = "") -> Iterator[None]:
     wait_for
         What another process computes there, for a sentence on standard error; one waits until it is done.
         By default nobody waits.
+    doing
+        What the other process does, for that sentence.
 
     Raises
     ------
@@ -294,7 +414,7 @@ def alone(path: Path, *, wait_for: str = "") -> Iterator[None]:
                 f"another run is writing {path}. Wait for it, or stop it and start again: it goes on from "
                 "there."
             ) from error
-        tqdm.write(f"waiting for another process that computes {wait_for}", file=sys.stderr)
+        tqdm.write(f"waiting for another process that {doing} {wait_for}", file=sys.stderr)
         lock.acquire()
     except OSError as error:
         raise DataError(
@@ -378,8 +498,18 @@ def key(**facts: Any) -> str:
 # --- downloads -----------------------------------------------------------------------------------
 
 
-def fetch(urls: Sequence[str], path: str | Path, *, md5: str, timeout: float = 30.0) -> Path:
+def fetch(
+    urls: Sequence[str],
+    path: str | Path,
+    *,
+    md5: str,
+    timeout: float = 30.0,
+    longest: float = _LONGEST,
+    largest: int = _LARGEST,
+) -> Path:
     """Download one file: progress shown, interrupted downloads resumed, checksum verified.
+
+    Where several processes want the same file, one downloads it and the others wait.
 
     Parameters
     ----------
@@ -391,58 +521,184 @@ def fetch(urls: Sequence[str], path: str | Path, *, md5: str, timeout: float = 3
     md5
         Expected MD5, hexadecimal.
     timeout
-        Seconds without an answer after which a home is given up.
+        Seconds without an answer after which a home is given up, as is one that sends less than a kibibyte a
+        second meanwhile.
+    longest
+        Seconds after which a home is given up that is still sending.
+    largest
+        Bytes: the file is known to have no more.
 
     Raises
     ------
     DataError
-        If no home answers, or what came does not have the checksum.
+        If no home sends the file; what went wrong at each is said.
     """
     path = Path(path)
-    if path.is_file() and file_digest(path, algorithm="md5") == md5:
+    if _md5(path) == md5:
         return path
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    failures = []
-    for url in urls:
+    with alone(path, wait_for=path.name, doing="downloads"):
+        if _md5(path) == md5:  # another process has downloaded it meanwhile
+            return path
         try:
-            _download(url, part, timeout=timeout)
-        except (urllib.error.URLError, OSError, EOFError) as error:
-            failures.append(f"{url}: {error}")
-            continue
-        got = file_digest(part, algorithm="md5")
-        if got == md5:
+            return _fetched(urls, path, md5, timeout=timeout, longest=longest, largest=largest)
+        except OSError as error:
+            raise DataError(
+                f"could not write {path}: {error.strerror or error}. What has come goes on from where it is "
+                "when there is space. RAREFIRE_CACHE moves the cache."
+            ) from error
+
+
+def _fetched(urls: Sequence[str], path: Path, md5: str, **limits: Any) -> Path:
+    part = path.with_name(path.name + ".part")
+    make_way(part)
+    failures = []
+    homes = [(url, True) for url in urls]
+    for url, resume in homes:
+        if not resume:
+            part.unlink(missing_ok=True)
+        have, failure, again = part.stat().st_size if part.exists() else 0, "", False
+        if _md5(part) != md5:
+            try:
+                _download(url, part, have, **limits)
+            except _HomeError as error:
+                failure, again = str(error), error.cannot_resume
+        got = _md5(part)
+        if got == md5:  # whatever the home said
             os.replace(part, path)
             return path
-        part.unlink()
-        failures.append(f"{url}: MD5 {got} came, {md5} was expected")
+        if not failure:
+            failure, again = f"MD5 {got} came, {md5} was expected", have > 0
+            part.unlink()
+        if again:  # of what was there, it is not known where it came from: once more without it
+            homes.append((url, False))
+        failures.append(f"{url}: {failure}")
     raise DataError(f"could not download {path.name}:\n  " + "\n  ".join(failures))
 
 
-def _download(url: str, part: Path, *, timeout: float) -> None:
-    """Append to `part` what is missing of `url`; start over where the server cannot resume."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is missing, or the part is longer than the file
-            return
-        raise
-    with response:
-        resumed = response.status == 206
-        start = have if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length is not None else None
+def _md5(path: Path) -> str | None:
+    return file_digest(path, algorithm="md5") if path.is_file() else None
+
+
+class _HomeError(Exception):
+    """What is wrong with a home."""
+
+    def __init__(self, what: str, *, cannot_resume: bool = False) -> None:
+        super().__init__(what)
+        self.cannot_resume = cannot_resume
+
+
+def _download(url: str, part: Path, have: int, *, timeout: float, longest: float, largest: int) -> None:
+    """Append to `part`, of `have` bytes, what is missing; start over where the server cannot resume."""
+    with contextlib.closing(_arriving(url, have, timeout=timeout, longest=longest)) as arriving:
+        answer: _Head = next(arriving)
+        size = _start(answer, have)
+        total = None if answer.length is None else size + answer.length
+        if total is not None and total > largest:
+            raise _HomeError(f"it would send {total:,} bytes, of {largest:,} at most")
         with (
-            part.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, leave=False) as bar,
+            part.open("ab" if size else "wb") as file,
+            tqdm(total=total, initial=size, unit="B", unit_scale=True, desc=part.stem, leave=False) as bar,
         ):
-            while block := response.read(1 << 18):
+            for block in arriving:
                 file.write(block)
                 bar.update(len(block))
-    if total is not None and part.stat().st_size < total:
-        raise EOFError(f"the connection ended after {part.stat().st_size} of {total} bytes")
+                size += len(block)
+                if size > largest:
+                    file.truncate(0)
+                    raise _HomeError(f"it sent more than {largest:,} bytes")
+    if total is not None and size < total:
+        raise _HomeError(f"the connection ended after {size} of {total} bytes")
+
+
+class _Head(NamedTuple):
+    """How an answer begins; `length` is that of what follows, where it says so."""
+
+    status: int | None
+    headers: Any
+    length: int | None
+
+
+def _start(answer: _Head, have: int) -> int:
+    """The place in the file from which on the home sends it."""
+    if answer.headers.get_content_type() == "text/html":
+        raise _HomeError("it sent a web page, not the file")
+    if answer.status == 206:
+        said = re.match(r"bytes (\d{1,15})-", answer.headers.get("Content-Range", f"bytes {have}-"))
+        if said is None or int(said[1]) != have:
+            raise _HomeError("it sent another part than was asked for", cannot_resume=have > 0)
+        return have
+    if answer.status not in (200, None):  # None: of a file
+        raise _HomeError(f"it answered with status {answer.status}")
+    return 0
+
+
+def _arriving(url: str, have: int, *, timeout: float, longest: float) -> Generator[Any, None, None]:
+    """The head of the answer of a home, then block after block.
+
+    They come from a thread: a home can hold up that, with a byte now and then, but not this one.
+    """
+    arrived: queue.Queue[Any] = queue.Queue(maxsize=64)
+    stop = threading.Event()
+    threading.Thread(target=_ask, args=(url, have, timeout, arrived, stop), daemon=True).start()
+    begun = since = time.monotonic()
+    came = 0
+    try:
+        while True:
+            now = time.monotonic()
+            if now - begun > longest:
+                raise _HomeError(f"it was still sending after {longest:g} seconds")
+            if now - since >= timeout:
+                if came < _SLOWEST * timeout:
+                    raise _HomeError(
+                        f"{f'only {came} bytes' if came else 'nothing'} came in {timeout:g} seconds"
+                    )
+                since, came = now, 0
+            try:
+                item = arrived.get(timeout=min(since + timeout, begun + longest) - now + 1e-3)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise _HomeError(_said(item), cannot_resume=getattr(item, "code", 0) == 416) from item
+            if isinstance(item, _Head):
+                since = now
+            else:
+                came += len(item)
+            yield item
+    finally:
+        stop.set()
+        with contextlib.suppress(queue.Empty):
+            while True:  # a thread that waits for room goes on, and ends
+                arrived.get_nowait()
+
+
+def _ask(url: str, have: int, timeout: float, arrived: queue.Queue[Any], stop: threading.Event) -> None:
+    """Put what a home answers into a queue, None at the end; or what is wrong."""
+    try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+        # Who waits for this thread gives the home up before that, and says why.
+        with urllib.request.urlopen(request, timeout=2 * timeout) as response:
+            left = getattr(response, "length", None)
+            arrived.put(_Head(response.status, response.headers, left))
+            while not stop.is_set() and left != 0:
+                block = response.read1(_BLOCK if left is None else min(_BLOCK, left))
+                if not block:
+                    break
+                arrived.put(block)
+                left = None if left is None else left - len(block)
+        arrived.put(None)
+    except Exception as error:  # a home can send anything
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        arrived.put(error)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a home, in words."""
+    if isinstance(error, OSError):
+        return reason(error)
+    return f"its answer is no HTTP ({type(error).__name__}: {reason(error)})"
 
 
 # --- results -------------------------------------------------------------------------------------
@@ -478,8 +734,12 @@ def provenance(question: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def recall(question: str, facts: Mapping[str, Any], *, use_shipped: bool = True) -> Answer | None:
+def recall(
+    question: str, facts: Mapping[str, Any], *, use_shipped: bool = True, warn: bool = True
+) -> Answer | None:
     """The answer to `question` under `facts` that is shipped, else cached; None where there is none.
+
+    What cannot be read, is not whole, or answers something else is no answer. A warning names it.
 
     Parameters
     ----------
@@ -489,53 +749,70 @@ def recall(question: str, facts: Mapping[str, Any], *, use_shipped: bool = True)
         JSON-able; everything that determines the answer, the version of the step included.
     use_shipped
         Whether the results shipped with the book count.
+    warn
+        Whether a damaged cached result is named; not where it was before.
     """
     name = key(question=question, **facts)
-    at = _shipped_index(data_dir() / "results").get(name) if use_shipped else None
-    if at is not None:
-        return _shipped_answer(*at)
-    path = cache_dir() / "results" / f"{name}.npz"
-    if not path.exists():
+    place = _shipped_index(data_dir() / "results").get(name) if use_shipped else None
+    found = None if place is None else _shipped_answer(place)
+    if found is not None:
+        return found
+    path = _entry(name)
+    if not os.path.lexists(path):
         return None
     try:
-        return Answer(*_read(path), "cache")
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        warnings.warn(
-            f"the cached result {path} is damaged ({error}); it is computed again.",
-            RarefireWarning,
-            stacklevel=2,
-        )
+        arrays, stamp = _read(path)
+        if _key_of(stamp, stamp["facts"]) != name:
+            raise ValueError("it answers another question")
+        return Answer(arrays, stamp, "cache")
+    except Exception as error:  # a damaged file raises many kinds
+        if warn and os.path.lexists(path):  # not removed meanwhile
+            warnings.warn(
+                f"the cached result {path} is damaged ({reason(error)}); it is not used, and replaced once "
+                "it is computed again.",
+                RarefireWarning,
+                stacklevel=2,
+            )
         return None
 
 
 def keep(question: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Answer:
     """Put an answer that was computed now into the user's cache, where :func:`recall` finds it."""
     answer = Answer({k: np.asarray(v) for k, v in arrays.items()}, provenance(question, facts), "computed")
-    path = cache_dir() / "results" / f"{key(question=question, **facts)}.npz"
+    path = _entry(key(question=question, **facts))
+    make_way(path)
     _write(path, answer.arrays, answer.provenance)
     return answer
 
 
 def forget(question: str, facts: Mapping[str, Any]) -> None:
     """Take an answer out of the user's cache, if it is there."""
-    (cache_dir() / "results" / f"{key(question=question, **facts)}.npz").unlink(missing_ok=True)
+    path = _entry(key(question=question, **facts))
+    make_way(path)
+    path.unlink(missing_ok=True)
+
+
+def _entry(name: str) -> Path:
+    return cache_dir() / "results" / f"{name}.npz"
 
 
 def shipped(question: str, **facts: Any) -> list[Answer]:
-    """The answers to `question` that are shipped with the book and have all of these facts."""
+    """The answers to `question` that are shipped with the book and have all of these facts.
+
+    A file that is damaged is left out; a warning names it.
+    """
     places = _shipped_index(data_dir() / "results").values()
-    answers = [_shipped_answer(path, row) for path, row in places if _asked(path) == question]
-    return [answer for answer in answers if facts.items() <= answer.provenance["facts"].items()]
+    answers = [_shipped_answer(place) for place in places if place.question == question]
+    return [a for a in answers if a is not None and facts.items() <= a.provenance["facts"].items()]
 
 
-def _asked(path: Path) -> str:
-    return str(_read_shipped(path)[1]["question"])
-
-
-def _shipped_answer(path: Path, row: int) -> Answer:
-    arrays, stamp = _read_shipped(path)
-    own = {k: v for k, v in stamp.items() if k != "keys"} | {"facts": stamp["facts"][row]}
-    return Answer({k: v[row] for k, v in arrays.items()}, own, "shipped")
+def _shipped_answer(place: _Place) -> Answer | None:
+    whole = _read_shipped(place.path)
+    if whole is None:
+        return None
+    arrays, stamp = whole
+    own = {k: v for k, v in stamp.items() if k != "keys"} | {"facts": stamp["facts"][place.row]}
+    return Answer({k: v[place.row] for k, v in arrays.items()}, own, "shipped")
 
 
 def pack(path: str | Path, answers: Iterable[Answer]) -> Path:
@@ -567,45 +844,96 @@ def _write(
     compression: int = zipfile.ZIP_DEFLATED,
 ) -> None:
     """As :func:`numpy.savez_compressed` does, which leaves no choice of the compression."""
-    text = np.frombuffer(json.dumps(stamp, sort_keys=True).encode(), dtype=np.uint8)
+    told = json.dumps({**stamp, "content": _content(arrays)}, sort_keys=True)
+    text = np.frombuffer(told.encode(), dtype=np.uint8)
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", compression) as archive:
         for name, array in {**arrays, "provenance": text}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
                 np.lib.format.write_array(part, np.asanyarray(array), allow_pickle=False)
 
 
+def _content(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """A name for what the arrays hold, by which a missing or another one is noticed."""
+    return key(**{name: array_digest(array) for name, array in arrays.items()})
+
+
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    # Opened here, so that it is closed even where numpy cannot read it.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    stamp = json.loads(arrays.pop("provenance").tobytes())
+    """Arrays and provenance, as :func:`_write` wrote them; an exception of any kind where they are not."""
+    arrays = read_arrays(path)
+    stamp = _stamp(arrays.pop("provenance", None))
+    # Files of earlier versions do not say what they hold.
+    if stamp.pop("content", None) not in (None, _content(arrays)):
+        raise ValueError("it does not hold what was written")
     return arrays, stamp
 
 
+def _stamp(text: NDArray[Any] | None) -> dict[str, Any]:
+    """The provenance that a file holds."""
+    stamp = None if text is None else json.loads(text.tobytes())
+    if not isinstance(stamp, dict) or not all(isinstance(stamp.get(k), kind) for k, kind in _STAMP.items()):
+        raise ValueError("it does not say where its numbers come from")
+    return stamp
+
+
+def _key_of(stamp: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    return key(question=stamp["question"], **facts)
+
+
+class _Place(NamedTuple):
+    """Where a shipped answer is, and to what."""
+
+    path: Path
+    row: int
+    question: str
+
+
 @cache  # some megabytes in all
-def _read_shipped(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    return _read(path)
+def _read_shipped(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    try:
+        arrays, stamp = _read(path)
+        if any(array.shape[:1] != (len(stamp["keys"]),) for array in arrays.values()):
+            raise ValueError("it does not hold one answer for each key")
+    except Exception as error:  # a damaged file raises many kinds
+        _warn_shipped(path, error)
+        return None
+    return arrays, stamp
 
 
 @lru_cache(maxsize=8)
-def _shipped_index(folder: Path) -> dict[str, tuple[Path, int]]:
-    """Key of every shipped answer -> (file, row)."""
-    index = {}
+def _shipped_index(folder: Path) -> dict[str, _Place]:
+    """Key of every shipped answer -> where it is."""
+    index: dict[str, _Place] = {}
     for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as archive:
-            stamp = json.loads(archive["provenance"].tobytes())
-        index.update({name: (path, row) for row, name in enumerate(stamp["keys"])})
+        try:
+            stamp = _stamp(read_arrays(path, "provenance")["provenance"])
+            if stamp["keys"] != [_key_of(stamp, facts) for facts in stamp["facts"]]:
+                raise ValueError("its keys are not those of its facts")
+        except Exception as error:  # a damaged file raises many kinds
+            _warn_shipped(path, error)
+            continue
+        places = (_Place(path, row, stamp["question"]) for row in range(len(stamp["keys"])))
+        index.update(zip(stamp["keys"], places, strict=True))
     return index
+
+
+def _warn_shipped(path: Path, error: Exception) -> None:
+    warnings.warn(
+        f"the recorded results {path} are damaged ({reason(error)}) and not used. Restore the file: "
+        f"git checkout {path.name} in that folder, or install rarefire again.",
+        RarefireWarning,
+        stacklevel=4,
+    )
 
 
 def copy_tree(source: Path, target: Path) -> None:
     """Replace the folder `target` by a copy of `source`, in one step at the end."""
-    fresh = target.with_name(f".{target.name}.new")
-    old = target.with_name(f".{target.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    shutil.copytree(source, fresh)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(fresh, target)
-    shutil.rmtree(old, ignore_errors=True)
+    with alone(target, wait_for=f"the folder {target.name}", doing="writes"):
+        # Of a killed run: there is no other one now.
+        fresh, old = (target.with_name(f".{target.name}.{end}") for end in ("new", "old"))
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.copytree(source, fresh)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(fresh, target)
+        shutil.rmtree(old, ignore_errors=True)

@@ -18,11 +18,12 @@ import functools
 import os
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing import AuthenticationError, connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import joblib
 import numpy as np
@@ -48,6 +49,7 @@ __all__ = [
     "identity",
     "one_thread",
     "recipe_for",
+    "resumed",
     "train",
     "validation_images",
 ]
@@ -411,6 +413,8 @@ def accuracy(network: nn.Module, images: Stimuli, *, batch_size: int = 1000) -> 
     return _accuracy(network, shown, labels, batch_size)
 
 
+_Kept = TypeVar("_Kept")
+
 # --- one instance --------------------------------------------------------------------------------
 
 
@@ -458,6 +462,12 @@ class _State:
     checks: list[float] = field(default_factory=list)
     masks: dict[str, Tensor] | None = None
 
+    def __post_init__(self) -> None:
+        begun = self.done or not self.epoch or (self.model is not None and self.optimizer is not None)
+        counted = len(self.losses) == len(self.accuracies) == self.epoch
+        if not (begun and counted and (self.best or not self.done)):
+            raise ValueError("it is not the state of a training")
+
     def check(self, recipe: Recipe, model: Mapping[str, Tensor], loss: float) -> None:
         """Enter one check of the validation loss."""
         self.checks.append(loss)
@@ -482,23 +492,48 @@ class _State:
         self.optimizer = None if self.done else optimizer
 
 
+def resumed(path: Path, make: Callable[..., _Kept]) -> _Kept | None:
+    """What a checkpoint of this package holds, as `make` takes it; None where there is no whole one.
+
+    A damaged one is named in a warning. What is there and cannot be replaced is refused, before a training.
+
+    Parameters
+    ----------
+    path
+        The checkpoint: a dictionary, from :func:`torch.save`.
+    make
+        Takes what is in it by name, and raises an exception of any kind where it is not what was written.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        return make(**_read(path))
+    except Exception as error:  # torch raises many kinds for a damaged file
+        warnings.warn(
+            f"the checkpoint {path} is damaged ({store.reason(error)}); this network is trained again from "
+            "the start.",
+            RarefireWarning,
+            stacklevel=1,  # one place, so that it is shown once
+        )
+    store.make_way(path)
+    store.target(path)
+    return None
+
+
 def _read(path: Path) -> dict[str, Any]:
+    # torch does not look at the checksums that it writes.
+    with zipfile.ZipFile(store.check_file(path)) as archive:
+        changed = archive.testzip()
+    if changed is not None:
+        raise DataError(
+            f"{path}: {changed} was changed since it was written. Remove the file and train again."
+        )
     return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _resume(path: Path) -> _State:
     """The state in the checkpoint, or that of a fresh instance."""
-    if path.exists():
-        try:
-            return _State(**_read(path))
-        except Exception as error:  # torch raises many kinds for a damaged file
-            warnings.warn(
-                f"the checkpoint {path} is damaged ({type(error).__name__}); this instance is "
-                "trained again from the start.",
-                RarefireWarning,
-                stacklevel=2,
-            )
-    return _fresh()
+    return resumed(path, _State) or _fresh()
 
 
 def _fresh() -> _State:
@@ -506,7 +541,7 @@ def _fresh() -> _State:
 
 
 def _finished(path: Path) -> bool:
-    return path.exists() and _resume(path).done
+    return _resume(path).done
 
 
 def _save(path: Path, state: _State) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -558,10 +559,22 @@ def _write(folder: Path, pruned: _Pruned, built: str, images: Stimuli) -> None:
     _check_same(pruned.network, again, images, otherwise)
 
 
+def _sweep(place: Path) -> None:
+    """Remove what killed runs have left beside `place`; there is no other one now."""
+    left = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{32}}\.(tmp|old)")
+    found = [path for path in place.parent.glob(".*") if left.fullmatch(path.name)]
+    for path in found:
+        if path.suffix == ".old" and not place.exists():  # stopped between the two steps
+            os.replace(path, place)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _appearing(place: Path) -> Iterator[Path]:
     """A folder beside `place` that takes its place at the end of the block; it is gone if the block fails."""
     fresh, old = (place.with_name(f".{place.name}.{uuid.uuid4().hex}.{end}") for end in ("tmp", "old"))
+    _sweep(place)
     try:
         fresh.mkdir(parents=True)
         yield fresh

@@ -44,6 +44,8 @@ MOST_FEATURES = 2**16 - 1
 _MOST_WORK = 2**30  # images² × features: a step of the slider then takes a quarter of a second
 _CLOSE = 5e-4  # of R²
 _THUMBNAIL = 48  # pixels; larger images are scaled down
+_MOST_NAMES = 2**16  # labels travel in 16 bits
+_LONGEST_NAME = 255  # characters; every name travels in the page
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,16 @@ class _Checked:
         names = [] if scene.labels is None else [str(name) for name in scene.names]
         if scene.labels is not None and len(names) <= labels.max():
             raise InputError(f"labels go up to {labels.max()}, but there are {len(names)} names.")
+        if len(names) > _MOST_NAMES:
+            raise InputError(
+                f"an explorer takes up to {_MOST_NAMES:,} categories; got {len(names):,}. Choose some."
+            )
+        for name in (scene.stimuli, scene.network, *names):
+            if len(name) > _LONGEST_NAME:
+                raise InputError(
+                    f"names have at most {_LONGEST_NAME} characters; {name[:30]!r}… has {len(name):,}. "
+                    "Shorten it."
+                )
         sort = np.argsort(labels, kind="stable")
         self.scene, self.labels, self.embedding = scene, labels[sort], embedding[sort]
         self.names = names

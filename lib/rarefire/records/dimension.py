@@ -441,7 +441,8 @@ def through(train: Stimuli, recipe: Recipe, seed: int) -> Iterator[nn.Module]:
         return folder / f"seed-{seed:04d}-epoch-{epoch:02d}.pt"
 
     with store.alone(folder / f"seed-{seed:04d}", wait_for=f"{train.name}, through training"):
-        if not all(path(epoch).exists() for epoch in EPOCHS):
+        kept: list[dict[str, Any] | None] = [training.resumed(path(epoch), dict) for epoch in EPOCHS]
+        if not all(kept):
             network = networks.build("lenet5", **options)
 
             def keep(epoch: int, *_: Any) -> None:
@@ -454,9 +455,9 @@ def through(train: Stimuli, recipe: Recipe, seed: int) -> Iterator[nn.Module]:
             checkpoint = folder / f"seed-{seed:04d}.pt"
             checkpoint.unlink(missing_ok=True)
             training.fit(network, train, path=checkpoint, recipe=recipe, seed=seed, report=keep)
-    for epoch in EPOCHS:
-        weights = torch.load(path(epoch), weights_only=True)
-        yield networks.load_weights(networks.build("lenet5", **options), weights).eval()
+            kept = [training.resumed(path(epoch), dict) for epoch in EPOCHS]
+    for weights in kept:
+        yield networks.load_weights(networks.build("lenet5", **options), weights or {}).eval()
 
 
 # --- ImageNet networks ----------------------------------------------------------------------------

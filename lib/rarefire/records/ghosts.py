@@ -382,9 +382,10 @@ def measure(
 
     def compute(missing: list[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
         path = store.cache_dir() / "embeddings" / f"{store.key(**shared)}.npy"
-        if not path.exists():  # a stopped run may have left it, under the name of the same facts
-            embeddings.save(path, network, gallery, layer=layer, progress=progress)
-        saved = blocks.open_embedding(path)
+        # A stopped run may have left it, under the name of the same facts.
+        saved = embeddings.cached(path, len(gallery))
+        if saved is None:
+            saved = embeddings.save(path, network, gallery, layer=layer, progress=progress)
         own = embeddings.extract(network, images, layer=layer, batch_size=32)
         labels = np.array(images.class_names)[images.labels]
         seen = np.concatenate([looks(gallery[i : i + 64]) for i in range(0, len(gallery), 64)])

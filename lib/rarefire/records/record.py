@@ -294,8 +294,8 @@ def answer_each(
     shared = {**shared, **VERSIONS.get(question, {})}
     facts = {thing: {**shared, **more} for thing, more in own.items()}
 
-    def known(things: Iterable[_Key]) -> dict[_Key, store.Answer]:
-        found = {t: store.recall(question, facts[t], use_shipped=use_shipped) for t in things}
+    def known(things: Iterable[_Key], *, warn: bool = True) -> dict[_Key, store.Answer]:
+        found = {t: store.recall(question, facts[t], use_shipped=use_shipped, warn=warn) for t in things}
         return {t: answer for t, answer in found.items() if answer is not None}
 
     answers = known(facts)
@@ -303,7 +303,7 @@ def answer_each(
     if missing and compute is not None:
         place = store.cache_dir() / "results" / f"{question}-{store.key(**shared)}"
         with store.alone(place, wait_for=what or question):
-            answers |= known(missing)  # another process may have computed them in the meantime
+            answers |= known(missing, warn=False)  # another process may have computed them in the meantime
             missing = [t for t in missing if t not in answers]
             for thing, arrays in compute(missing) if missing else ():
                 answers[thing] = store.keep(question, facts[thing], arrays)
