@@ -163,7 +163,7 @@ def test_errors_of_files(tmp_path):
         "text.npy": "cannot be read as a matrix of numbers: it holds no numbers",
         "objects.npy": "cannot be read as a .npy array of numbers",
         "short.npy": "cannot be read as a .npy array of numbers",
-        "folder": "is not a zarr array",
+        "folder": "is a folder, not a file. Name a file",
         "group.zarr": "is a zarr group",
     }.items():
         with pytest.raises(DataError, match=message):

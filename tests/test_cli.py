@@ -1056,7 +1056,8 @@ def test_errors_of_people(own_cache, tmp_path, monkeypatch, arguments, message):
     def load(name, **_):
         images = shown if name == "other" else None
         return judgments.Judgments(
-            name, np.arange(3.0), None, None, None, images, ("a", "b", "c"), "", "", ""
+            *(name, np.arange(300.0), None, None, None, images),
+            *(tuple(f"img{i}" for i in range(25)), "", "", ""),
         )
 
     monkeypatch.setattr(judgments, "NAMES", ["mur", "other"])

@@ -348,7 +348,7 @@ def test_inputs_and_the_global_state_stay(given, capsys):
             {"embedding": np.eye(20), "human": np.arange(190.0), "order": np.arange(20), "folds": 2},
             "24 in all; got 2 for 20",
         ),
-        ({"repeats": 0}, "repeats must be a whole number, at least 1; got 0"),
+        ({"repeats": 0}, "repeats is a whole number, at least 1; got 0"),
         ({"alphas": [1.0, 0.0]}, r"alphas must be greater than 0; got \[1.0, 0.0\]"),
         ({"alphas": []}, r"alphas must be greater than 0; got \[\]"),
         ({"k": [10]}, "k must lie between 1 and 9"),

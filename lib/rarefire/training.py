@@ -106,9 +106,9 @@ class Recipe:
             if value not in known:
                 raise unknown(name, value, known)
         check_fields(self)
-        if self.learning_rate <= 0 or self.weight_decay < 0:
+        if self.learning_rate < 0 or self.weight_decay < 0:
             raise InputError(
-                f"learning_rate is above 0, and weight_decay at least 0; got {self.learning_rate:g} and "
+                f"learning_rate and weight_decay are at least 0; got {self.learning_rate:g} and "
                 f"{self.weight_decay:g}."
             )
         if self.keep == "least-loss" and self.check_every < 1:
