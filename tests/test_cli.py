@@ -1051,7 +1051,9 @@ def test_people_of_a_file_of_ratings(own_cache, tmp_path, monkeypatch, rng):
     ],
 )
 def test_errors_of_people(own_cache, tmp_path, monkeypatch, arguments, message):
-    shown = stimuli.Stimuli("other", "test", np.zeros((3, 3, 8, 8), np.float32), np.zeros(3, int), ("a",), "")
+    shown = stimuli.Stimuli(
+        "other", "test", np.zeros((25, 3, 8, 8), np.float32), np.zeros(25, int), ("a",), ""
+    )
 
     def load(name, **_):
         images = shown if name == "other" else None

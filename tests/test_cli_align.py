@@ -451,7 +451,7 @@ PIECES += [
 def test_readers_take_anything_or_refuse_it_in_a_line(made, rng):
     """Neither an RDM nor labels, a category or ratings ever make a traceback."""
     whole = table(made[1], FILES).encode()
-    for i in range(150):
+    for i in range(60):
         if i % 3:
             content = b"".join(PIECES[j] for j in rng.integers(0, len(PIECES), rng.integers(0, 60)))
         else:
