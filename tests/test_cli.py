@@ -973,7 +973,7 @@ def test_errors_of_explore(files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.txt").write_text("a\nb\n")
     for arguments, message in [
-        (("--labels", "labels.txt", "--out", "p.html"), "labels.txt has 2 lines; E.npy has 150 images"),
+        (("--labels", "labels.txt", "--out", "p.html"), "labels.txt has 2 lines; there are 150 images"),
         (("--labels", "none.txt", "--out", "p.html"), "none.txt"),
         (("--similarity", "--out", "p.html"), "name one with --human"),
         (("--out", "p.txt"), "--out is an .html file"),

@@ -244,6 +244,15 @@ def test_latin_1_is_read_and_said_and_what_is_not_to_be_told_is_refused(made):
     assert "its encoding is not to be told. Save it as UTF-8" in said
 
 
+def test_an_embedding_that_lies_on_its_side_is_refused(made):
+    np.save("side.npy", made[0].T)
+    np.save("R.npy", made[1])
+    assert refused("curve", "side.npy", "--human", "R.npy", "--out", "c.csv") == (
+        "rarefire: side.npy has 40 rows and 12 columns, the RDM 12 images: rows are images. Save it turned "
+        "(E.T)."
+    )
+
+
 # --- labels --------------------------------------------------------------------------------------
 
 
@@ -284,10 +293,10 @@ def test_labels_with_names_are_aligned(made, monkeypatch, rng, header, separator
     Path("l.csv").write_text("\n".join(separator.join(row) for row in rows))
     found, said = categories_of(monkeypatch, "--labels", "l.csv")
     assert found == LABELS
-    assert "Labels: aligned by name, whatever the extension." in said
+    assert "Labels: aligned by name, whatever the extension (" in said
     found, said = categories_of(monkeypatch, "--labels", "l.csv", "--by-position")
     assert found == [LABELS[i] for i in order]
-    assert "Labels: by position, as asked for." in said
+    assert "Labels: by position, as asked for (" in said
     Path("l.csv").write_text(Path("l.csv").read_text().replace("img12", "img13"))
     assert "l.csv lacks 1 of 12 ('img12.png')" in refused(
         "explore", "E.npy", "--labels", "l.csv", "--out", "p.html"
@@ -307,7 +316,7 @@ def test_labels_that_cannot_be_shown(made):
         ("", "l.txt says no category of image 3: ''. Name one."),
         ("NULL", "l.txt says no category of image 3: 'NULL'. Name one."),
         ("x" * 201, "the category of image 3 has 201 characters; at most 200 are shown. Shorten it."),
-        ("a\nb", "l.txt has 13 lines; E.npy has 12 images."),
+        ("a\nb", "l.txt has 13 lines; there are 12 images."),
     ]:
         Path("l.txt").write_text("\n".join(["a", "b", third, *"cdefghijk"]))
         assert message in refused("explore", "E.npy", "--labels", "l.txt", "--out", "p.html")

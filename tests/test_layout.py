@@ -18,7 +18,8 @@ PACKAGE = ROOT / "lib" / "rarefire"
 
 #: A module imports only from those before it.
 LINES = (
-    "_engine.lazy errors rounding texts store _engine.arguments names files _engine.sight",
+    "_engine.lazy errors rounding texts store _engine.arguments names files labels",
+    "_engine.sight",
     "_engine.blocks _engine.axes _engine.checkpoints _engine.neighbours _engine.grams _engine.pairs",
     "_engine.pooling",
     "stimuli networks training sequences poz embeddings",
@@ -95,6 +96,17 @@ def used(tree):
 def test_every_module_has_its_place():
     assert sorted(ORDER) == sorted(LEAVES)
     assert ROOMS == ["", "_engine", "cli", "page", "records"]
+
+
+@pytest.mark.parametrize("room", ["", "page", "records"])
+def test_every_module_is_there_when_it_is_asked_for(room):
+    """Whatever has been imported before: `rarefire.files`, after ``import rarefire`` alone."""
+    folder = PACKAGE / room
+    inside = {path.stem for path in folder.glob("*.py")} | {
+        path.parent.name for path in folder.glob("*/__init__.py")
+    }
+    listed = importlib.import_module(f"rarefire.{room}".rstrip("."))._MODULES
+    assert sorted(listed) == sorted(name for name in inside if not name.startswith("_"))
 
 
 @pytest.mark.parametrize("name", LEAVES)

@@ -409,3 +409,13 @@ def test_an_rdm_is_put_into_the_order_of_names(tmp_path, rng):
         InputError, match=r"R\.npy has no names: leave names= out to take it in its own order"
     ):
         rdm.read(tmp_path / "R.npy", names=named)
+
+
+def test_columns_in_another_order_than_rows_are_put_into_it(tmp_path, rng):
+    values, order = rdm.square(rng.random(10)), [3, 0, 4, 1, 2]
+    lines = [",".join(["", *("abcde"[i] for i in order)])]
+    lines += [",".join(["abcde"[i], *map(str, values[i, order])]) for i in range(5)]
+    (tmp_path / "R.csv").write_text("\n".join(lines))
+    found, above, before = rdm.read_named(tmp_path / "R.csv")
+    np.testing.assert_array_equal(found, rdm.condensed(values))
+    assert above == before == list("abcde")

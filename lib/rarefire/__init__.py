@@ -28,6 +28,10 @@ Whether it is more than chance
     :mod:`~rarefire.inference` tests a number of features or a whole curve, :mod:`~rarefire.selection`
     chooses it on other images, :mod:`~rarefire.reweighting` weighs features; :mod:`~rarefire.naive` holds the
     tests not to use, :mod:`~rarefire.simulations` worlds in which the truth is known.
+Files of your own
+    :mod:`~rarefire.files` reads arrays of every kind, :mod:`~rarefire.labels` categories,
+    :mod:`~rarefire.columns` says which column of a table is what, :mod:`~rarefire.choices` holds odd-one-out
+    trials; :mod:`~rarefire.names` finds out which image is which, :mod:`~rarefire.texts` what a text says.
 Rooms
     :mod:`~rarefire.records`, what the book keeps; :mod:`~rarefire.page`, how it is drawn and built, the
     explorer (:mod:`rarefire.page.explorer`) among it; :mod:`~rarefire.cli`, the commands. ``_engine`` is
@@ -41,32 +45,11 @@ from importlib.metadata import version
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("cli", "cluster", "curves", "dimension", "embeddings", "errors", "ghosts", "inference", "judgments"),
-    *(
-        "lowlevel",
-        "naive",
-        "names",
-        "networks",
-        "page",
-        "poz",
-        "pruning",
-        "ratings",
-        "rdm",
-        "records",
-        "reliability",
-    ),
-    *("removal", "retrieval", "reweighting", "rounding", "selection", "sequences", "similarity"),
-    *(
-        "simulations",
-        "stimuli",
-        "store",
-        "subnetworks",
-        "texts",
-        "training",
-        "transport",
-        "triplets",
-        "units",
-    ),
+    *("choices", "cli", "cluster", "columns", "curves", "dimension", "embeddings", "errors", "files"),
+    *("ghosts", "inference", "judgments", "labels", "lowlevel", "naive", "names", "networks", "page", "poz"),
+    *("pruning", "ratings", "rdm", "records", "reliability", "removal", "retrieval", "reweighting"),
+    *("rounding", "selection", "sequences", "similarity", "simulations", "stimuli", "store", "subnetworks"),
+    *("texts", "training", "transport", "triplets", "units"),
 )
 
 __version__ = version("rarefire")

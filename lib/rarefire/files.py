@@ -419,6 +419,8 @@ def _tensors(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _json(path: Path) -> _Content:
     """Meadows' tree of one participant's tasks; or a list of lists of numbers."""
     tree = json.loads(store.read_text(path))
+    if isinstance(tree, list) and any(isinstance(line, dict) for line in tree):
+        raise ValueError("it is a list of records, as jsPsych keeps them: save them as .csv")
     if isinstance(tree, list):
         return _sorted_out("JSON", {"": np.array(tree, dtype=np.float64)})
     found = dict[str, Any]()

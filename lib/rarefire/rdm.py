@@ -371,6 +371,8 @@ def _opened(path: Path, *, text: str | None, array: str | None) -> _Opened:
         else:
             text = store.read_text(path, kind="a matrix of numbers") if text is None else text
             values, above, before = _parse(text, path)
+            if above is not None and before is not None and values.shape[0] == values.shape[1]:
+                values, above = _columns_as_rows(values, above, before)
         if np.iscomplexobj(values):
             raise ValueError("its numbers are complex")
         if values.ndim > 1:
@@ -482,6 +484,15 @@ def turned(
             f"scale is the highest possible similarity; got {scale:g}, {path.name} has {highest:g}."
         )
     return np.asarray((highest if scale is None else scale) - similarities)
+
+
+def _columns_as_rows(
+    values: NDArray[np.float64], above: list[str], before: list[str]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Columns in the order of the rows, where both have the same names in another order."""
+    if above == before or sorted(above) != sorted(before) or len(set(before)) < len(before):
+        return values, above
+    return values[:, [above.index(name) for name in before]], before
 
 
 def _no_diagonal(rows: list[list[str]]) -> bool:

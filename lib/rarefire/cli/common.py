@@ -368,6 +368,12 @@ def judged(
     matched = names.align(
         own, given, n_images=n, own_file=embedding, other_file=human, by_position=by_position
     )
+    n_judged = len(rdm.square(values))
+    if n_judged == found.values.shape[1] != n:
+        raise InputError(
+            f"{embedding.name} has {n:,} rows and {n_judged:,} columns, the RDM {n_judged:,} images: rows "
+            "are images. Save it turned (E.T)."
+        )
     values = rdm.check_rdm(values, n)
     return rdm.square(values)[np.ix_(matched.rows, matched.rows)][np.triu_indices(n, 1)], matched.how
 

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["explore"]
 
-#: Characters of a category's name.
-_LONGEST = 200
-
 
 @app.command()
 @readable
@@ -110,45 +107,21 @@ def explore(
 
 def _categories(labels: Path, embedding: Path, own: Found, by_position: bool) -> tuple[list[str], str]:
     """Each image's category, in the order of the embedding's rows; and how they were matched."""
-    import unicodedata
-
-    from rarefire import names, store, texts
+    from rarefire import labels as read
+    from rarefire import names
 
     n = own.values.shape[0]
-    given, found = _columns(store.read_text(labels), labels, n)
-    if len(found) != n:
-        raise InputError(f"{labels.name} has {len(found):,} lines; {embedding.name} has {n:,} images.")
-    found = [unicodedata.normalize("NFC", category.strip()) for category in found]
-    for line, category in enumerate(found, start=1):
-        if texts.is_missing(category):
-            raise InputError(f"{labels.name} says no category of image {line}: {category!r}. Name one.")
-        if len(category) > _LONGEST:
-            raise InputError(
-                f"{labels.name}: the category of image {line} has {len(category):,} characters; at most "
-                f"{_LONGEST} are shown. Shorten it."
-            )
-    if given is None:  # a category a line has no place for names
-        return found, "by position" + (f", a line for each image of {embedding.name}" if own.names else "")
-    options: dict[str, Any] = {
-        "n_images": n,
-        "own_file": embedding,
-        "other_file": labels,
-        "by_position": by_position,
-    }
-    matched = names.align(own.names, given, **options)
-    return [found[i] for i in matched.rows], matched.how
-
-
-def _columns(text: str, path: Path, n: int) -> tuple[list[str] | None, list[str]]:
-    """The images' names, where a table has them, and their categories."""
-    from rarefire import texts
-
-    lines = texts.lines(text)
-    rows = texts.table(text, path).rows if any(d in text for d in ",;\t") else []
-    if not rows or any(len(row) != 2 for row in rows) or len(rows) not in (n, n + 1):
-        return None, lines
-    header = len(rows) == n + 1
-    first, second = zip(*rows[header:], strict=True)
-    if len(set(first)) == n:
-        return list(first), list(second)
-    return None, lines
+    given = read.read(labels, n)
+    said = f" ({given.what})" if given.what else ""
+    if given.names is None:  # a category a line has no place for names
+        beside = f", a line for each image of {embedding.name}" if own.names else ""
+        return given.categories, f"by position{beside}{said}"
+    matched = names.align(
+        own.names,
+        given.names,
+        n_images=n,
+        own_file=embedding,
+        other_file=labels,
+        by_position=by_position,
+    )
+    return [given.categories[i] for i in matched.rows], matched.how + said

@@ -117,7 +117,10 @@ def _once(rows: list[int], path: Path) -> NDArray[np.int64]:
 def _number(line: str, path: Path, n: int) -> int:
     """The number of a row."""
     if not line.isdecimal():
-        raise InputError(f"{path.name} holds row numbers from 0, one a line; got {line[:40]!r}.")
+        raise InputError(
+            f"{path.name} holds row numbers from 0, one a line; got {line[:40]!r}. To name images, write the "
+            "names of all beside the embedding (E.names.txt beside E.npy), one a line."
+        )
     if len(line) > 15 or int(line) >= n:
         raise InputError(f"{path.name} names image {line[:40]}; there are {n:,}, numbered from 0.")
     return int(line)

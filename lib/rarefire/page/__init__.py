@@ -9,6 +9,8 @@
     layer by layer, its layers pair by pair.
 ``claims``, ``scorecard``
     What the paper says, and what was found.
+``pruned_tables``, ``dimensions``, ``dimension_findings``, ``layer_groups``, ``subnetwork_findings``
+    What chapters 6 to 8 show and say of what was recorded.
 ``build``, ``static_page``
     The chapters executed and made into pages; what Sphinx is told.
 """
@@ -16,8 +18,9 @@
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("build", "cards", "claims", "explorer", "frame", "layers", "pairs", "palette", "plots"),
-    *("prunings", "reader", "scorecard", "static_page", "widgets"),
+    *("build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame", "layer_groups"),
+    *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "scorecard"),
+    *("static_page", "subnetwork_findings", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -39,7 +39,7 @@ from rarefire.records.record import Record, Stack, answer_each, source
 _MODULES = (
     *("block_tests", "dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient"),
     *("information", "layer_choice", "people", "people_across", "people_by_class", "people_orders"),
-    *("pruned", "rank", "recipes", "sequence_maps", "subnetworks"),
+    *("pruned", "rank", "recipes", "record", "sequence_maps", "subnetworks"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)
