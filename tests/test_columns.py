@@ -183,3 +183,13 @@ def test_a_table_without_its_head_and_a_matrix():
         found("\n".join(f"{i},{i + 1},{i + 2}" for i in range(8)))
     assert found("0,1,2\n1,0,3\n2,3,0") is None
     assert found("image1,image2,image3\n0,1,2\n1,0,3\n2,3,0") is None
+
+
+def test_other_peoples_words():
+    read = found("workerId,stim_left,stim_right,resp\n" + "\n".join(f"w,{a},{b},2" for a, b in PAIRS)).taken
+    assert read == {"image1": "stim_left", "image2": "stim_right", "rating": "resp", "subject": "workerId"}
+    for scale in ("Similarity (0-100)", "Rating [1-7]", "dissimilarity 1..9"):
+        read = found(f"Image 1,Image 2,{scale}\n" + "\n".join(f"{a},{b},2" for a, b in PAIRS)).taken
+        assert read["rating"] == scale
+    with pytest.raises(InputError, match="several columns for the rating: 'rating1' and 'rating2'"):
+        found("image1,image2,rating1,rating2\n" + "\n".join(f"{a},{b},2,3" for a, b in PAIRS))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rarefire import texts
-from rarefire.errors import DataError, RarefireWarning
+from rarefire.errors import DataError, InputError, RarefireWarning
 
 TEXT = "image,Katze\r\ncafé,1\n"
 
@@ -99,3 +99,21 @@ def test_what_is_a_number():
         assert np.isreal(float(cell))
     for cell in ("1_000", "٣", "1,5", "0x1", "one", "1 2", "e5", "#REF!"):
         assert not texts.is_number(cell)
+
+
+@pytest.mark.parametrize("mark", [-99.0, 999.0, -1.0])
+def test_numbers_that_mean_none_are_asked_about(mark):
+    values = np.array([0.2, 0.5, np.nan, mark, 0.9, mark])
+    with pytest.raises(InputError) as refused:
+        texts.check_marks(values, "r.csv")
+    assert str(refused.value) == (
+        f"2 numbers in r.csv are {mark:g}, the others lie between 0.2 and 0.9: if that means that there is "
+        "none, leave these cells empty."
+    )
+
+
+def test_numbers_that_lie_among_others_are_numbers():
+    texts.check_marks(np.array([1, 50, 99, 120.0]), "r.csv")
+    texts.check_marks(np.array([-1, -0.5, 0.2, 1.0]), "r.csv")
+    texts.check_marks(np.array([99.0, np.nan]), "r.csv")
+    texts.check_marks(np.array([98, 60, 99.0]), "r.csv")

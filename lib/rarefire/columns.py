@@ -48,11 +48,12 @@ _ODD = "odd(one)?(out)?"
 _CHOICE = (
     f"(response|resp|choice|chosen|chose|select(ed|ion)|answer|pick(ed)?|{_ODD}){_WORD}?(id|name|index)?"
 )
-_SIMILARITY = "(similarity|sim)(rating|score|judge?ment|response)?"
-_DISSIMILARITY = "(dissimilarity|dissim|distance)(rating|score|judge?ment|response)?"
+# With the ends of a scale behind them, as in "Similarity (1-7)".
+_SIMILARITY = "(similarity|sim)(rating|score|judge?ment|response)?[0-9]*"
+_DISSIMILARITY = "(dissimilarity|dissim|distance)(rating|score|judge?ment|response)?[0-9]*"
 _RATING = (
-    f"ratings?|ratingvalue|score|judge?ment|response|responsevalue|value|answer|label|slider(value|response)?|"
-    f"likert|{_SIMILARITY}|{_DISSIMILARITY}"
+    "(ratings?|ratingvalue|score|judge?ment|resp(onse)?|responsevalue|value|answer|label|"
+    f"slider(value|response)?|likert)[0-9]*|{_SIMILARITY}|{_DISSIMILARITY}"
 )
 _PERSON = (
     "((prolific|mturk|turk|amt)?(subject|subj|sub|participant|ppant|ppt|pp|person|worker|turker|rater|observer|"

@@ -149,6 +149,7 @@ def read_either(
         given = _ratings(lines, found.places, path)
         names = _ordered({name for pair in given for name in (pair.first, pair.second)}, folder, path)
         values = np.array([each.value for each in given])
+        texts.check_marks(values, path.name)
         if similarity:
             values = rdm.turned(values, path, scale=scale)
         means, people = _means(given, values, names, path)

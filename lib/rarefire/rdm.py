@@ -21,7 +21,7 @@ from rarefire._engine.arguments import check_finite, checked
 from rarefire.errors import DataError, InputError, RarefireWarning
 from rarefire.names import align, are_numbers, check_pairs, of_matrix
 from rarefire.rounding import SAME, upright
-from rarefire.texts import is_missing, is_number, table, without_last
+from rarefire.texts import check_marks, is_missing, is_number, table, without_last
 
 __all__ = [
     "COMPARATORS",
@@ -410,6 +410,7 @@ def _condensed(
     upper = condensed(values)
     if not np.isfinite(upper).any():
         raise InputError(f"the RDM in {path.name} holds no value for any pair.")
+    check_marks(upper, path.name)
     if similarity:
         return turned(upper, path, scale=scale)
     itself = np.diag(values)
@@ -489,10 +490,12 @@ def turned(
 def _columns_as_rows(
     values: NDArray[np.float64], above: list[str], before: list[str]
 ) -> tuple[NDArray[np.float64], list[str]]:
-    """Columns in the order of the rows, where both have the same names in another order."""
+    """Columns in the order of the rows, where both have the same names and only so match."""
     if above == before or sorted(above) != sorted(before) or len(set(before)) < len(before):
         return values, above
-    return values[:, [above.index(name) for name in before]], before
+    turned = values[:, [above.index(name) for name in before]]
+    match = [np.allclose(matrix, matrix.T, equal_nan=True) for matrix in (values, turned)]
+    return (turned, before) if match == [False, True] else (values, above)
 
 
 def _no_diagonal(rows: list[list[str]]) -> bool:

@@ -13,13 +13,28 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from rarefire.errors import DataError, RarefireWarning
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["MISSING", "Table", "decode", "is_missing", "is_number", "lines", "table", "wide", "without_last"]
+from rarefire.errors import DataError, InputError, RarefireWarning
+
+__all__ = [
+    "MISSING",
+    "Table",
+    "check_marks",
+    "decode",
+    "is_missing",
+    "is_number",
+    "lines",
+    "table",
+    "wide",
+    "without_last",
+]
 
 #: What a cell holds where a value is missing, in small letters.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "-", "."})
 
+_MARKED = (-1, -9, -99, -999, -9999, 99, 999, 9999)  # where a number is missing, in some programs
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -202,6 +217,28 @@ def without_last(rows: list[list[str]]) -> list[list[str]]:
 def is_missing(cell: str) -> bool:
     """Whether a cell says that a value is missing."""
     return cell.lower() in MISSING
+
+
+def check_marks(values: NDArray[np.float64], where: str) -> None:
+    """Refuse numbers that mean that there is none, such as −99, where they lie far from all others.
+
+    Raises
+    ------
+    InputError
+        If there are some.
+    """
+    known = values[np.isfinite(values)]
+    marks = np.isin(known, _MARKED)
+    others = known[~marks]
+    if not marks.any() or len(others) < 2:
+        return
+    low, high = others.min(), others.max()
+    far = known[marks & ((known < low - (high - low)) | (known > high + (high - low)))]
+    if len(far):
+        raise InputError(
+            f"{len(far):,} numbers in {where} are {far[0]:g}, the others lie between {low:g} and {high:g}: "
+            "if that means that there is none, leave these cells empty."
+        )
 
 
 def is_number(cell: str) -> bool:
