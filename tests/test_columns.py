@@ -193,3 +193,17 @@ def test_other_peoples_words():
         assert read["rating"] == scale
     with pytest.raises(InputError, match="several columns for the rating: 'rating1' and 'rating2'"):
         found("image1,image2,rating1,rating2\n" + "\n".join(f"{a},{b},2,3" for a, b in PAIRS))
+
+
+def test_annotations_of_meadows():
+    """Where `label` is the answer, and `resp` the time at which it was given."""
+    head = "task,participation,trial,stim1_id,stim2_id,stim1_name,stim2_name,start,resp,label\n"
+    rows = [f"rate,brave-fox,{t},{ord(a)},{ord(b)},{a},{b},{t},{t},{t % 7}" for t, (a, b) in enumerate(PAIRS)]
+    read = found(head + "\n".join(rows))
+    assert read.taken == {
+        "image1": "stim1_name",
+        "image2": "stim2_name",
+        "rating": "label",
+        "subject": "participation",
+    }
+    assert read.unused == ("task", "trial", "stim1_id", "stim2_id", "start", "resp")

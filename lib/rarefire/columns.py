@@ -52,7 +52,7 @@ _CHOICE = (
 _SIMILARITY = "(similarity|sim)(rating|score|judge?ment|response)?[0-9]*"
 _DISSIMILARITY = "(dissimilarity|dissim|distance)(rating|score|judge?ment|response)?[0-9]*"
 _RATING = (
-    "(ratings?|ratingvalue|score|judge?ment|resp(onse)?|responsevalue|value|answer|label|"
+    "(ratings?|ratingvalue|score|judge?ment|response|responsevalue|value|answer|label|"
     f"slider(value|response)?|likert)[0-9]*|{_SIMILARITY}|{_DISSIMILARITY}"
 )
 _PERSON = (
@@ -155,7 +155,8 @@ def find(
     else:
         stated = None
     choices = [i for i in table.called(_CHOICE) if i not in used]
-    ratings = [i for i in table.called(_RATING) if i not in used]
+    # Meadows calls `resp` the time of an answer, and others the answer.
+    ratings = [i for i in table.called(_RATING) or table.called("resp") if i not in used]
     if given["rating"] is not None:
         choices = ratings = [given["rating"]]
     people = [i for i in table.called(_PERSON) if i not in used]
