@@ -1242,3 +1242,34 @@ def test_parts_that_nobody_goes_on_with_are_removed(tmp_path, monkeypatch):
     network = networks.build("lenet5", input_shape=(1, 28, 28), n_classes=10, mean=(0.1,), std=(0.3,))
     embeddings.save(tmp_path / "e.npy", network, images, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [parts[1].name, parts[2].name, "e.npy"]
+
+
+class _Heads(nn.Module):
+    def __init__(self, returns):
+        super().__init__()
+        self.body, self.fc, self.aux = (
+            nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU()),
+            *map(nn.Linear, (5, 5), (2, 3)),
+        )
+        self.returns = returns
+
+    def forward(self, images):
+        features = self.body(images)
+        logits = self.fc(features)
+        return self.returns(features, logits, self.aux)
+
+
+def test_of_several_heads_the_last_is_not_guessed(rng):
+    pixels = rng.random((4, 3, 2, 2), np.float32)
+    for returns in (lambda f, x, aux: (x, aux(f)), lambda f, x, aux: {"out": x, "aux": aux(f)}):
+        with pytest.raises(InputError) as refused:
+            embeddings.extract(_Heads(returns).eval(), pixels)
+        assert str(refused.value) == (
+            "the network returns the outputs of several layers (fc, aux): it is not certain whose input the "
+            "penultimate features are. Name a layer."
+        )
+        assert embeddings.extract(_Heads(returns).eval(), pixels, layer="body").shape == (4, 5)
+    for returns in (lambda f, x, aux: {"features": f, "logits": x}, lambda f, x, aux: (x, f)):
+        net = _Heads(returns).eval()
+        found = embeddings.extract(net, pixels)
+        np.testing.assert_array_equal(found, embeddings.extract(net, pixels, layer="body"))

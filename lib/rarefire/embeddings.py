@@ -12,7 +12,7 @@ import re
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -717,9 +717,10 @@ def last_weighted(network: nn.Module, images: Tensor) -> str:
     Raises
     ------
     InputError
-        If there is no such layer.
+        If there is no such layer, or the network returns the outputs of several.
     """
     calls: list[str] = []
+    outputs: dict[str, Any] = {}
     network = networks.unwrapped(network)
     with ExitStack() as stack:
         axes.eager(network, stack)
@@ -727,8 +728,21 @@ def last_weighted(network: nn.Module, images: Tensor) -> str:
             if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
                 handle = module.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
                 stack.callback(handle.remove)
+                handle = module.register_forward_hook(
+                    lambda _, __, output, name=name: outputs.update({name: output})
+                )
+                stack.callback(handle.remove)
         with torch.inference_mode():
-            network(images[:1])
+            returned = network(images[:1])
+    parts = returned.values() if isinstance(returned, Mapping) else returned
+    if not isinstance(returned, Tensor) and isinstance(parts, Iterable):
+        returned_parts = list(parts)
+        heads = [name for name, output in outputs.items() if any(output is part for part in returned_parts)]
+        if len(heads) > 1:
+            raise InputError(
+                f"the network returns the outputs of several layers ({', '.join(heads)}): it is not certain "
+                "whose input the penultimate features are. Name a layer."
+            )
     if not calls:
         raise InputError("the network has no linear or convolutional layer: name a layer= instead.")
     return calls[-1]
