@@ -720,7 +720,7 @@ def last_weighted(network: nn.Module, images: Tensor) -> str:
         If there is no such layer, or the network returns the outputs of several.
     """
     calls: list[str] = []
-    outputs: dict[str, Any] = {}
+    outputs: list[tuple[str, Any]] = []  # kept, so that each is an object of its own
     network = networks.unwrapped(network)
     with ExitStack() as stack:
         axes.eager(network, stack)
@@ -729,15 +729,15 @@ def last_weighted(network: nn.Module, images: Tensor) -> str:
                 handle = module.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
                 stack.callback(handle.remove)
                 handle = module.register_forward_hook(
-                    lambda _, __, output, name=name: outputs.update({name: output})
+                    lambda _, __, output, name=name: outputs.append((name, output))
                 )
                 stack.callback(handle.remove)
         with torch.inference_mode():
             returned = network(images[:1])
     parts = returned.values() if isinstance(returned, Mapping) else returned
     if not isinstance(returned, Tensor) and isinstance(parts, Iterable):
-        returned_parts = list(parts)
-        heads = [name for name, output in outputs.items() if any(output is part for part in returned_parts)]
+        given = list(parts)
+        heads = dict.fromkeys(name for name, output in outputs if any(output is part for part in given))
         if len(heads) > 1:
             raise InputError(
                 f"the network returns the outputs of several layers ({', '.join(heads)}): it is not certain "
