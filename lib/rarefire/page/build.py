@@ -247,9 +247,10 @@ def _make_pages(root: Path, staging: Path, pages: list[str], html: Path, *, verb
 
 
 def _chapter_stamp(root: Path, source: Path, parameters: Mapping[str, Any]) -> str:
-    """Changes with the chapter, its parameters, the package, the shipped data, the versions, the mirror."""
+    """Changes with the chapter and what lies beside it, its parameters, the package, the data, versions, mirror."""
     page = _PACKAGE / "page"
-    files = [source, *sorted(_PACKAGE.rglob("*.py")), *sorted((page / "js").glob("*"))]
+    files = [source, *sorted(source.parent.glob("*.py")), *sorted(_PACKAGE.rglob("*.py"))]
+    files += sorted((page / "js").glob("*"))
     files.append(page / "static" / "palette.css")  # travels in widgets
     files += [file for file in sorted((root / "data").rglob("*")) if file.is_file()]
     lock = root / "requirements.lock"
