@@ -247,7 +247,7 @@ def _make_pages(root: Path, staging: Path, pages: list[str], html: Path, *, verb
 
 
 def _chapter_stamp(root: Path, source: Path, parameters: Mapping[str, Any]) -> str:
-    """Changes with the chapter and what lies beside it, its parameters, the package, the data, versions, mirror."""
+    """Changes with the chapter, its parameters, the code, the shipped data, the versions, the mirror."""
     page = _PACKAGE / "page"
     files = [source, *sorted(source.parent.glob("*.py")), *sorted(_PACKAGE.rglob("*.py"))]
     files += sorted((page / "js").glob("*"))
