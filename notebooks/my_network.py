@@ -1,6 +1,6 @@
 """A network that the book did not train. Replace it by yours.
 
-`rarefire` asks for a function that returns a `torch.nn.Module`, and no more; this is ``my_network.py:convnet``.
+`rarefire` asks for a function that returns a `torch.nn.Module`, no more: ``my_network.py:convnet``.
 This one learns handwritten digits in some seconds, by no recipe of the book's. Yours will load its weights.
 """
 
