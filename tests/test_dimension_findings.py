@@ -315,27 +315,12 @@ def test_the_readme_says_what_was_recorded():
     names = ("mnist", "cifar10-jpg")
     every = {name: records.dimension.known(name) for name in names} | photographs
     without = [*figures.remaining(every, "low PoZ first", 0.8).values()]
-    alone = [figures.remaining(every, "high PoZ first", 0.2)[name] for name in names]
     shape = figures.shapes(photographs)
-    seen, peak, before = (
-        shape.loc[shape["trained"] == trained, column]
-        for trained, column in ((True, "input"), (True, "peak"), (False, "peak"))
-    )
-    known = records.information.known_networks()
-    known |= {name: records.information.known(name) for name in names}
-    low = figures.changes(known)
-    low = low[low["property"] != records.information.CATEGORY].dropna()
-    pruned, distilled = low["pruning"] < 0, low["distillation"] > 0
-    large = low["network"].isin(photographs)
+    seen, peak = (shape.loc[shape["trained"], column] for column in ("input", "peak"))
     for said in (
-        f"in {len(photographs)} ImageNet networks the dimension of photographs grows from {seen.min():.0f}",
+        f"In {len(photographs)} ImageNet networks the dimension of photographs grows from {seen.min():.0f}",
         f"to between {peak.min():.0f} and {peak.max():.0f} and shrinks again",
-        f"in untrained ones it reaches {before.min():.0f} to {before.max():.0f}.",
         f"of the last hidden layer {min(without):.0%} to {max(without):.0%} of its dimensions stay",
-        f"in LeNets that fifth alone has {min(alone):.0%} to {max(alone):.0%}.",
-        f"({pruned[large].sum()} of {large.sum()} pairs of a network and a property)",
-        f"to fewer of them ({distilled[large].sum()} of {large.sum()})",
-        f"in {pruned[~large].sum()} of {(~large).sum()} and {distilled[~large].sum()} of {(~large).sum()}.",
     ):
         assert said in text, said
     assert figures.shapes(every).set_index(["network", "trained"]).loc[("mnist", True), "hump"] < 1.2

@@ -418,21 +418,15 @@ def test_the_readme_says_what_was_recorded():
     names = ("mnist", "cifar10-jpg")
     sets = {n: each for n in names if (each := records.pruned.known(n)) is not None}
     units = {n: records.pruned.known_units(n) for n in sets}
-    early = {m: pruned_tables.middle(sets, Pruned.alike_in, m, 1) for m in ("imp", "again")}
     text = " ".join((ROOT / "README.md").read_text("utf-8").split())
     leaves = {n: pruned_tables.leaves(each, "imp") for n, each in sets.items()}
     whole = {n: np.median(each.at("poz", 0.8)) for n, each in units.items()}
-    rho = pruned_tables.middle(sets, lambda each: each.survival("fc2"), "imp")
     form = "from {:.0%} of the weights on".format
     for said in (
-        f"(R² {pruned_tables.told(early['imp'])}) than the same network trained again",
-        f"with all of its weights ({pruned_tables.told(early['again'])})",
-        f"moved further than that {pruned_tables.told(leaves, form, nan='in no round')}.",
-        f"leaves {pruned_tables.told(whole, '{:.3f}'.format)}.",
-        f"what is left of them: {pruned_tables.told(rho)}).",
+        f"trained again {pruned_tables.told(leaves, form, nan='in no round')}.",
+        f"leaves {pruned_tables.told(whole, '{:.3f}'.format)};",
     ):
         assert said in text, said
-    assert all(value < -0.2 for value in rho.values())
 
 
 # --- claims --------------------------------------------------------------------------------------

@@ -304,35 +304,12 @@ def test_kinds_pass_both_tests_over_seeds():
 def test_the_readme_says_what_was_recorded():
     text = " ".join((Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8").split())
     lenets = {name: records.subnetworks.known(name) for name in ("mnist", "cifar10-jpg")}
-    networks = records.subnetworks.known_networks()
     of = {name: records.sequence_maps.known(name) for name in SETTINGS}
     seeds = {name: (by["usual"], by["untrained"]) for name, by in lenets.items()}
     seeds |= {name: (by["after"], by["untrained"]) for name, by in of.items()}
     passed = findings.passing(seeds)
-    vision = [by["usual"] for by in lenets.values()] + [by["trained"] for by in networks.values()]
-    power = block_tests.known().power()
-    power = (
-        power[(power["statistic"] == "b") & (power["null"] == "either")].groupby("measure")["power"].mean()
-    )
-    tables = [findings.ways(by) for by in lenets.values()]
-    tables += [findings.ways(by) for by in of.values() if "before" in by]
-    moved = [int((table["holm"] <= 0.05).sum()) for table in tables]
-    rare, frequent = (
-        [float(np.nanmedian(each.without[:, :, column, 0])) for each in vision] for column in (0, 2)
-    )
-    choices = records.layer_choice.known_networks().values()
-    gain = {
-        by: np.mean([np.mean(c.chosen[CHOSEN.index(by)] - c.drawn.mean(axis=1)) for c in choices])
-        for by in ("gw", "even")
-    }
-    points = {by: f"{100 * value:+.1f}".replace("-", "−") for by, value in gain.items()}
     for said in (
         f"in {sum(n in of for n in passed)} of {len(of)} kinds of small transformer",
         f"and {sum(n in lenets for n in passed)} of {len(lenets)} of LeNet.",
-        f"it finds {power['gw']:.0%} of them, CKA {power['cka']:.0%}.",
-        f"moves the layers in {sum(moved)} of {sum(map(len, tables))} comparisons.",
-        f"moves a layer by {min(rare):.1%} to {max(rare):.1%} of chance",
-        f"the most frequent fifth by {min(frequent):.1%} to {max(frequent):.1%}.",
-        f"{points['gw']} points of accuracy against layers at random, evenly spaced ones {points['even']}.",
     ):
         assert said in text, said
