@@ -398,7 +398,7 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
 
 ALIVE = {
     "index": 1,
-    "notebooks/02_poz": 1,
+    "notebooks/02_poz": 2,
     "notebooks/03_rsa_curves": 2,
     "notebooks/04_human_judgments": 1,
     "notebooks/05_ghost_features": 1,

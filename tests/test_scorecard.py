@@ -764,6 +764,7 @@ def test_image_sets_and_groups_named_for_readers(rng):
 def test_numbers_beside_recorded_ones():
     known = pd.read_csv(records.ensembles.store.data_dir() / "recorded.csv", index_col="name")
     name, row = known.index[0], known.iloc[0]
+    assert "Fewer than fifty" in scorecard.recorded({}).data  # not an empty table
     shown = scorecard.recorded({name: row["recorded"] + row["tolerance"] / 2}).data
     assert f"<td>{name}</td>" in shown
     assert f"{row['recorded']:.3f}" in shown

@@ -728,13 +728,15 @@ def recorded(values: Mapping[str, float]) -> HTML:
     Parameters
     ----------
     values
-        As for :func:`rarefire.page.claims.check_recorded`.
+        As for :func:`rarefire.page.claims.check_recorded`; where there are none, a sentence says so.
 
     Raises
     ------
     DataError
         Where one is further off than networks trained anew on another processor may be.
     """
+    if not values:
+        return HTML("<p>Fewer than fifty networks: not held against the recorded runs.</p>")
     check = claims.check_recorded(values)
     if not check["same"].all():
         off = check.index[~check["same"].astype(bool)]
