@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from matplotlib.figure import Figure
 
-from rarefire.page import claims
+from rarefire.page import claims, palette, plots
 from rarefire.page.frame import framed, number
 
-__all__ = ["LATE", "SIGNS", "short", "sign", "verdict_cards", "words"]
+__all__ = ["LATE", "SIGNS", "short", "sign", "verdict_bars", "verdict_cards", "words"]
 
 #: A sign for each verdict: they must not differ in colour alone. Round ones are on what the paper states.
 SIGNS = dict(zip(claims.VERDICTS, "●◐○▲△?∅–", strict=True))
+#: Of each verdict in a bar: a name in :data:`rarefire.page.palette.COLOURS`, and how strongly.
+_INKS = dict(
+    zip(
+        claims.VERDICTS,
+        [("low", 1), ("low", 0.45), ("high", 0.9), *[("bound", 0.6)] * 2, *[("random", 0.3)] * 3],
+        strict=True,
+    )
+)
 #: Marks what hangs on a range or a way of reading that was added after results had been seen.
 LATE = "†"
 
@@ -38,6 +47,41 @@ def words(row: Mapping[Any, Any]) -> str:
 def short(verdicts: str) -> str:
     """Verdicts as they are named beside each other: ``reproduced or in direction``."""
     return verdicts.replace(claims.DIRECTION, "in direction").replace(" (our measure)", "")
+
+
+def verdict_bars(parts: Mapping[str, Iterable[str]]) -> tuple[Figure, pd.DataFrame]:
+    """How many verdicts of each kind there are, a bar for each part, and the numbers behind it.
+
+    Parameters
+    ----------
+    parts
+        Name -> verdicts, of :data:`rarefire.page.claims.VERDICTS`; at least one.
+
+    Returns
+    -------
+    figure, numbers
+        A row for each part, a column for each verdict that occurs.
+    """
+    counts = {name: pd.Series([*verdicts]).value_counts() for name, verdicts in parts.items()}
+    table = pd.DataFrame(counts).T.fillna(0).astype(int)
+    table = table[[verdict for verdict in claims.VERDICTS if verdict in table]]
+    shares = table.div(table.sum(axis=1), axis=0)
+    figure, axes = plots.panel(width=6.2, height=0.6 + 0.42 * len(table))
+    left = np.zeros(len(table))
+    rows = np.arange(len(table))[::-1]
+    for verdict in table:
+        ink, alpha = _INKS[verdict]
+        axes.barh(rows, shares[verdict], left=left, height=0.62, color=palette.COLOURS[ink], alpha=alpha)
+        for row, start, wide, n in zip(rows, left, shares[verdict], table[verdict], strict=True):
+            if wide > 0.07:
+                axes.text(
+                    start + wide / 2, row, f"{SIGNS[verdict]} {n}", ha="center", va="center", fontsize=8
+                )
+        left += shares[verdict].to_numpy()
+    named = [f"{name} ({n})" for name, n in zip(table.index, table.sum(axis=1), strict=True)]
+    axes.set(yticks=rows, yticklabels=named, xlim=(0, 1), xlabel="share of readings")
+    plots.percent(axes, "x")
+    return figure, table.reset_index(names="part")
 
 
 def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mapping[str, str]) -> HTML:
