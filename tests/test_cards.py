@@ -28,6 +28,11 @@ def text(element):
     return " ".join("".join(element.itertext()).split())
 
 
+def place(section):
+    """Where links to a claim lead."""
+    return section.find("details/div").get("id")
+
+
 def lines(root):
     """Every finding: its name, drawing, number and verdict."""
     return [list(line) for line in root.iter("li")]
@@ -52,22 +57,29 @@ def test_a_card_for_each_claim_and_a_line_for_each_finding(some):
     assert (root.tag, root.get("id"), root.get("class")) == ("figure", "figure-verdicts", "rf-figure")
     sections = list(root.iter("section"))
     order = ["rare-20", "worked-ac", "human-20"]
-    assert [section.get("id") for section in sections] == [f"claim-{name}" for name in order]
+    assert [place(section) for section in sections] == [f"claim-{name}" for name in order]
     for name, section in zip(order, sections, strict=True):
         claim = claims.claims()[name]
-        assert section.find("p/b").text == claim.title
-        quote = section.find("blockquote")
+        assert section.find("details/summary/b").text == claim.title
+        quote = section.find(".//blockquote")
         assert text(quote) == f"“{claim.claim}” {claim.where}"
         assert quote.find("cite").text == claim.where
         assert f"Read as: {claim.reading}. Reproduced: " in text(section)
         rows = card[card["id"] == name]
-        found = section.findall("ul/li")
+        found = section.findall(".//ul/li")
         assert len(found) == len(rows)
         for (who, drawing, _, verdict), row in zip(found, rows.itertuples(), strict=True):
             assert text(who) == f"{row.images} {row.convention}".strip()
             said = f"{cards.SIGNS[row.verdict]} {row.verdict}{'†' * row.late}"
             assert text(verdict).removesuffix(" by its value") == said
-            assert (drawing.tag, drawing.get("aria-hidden")) == ("svg", "true")  # the words say it all
+            if rows["ours"].notna().any():
+                assert (drawing.tag, drawing.get("aria-hidden")) == ("svg", "true")  # the words say it all
+            else:  # nothing to draw, and no axis
+                assert (drawing.tag, text(drawing)) == ("span", "")
+                assert section.find(".//p[@class='rf-ends']") is None
+        counts = rows["verdict"].value_counts()
+        brief = text(section.find("details/summary/small"))
+        assert all(f"{cards.SIGNS[v]} {n} {cards.short(v)}" in brief for v, n in counts.items())
         missing = f"What is missing to test it: {claim.missing}"
         assert (missing in text(section)) == bool(claim.missing)
     assert "Reproduced: 0.10 to 0.50; in direction: 0.05 to 0.75. † The wider range was" in text(sections[0])
@@ -75,7 +87,7 @@ def test_a_card_for_each_claim_and_a_line_for_each_finding(some):
     assert "†" not in text(sections[1])
     assert "in direction: 0.80 to 1.25. † This was set after results had been seen." in text(sections[2])
     assert "What is missing" in text(sections[2])
-    links = {section.get("id"): [a.get("href") for a in section.iter("a")] for section in sections}
+    links = {place(section): [a.get("href") for a in section.iter("a")] for section in sections}
     assert links == {
         "claim-rare-20": ["03.html?a=1&b=2#figure-x"],
         "claim-worked-ac": [],
@@ -111,7 +123,7 @@ def test_a_dot_stands_where_its_value_is(some):
     """Two dots fix the axis; all else must fit: the other dot, the bars, the ranges, the printed ends."""
     root, card = page_of(some)
     section, rows = next(root.iter("section")), card[card["id"] == "rare-20"]
-    drawn = [line[1] for line in section.findall("ul/li")]
+    drawn = [line[1] for line in section.findall(".//ul/li")]
     dots = [percent(drawing.find("g/circle"), "cx") for drawing in drawn]
     (a, b), (x, y) = rows["ours"].iloc[[0, 3]], (dots[0], dots[3])
 
@@ -132,7 +144,7 @@ def test_a_dot_stands_where_its_value_is(some):
         # That for the direction ends with the axis, or at its own end.
         wide = [percent(direction, "x"), percent(direction, "x") + percent(direction, "width")]
         assert wide == pytest.approx([max(0, at(0.05)), min(100, at(0.75))], abs=0.05)
-    start, end = (float(span.text.replace("−", "-")) for span in section.find("p[@class='rf-ends']"))
+    start, end = (float(span.text.replace("−", "-")) for span in section.find(".//p[@class='rf-ends']"))
     assert (at(start), at(end)) == pytest.approx((0, 100), abs=0.7)  # printed with two digits
     for value in rows[["ours", "low", "high", "from", "to"]].to_numpy().ravel():
         assert np.isnan(value) or -0.02 < at(value) < 100.02
@@ -177,7 +189,7 @@ def test_an_axis_goes_no_further_than_the_quantity(claim):
 def test_an_axis_has_a_length_where_all_is_equal(value):
     root, _ = page_of([Finding("worked-order", "example", value)])
     shapes = [e for e in root.iter() if e.tag in ("rect", "circle")]
-    assert len(shapes) == (3 if value == 1 else 2)
+    assert len(shapes) == (3 if value == 1 else 0)
     for shape in shapes:
         assert 0 <= percent(shape, "cx" if shape.tag == "circle" else "x") <= 100
     assert "Reproduced: 1.00." in text(root)
@@ -334,7 +346,7 @@ def test_what_counts_is_said_in_words():
     findings = [Finding(name, "x", 0.1, interval=(0.05, 0.3)) for name in ("human-lower", "poz-80")]
     findings += [Finding(name, "x", 0.1) for name in ("zeros-matter", "ghosts-separate", "worked-order")]
     root, _ = page_of(findings)
-    said = {section.get("id").removeprefix("claim-"): text(section) for section in root.iter("section")}
+    said = {place(section).removeprefix("claim-"): text(section) for section in root.iter("section")}
     late = "set after results had been seen."
     above = "where the whole interval is above 0."
     assert f"Reproduced {above} † This was {late}" in said["human-lower"]
@@ -354,7 +366,8 @@ def test_minus_signs_are_typographic():
         [Finding("worked-ac", "example", -0.18), Finding("rare-below-low", "mnist", np.linspace(-1, 0, 9))]
     )
     for section in root.iter("section"):
-        own = [text(part) for part in section if part.tag != "blockquote"]  # that is the paper's
+        parts = section.find("details/div")
+        own = [text(part) for part in parts if part.tag != "blockquote"]  # that is the paper's
         assert not re.search(r"-\d", " ".join(own))
         assert re.search(r"−\d", " ".join(own))
 
@@ -367,7 +380,7 @@ def test_what_has_no_value_has_no_dot_and_is_no_nan():
         Finding("rare-20", "mnist", [np.nan] * 5),
     ]
     root, card = page_of(findings)
-    sections = {s.get("id"): s.findall("ul/li") for s in root.iter("section")}
+    sections = {place(s): s.findall(".//ul/li") for s in root.iter("section")}
     dots = {name: [len(line.findall(".//circle")) for line in found] for name, found in sections.items()}
     assert dots == {"claim-human-20": [0, 1], "claim-human-lower": [0], "claim-rare-20": [0]}
     for part in root.iter():
@@ -379,7 +392,8 @@ def test_what_has_no_value_has_no_dot_and_is_no_nan():
         assert text(number) == "–"
         said.append(text(verdict))
         assert not drawing.findall("g/*")
-        assert drawing.findall("rect")  # what is asked for is drawn all the same
+        # What is asked for is drawn all the same, beside one that has a value.
+        assert bool(drawing.findall("rect")) == (drawing.tag == "svg")
     # One finding without a value, then two of several instances.
     without = [claims.UNTESTED, claims.UNDEFINED, claims.UNDEFINED]  # the mark is on verdicts only
     assert said == [f"{cards.SIGNS[verdict]} {verdict}" for verdict in without]
@@ -445,3 +459,17 @@ def test_signs_tell_verdicts_apart_without_colour():
 def test_errors_of_cards(some, options, message):
     with pytest.raises(InputError, match=message):
         page_of(some, **options)
+
+
+def test_verdicts_as_bars_are_counted():
+    kinds = [claims.REPRODUCED] * 3 + [claims.UNDECIDED]
+    figure, numbers = cards.verdict_bars({"one": kinds, "other": [claims.REPRODUCED]})
+    assert numbers.set_index("part").to_dict("list") == {claims.REPRODUCED: [3, 1], claims.UNDECIDED: [1, 0]}
+    axes = figure.axes[0]
+    widths = sorted(round(bar.get_width(), 6) for bar in axes.patches)
+    assert widths == [0.0, 0.25, 0.75, 1.0]
+    assert {t.get_text() for t in axes.texts} == {
+        "● 3",
+        "△ 1".replace("△", cards.SIGNS[claims.UNDECIDED]),
+        "● 1",
+    }

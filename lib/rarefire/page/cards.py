@@ -85,7 +85,7 @@ def verdict_bars(parts: Mapping[str, Iterable[str]]) -> tuple[Figure, pd.DataFra
 
 
 def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mapping[str, str]) -> HTML:
-    """Findings beside the paper's claims: a card for each claim, a line for each finding.
+    """Findings beside the paper's claims: for each claim a card that opens, a line for each finding.
 
     Parameters
     ----------
@@ -101,20 +101,24 @@ def verdict_cards(card: pd.DataFrame, *, name: str, caption: str, places: Mappin
     parts = []
     for id_, found in card.groupby("id", sort=False):
         claim = known[str(id_)]
-        axis = _axis(claim, found)
+        axis = _axis(claim, found) if np.isfinite(found["ours"]).any() else None
         lines = "".join(_finding(claim, row, axis) for row in found.to_dict("records"))
-        ends = "".join(f"<span>{number(value)}</span>" for value in axis)
+        ends = "".join(f"<span>{number(value)}</span>" for value in axis or ())
+        below = f'<p class="rf-ends" aria-hidden="true">{ends}</p>' if ends else ""
         link = (
             f' <a href="{html.escape(places[claim.id], quote=True)}">The figure</a>.'
             if claim.id in places
             else ""
         )
         missing = f"<p>What is missing to test it: {html.escape(claim.missing)}</p>" if claim.missing else ""
+        counts = found["verdict"].value_counts()
+        brief = ", ".join(f"{SIGNS[v]} {counts[v]} {short(v)}" for v in claims.VERDICTS if v in counts)
         parts.append(
-            f'<section class="rf-claim" id="claim-{claim.id}"><p><b>{html.escape(claim.title)}</b></p>'
+            f'<section class="rf-claim"><details><summary><b>{html.escape(claim.title)}</b> '
+            f'<small>{brief}</small></summary><div id="claim-{claim.id}">'
             f"<blockquote>“{html.escape(claim.claim)}” <cite>{html.escape(claim.where)}</cite></blockquote>"
             f"<p>Read as: {html.escape(claim.reading)}.{_ranges(claim)}{link}</p>{missing}"
-            f'<ul>{lines}</ul><p class="rf-ends" aria-hidden="true">{ends}</p></section>'
+            f"<ul>{lines}</ul>{below}</div></details></section>"
         )
     numbers = card.drop(columns=["claim"])
     return framed(
@@ -138,8 +142,27 @@ def _axis(claim: claims.Claim, found: pd.DataFrame) -> tuple[float, float]:
     return (first, last) if first < last else (start - margin, end + margin)
 
 
-def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, float]) -> str:
-    """One line: who, a drawing, the number, the verdict."""
+def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, float] | None) -> str:
+    """One line: who, a drawing (where there is an axis), the number, the verdict."""
+    drawing, text = ("<span></span>", "–") if axis is None else _drawing(claim, row, axis)
+    beside = ""
+    if row["between"]:
+        beside = f"{short(row['between'])}; its value alone: {short(row['of value'])}"
+    elif row["by"] == "value":
+        beside = "by its value"
+    why = f" <small>{beside}</small>" if beside else ""
+    kind = claims.VERDICTS.index(row["verdict"])
+    how = f" <small>{html.escape(row['convention'])}</small>" if row["convention"] else ""
+    return (
+        f'<li class="rf-verdict-{kind}{" rf-beyond" if row["beyond"] else ""}">'
+        f"<span>{html.escape(row['images'])}{how}</span>{drawing}"
+        f"<span>{text}</span><span><i aria-hidden='true'>{SIGNS[row['verdict']]}</i> "
+        f"{row['verdict']}{LATE * row['late']}{why}</span></li>"
+    )
+
+
+def _drawing(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, float]) -> tuple[str, str]:
+    """A dot and its bars on the ground of the claim's ranges, and the number in words."""
 
     def at(value: float) -> str:
         return f"{100 * min(max((value - axis[0]) / (axis[1] - axis[0]), 0), 1):.2f}%"
@@ -174,22 +197,10 @@ def _finding(claim: claims.Claim, row: Mapping[Any, Any], axis: tuple[float, flo
     ground = bar(claim.direction_low, claim.direction_high, height=18, opacity=0.07) + bar(
         claim.low, claim.high, height=18, opacity=0.13
     )
-    beside = ""
-    if row["between"]:
-        beside = f"{short(row['between'])}; its value alone: {short(row['of value'])}"
-    elif row["by"] == "value":
-        beside = "by its value"
-    why = f" <small>{beside}</small>" if beside else ""
-    kind = claims.VERDICTS.index(row["verdict"])
-    how = f" <small>{html.escape(row['convention'])}</small>" if row["convention"] else ""
     return (
-        f'<li class="rf-verdict-{kind}{" rf-beyond" if row["beyond"] else ""}">'
-        f"<span>{html.escape(row['images'])}{how}</span>"
         '<svg width="100%" height="18" style="overflow:visible" aria-hidden="true">'
         f'{ground}<g class="rf-mark">{drawn}</g></svg>'
-        f"<span>{text}</span><span><i aria-hidden='true'>{SIGNS[row['verdict']]}</i> "
-        f"{row['verdict']}{LATE * row['late']}{why}</span></li>"
-    )
+    ), text
 
 
 def _ranges(claim: claims.Claim) -> str:
