@@ -535,6 +535,13 @@ class RandomOrders:
         p = np.minimum(1, 2 * (1 + np.minimum(above, below)) / (1 + n))
         return np.where(np.isfinite(self.r) & (n > 0), p, np.nan)
 
+    def table(self) -> pd.DataFrame:
+        """A row for each k: ``k``, ``r``, the ``median`` of the random orders, ``p``."""
+        median = np.full(len(self.k), np.nan)
+        defined = np.isfinite(self.null).any(axis=0)
+        median[defined] = np.nanmedian(self.null[:, defined], axis=0)
+        return pd.DataFrame({"k": self.k, "r": self.r, "median": median, "p": self.p})
+
     def maximum(self) -> float:
         """P over all k at once: the largest deviation from the random orders, studentised."""
         every = np.vstack([self.r, self.null])

@@ -274,7 +274,8 @@ def strips(
     Parameters
     ----------
     rows
-        Title -> name in :data:`~rarefire.page.palette.COLOURS` -> ``(n,)`` values; those of one row stand below each other.
+        Title -> name in :data:`~rarefire.page.palette.COLOURS` -> ``(n,)`` values; those of one row stand
+        below each other.
     xlabel
         Of the axis.
     band

@@ -39,12 +39,16 @@ class Area:
         One sentence.
     modules
         Of the package, in the order in which data flows.
+    typed
+        Whether signatures have their types. These take Sphinx longer than all else, so what the book is made
+        with goes without.
     """
 
     page: str
     title: str
     about: str
     modules: tuple[str, ...]
+    typed: bool = True
 
 
 #: The pages, in the order in which data flows.
@@ -109,6 +113,7 @@ AREAS = (
             *("records.rank", "records.information", "records.subnetworks", "records.layer_choice"),
             *("records.sequence_maps", "records.error_rates", "records.block_tests"),
         ),
+        typed=False,
     ),
     Area(
         "figures_and_widgets",
@@ -129,6 +134,7 @@ AREAS = (
             *("page.subnetwork_findings", "page.reader", "page.build", "page.reference"),
             *("page.reference_links", "page.static_page"),
         ),
+        typed=False,
     ),
 )
 
@@ -367,7 +373,7 @@ def _page(area: Area) -> str:
         module = f"rarefire.{short}"
         parts += [_title(module, "-"), f".. py:module:: {module}\n", _about(module)]
         for entry in entries(module):
-            parts += _described(entry, module)
+            parts += _described(entry if area.typed else _untyped(entry), module)
     return "\n".join(parts)
 
 
@@ -392,6 +398,19 @@ def _described(entry: Entry, module: str) -> Iterator[str]:
     yield f"\n{textwrap.indent(_text(entry), '   ')}\n"
     for inner in entry.inside:
         yield from (textwrap.indent(part, "   ") for part in _described(inner, entry.name))
+
+
+def _untyped(entry: Entry) -> Entry:
+    """The same, with the names and defaults of its arguments only."""
+    signature = entry.signature
+    if signature and entry.kind != "data":
+        (made,) = ast.parse(f"def _{signature}: ...").body
+        assert isinstance(made, ast.FunctionDef)
+        for argument in ast.walk(made.args):
+            if isinstance(argument, ast.arg):
+                argument.annotation = None
+        signature = _signature(made)
+    return replace(entry, signature=signature, returns="", inside=tuple(map(_untyped, entry.inside)))
 
 
 def _text(entry: Entry) -> str:
