@@ -1,5 +1,6 @@
 """RDMs and comparators: the paper's example, scipy, rsatoolbox, invariances, error messages."""
 
+import pickle
 import sys
 
 import numpy as np
@@ -441,7 +442,8 @@ def test_rdms_go_to_rsatoolbox_and_back(rng, tmp_path):
     assert called == tuple(names)
     theirs.save(str(tmp_path / "people.hdf5"))
     np.testing.assert_allclose(rdm.read_people(tmp_path / "people.hdf5")[0], people)
-    theirs.save(str(tmp_path / "people.pkl"), file_type="pkl")
+    with (tmp_path / "people.pkl").open("wb") as file:  # as its save does, which leaves the file open
+        pickle.dump(theirs.to_dict(), file)
     with pytest.raises(DataError, match="a pickle, which can run code when it is opened: it is not read"):
         rdm.read(tmp_path / "people.pkl")
     # What it computed itself, and one of several ways to give one RDM.
@@ -470,15 +472,11 @@ def test_what_rsatoolbox_does_not_take_and_what_it_does_not_say(rng, monkeypatch
     with pytest.raises(InputError, match=r"rdms is a rsatoolbox\.rdm\.RDMs; got ndarray"):
         rdm.from_rsatoolbox(one)
     both = rsatoolbox.rdm.RDMs(one[None], pattern_descriptors={"file": list("abcd"), "word": list("wxyz")})
-    with pytest.raises(
-        InputError, match=r"could be the images' names: 'file', 'word'\. Say which with names="
-    ):
+    with pytest.raises(InputError, match="images' names: 'file', 'word'. Say which with names="):
         rdm.from_rsatoolbox(both)
     assert rdm.from_rsatoolbox(both, names="word")[1] == ("w", "x", "y", "z")
     with pytest.raises(UnknownNameError, match="there is no pattern descriptor 'conds'.*file"):
         rdm.from_rsatoolbox(both, names="conds")
     monkeypatch.setitem(sys.modules, "rsatoolbox", None)
-    with pytest.raises(
-        InputError, match="this needs rsatoolbox, which is not installed: pip install rsatoolbox"
-    ):
+    with pytest.raises(InputError, match="this needs rsatoolbox, .* pip install rsatoolbox"):
         rdm.to_rsatoolbox(one)
