@@ -312,11 +312,12 @@ def _source_of(domain: str, info: dict[str, str]) -> str | None:
 
 def _write_sources(app: Sphinx, error: Exception | None) -> None:
     """A page of each module's source, plain: with the theme and its colours they would take half a minute."""
-    if error is not None or "reference/index" not in app.env.found_docs:
+    pages = [area for area in reference.AREAS if f"reference/{area.page}" in app.env.found_docs]
+    if error is not None or not pages:
         return
     folder = Path(app.outdir) / "reference" / "source"
     folder.mkdir(parents=True, exist_ok=True)
-    for area in reference.AREAS:
+    for area in pages:
         for module in area.modules:
             name = f"{_PACKAGE}.{module}"
             text = reference.file_of(name).read_text(encoding="utf-8").splitlines()
