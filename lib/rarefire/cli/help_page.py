@@ -6,6 +6,7 @@ The program itself is asked, so the page has every command and every option.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +40,7 @@ def _command(command: Any, above: Any) -> Iterator[str]:
     context = command.make_context(command.name, [], parent=above, resilient_parsing=True)
     called = context.command_path
     yield from (f".. _command-{called.replace(' ', '-')}:", "", called, "~" * len(called), "")
-    yield from (*inspect.cleandoc(command.help or "").splitlines(), "")
+    yield from (*_escaped(inspect.cleandoc(command.help or "")).splitlines(), "")
     pieces = " ".join(command.collect_usage_pieces(context))
     yield from (f"``{called} {pieces}``", "", f".. program:: {called}", "")
     for parameter in command.get_params(context):
@@ -51,9 +52,9 @@ def _command(command: Any, above: Any) -> Iterator[str]:
 
 
 def _escaped(said: str) -> str:
-    for sign in "\\*`|_":
-        said = said.replace(sign, f"\\{sign}")
-    return said
+    """Plain text as reStructuredText; options in it stay as one types them."""
+    plain = re.sub(r"([\\*`|_])", r"\\\1", said)
+    return re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"``\1``", plain)
 
 
 class Commands(SphinxDirective):
