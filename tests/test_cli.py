@@ -35,6 +35,7 @@ from rarefire import (
     store,
     training,
 )
+from rarefire.cli import common
 from rarefire.errors import InputError, RarefireWarning
 
 PROGRAM = Path(sys.executable).with_name("rarefire")
@@ -61,6 +62,46 @@ def test_help_lists_the_commands():
     kept = run("record", "--help").stdout
     assert re.search(r"ensembles .*Train and measure", kept)
     assert re.search(r"recipes .*Vary the recipe", kept)
+
+
+def test_help_is_grouped_in_the_order_of_use():
+    """A command that stands in no group of `GROUPS` is nobody's to find."""
+    from typer.main import get_command
+
+    commands = set(get_command(cli.app).commands)
+    listed = [name for names in common.GROUPS.values() for name in names]
+    assert commands <= set(listed)
+    assert len(set(listed)) == len(listed)
+    shown = run("--help").stdout
+    assert "Others:" not in shown
+    titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
+    there = [title for title, names in common.GROUPS.items() if commands & set(names)]
+    assert titles == ["Options", *there]
+    # In each group, its commands.
+    (look,) = re.findall(r"^Look at features:\n((?:  .*\n)+)", shown, re.MULTILINE)
+    assert re.findall(r"^  (\w+)", look, re.MULTILINE) == ["embed", "poz", "curve", "explore"]
+
+
+def test_a_command_without_a_group_is_shown_all_the_same(monkeypatch):
+    monkeypatch.setattr(common, "GROUPS", {"People": ("people",)})
+    shown = run("--help").stdout
+    assert shown.index("People:") < shown.index("Others:") < shown.index("  curve ")
+
+
+def test_a_shell_completes_commands_and_options(tmp_path):
+    shell = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "HOME": str(tmp_path)}
+    done = program("--show-completion", "bash", env=os.environ | shell)
+    assert done.returncode == 0
+    assert "_RAREFIRE_COMPLETE=complete_bash" in done.stdout
+    asked = {"_RAREFIRE_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
+    assert program(env=os.environ | asked | {"COMP_WORDS": "rarefire cu"}).stdout.split() == ["curve"]
+    asked["COMP_CWORD"] = "2"
+    options = program(env=os.environ | asked | {"COMP_WORDS": "rarefire curve --hum"}).stdout.split()
+    assert options == ["--human", "--human-array"]
+    done = program("--install-completion", "bash", env=os.environ | shell)
+    assert done.returncode == 0
+    assert "bash completion installed" in done.stdout
+    assert any(path.is_file() for path in tmp_path.rglob("*rarefire*"))
 
 
 # --- an embedding from elsewhere -----------------------------------------------------------------

@@ -521,3 +521,13 @@ def test_enough_is_at_least_half_of_the_images():
     assert curves.enough([0, 1], 2, least=0).all()
     assert curves.enough([1, 2], 2, least=1).tolist() == [False, True]
     assert curves.enough(1, 2).shape == ()
+
+
+def test_a_curve_as_a_table(embedding):
+    found = curves.geometry_curve(embedding, np.arange(24), k=[6, 12, 24])
+    table = found.table()
+    assert list(table) == ["k", "fraction", "r", "r2", "n_images"]
+    assert table["k"].tolist() == [6, 12, 24]
+    assert table["fraction"].tolist() == pytest.approx([0.25, 0.5, 1])
+    np.testing.assert_allclose(table["r2"], table["r"] ** 2)
+    assert table["r2"].iloc[-1] == pytest.approx(1)

@@ -584,3 +584,12 @@ def test_an_estimate_is_tested_by_its_interval():
     assert found["p"] == pytest.approx(0.1713, abs=5e-5)
     with pytest.raises(InputError, match=r"level lies in \(0, 1\); got 95"):
         inference.with_interval(1, 1, 5, level=95)
+
+
+def test_random_orders_as_a_table():
+    null = np.array([[0.1, np.nan, 0.9], [0.3, np.nan, 0.7], [0.2, np.nan, 0.8]])
+    found = inference.RandomOrders(np.array([1, 2, 3]), np.array([0.2, np.nan, 0.95]), null)
+    table = found.table()
+    assert list(table) == ["k", "r", "median", "p"]
+    np.testing.assert_allclose(table["median"], [0.2, np.nan, 0.8])
+    np.testing.assert_allclose(table["p"], [1, np.nan, 0.5])

@@ -1,5 +1,8 @@
 """RDMs and comparators: the paper's example, scipy, rsatoolbox, invariances, error messages."""
 
+import pickle
+import sys
+
 import numpy as np
 import pytest
 from scipy.spatial import procrustes
@@ -7,7 +10,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 from rarefire import rdm
-from rarefire.errors import DataError, InputError, RarefireWarning
+from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError
 
 EXAMPLE = np.array(
     [[0.91, 0.76, 0.3, 0.7, 0.9, 0], [0.40, 0.70, 0.6, 0.3, 0.7, 0], [0.02, 0.40, 0.9, 0.2, 0.2, 0]]
@@ -419,3 +422,61 @@ def test_columns_in_another_order_than_rows_are_put_into_it(tmp_path, rng):
     found, above, before = rdm.read_named(tmp_path / "R.csv")
     np.testing.assert_array_equal(found, rdm.condensed(values))
     assert above == before == list("abcde")
+
+
+# --- rsatoolbox's objects ------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default")  # rsatoolbox's own
+def test_rdms_go_to_rsatoolbox_and_back(rng, tmp_path):
+    import rsatoolbox
+
+    names = [f"image {i}" for i in range(7)]
+    people = np.stack([rdm.rdm(rng.uniform(size=(7, 5))) for _ in range(3)])
+    theirs = rdm.to_rsatoolbox(people, names=names, metric="correlation")
+    # The third image with the fifth, by rsatoolbox's own reading.
+    np.testing.assert_allclose(theirs.get_matrices()[1, 2, 4], rdm.square(people[1])[2, 4])
+    assert theirs.dissimilarity_measure == "correlation"
+    back, called = rdm.from_rsatoolbox(theirs)
+    np.testing.assert_array_equal(back, people)
+    assert called == tuple(names)
+    theirs.save(str(tmp_path / "people.hdf5"))
+    np.testing.assert_allclose(rdm.read_people(tmp_path / "people.hdf5")[0], people)
+    with (tmp_path / "people.pkl").open("wb") as file:  # as its save does, which leaves the file open
+        pickle.dump(theirs.to_dict(), file)
+    with pytest.raises(DataError, match="a pickle, which can run code when it is opened: it is not read"):
+        rdm.read(tmp_path / "people.pkl")
+    # What it computed itself, and one of several ways to give one RDM.
+    data = rsatoolbox.data.Dataset(rng.uniform(size=(7, 5)), obs_descriptors={"stim": names})
+    made = rsatoolbox.rdm.calc_rdm(data, method="correlation", descriptor="stim")
+    values, called = rdm.from_rsatoolbox(made)
+    np.testing.assert_allclose(values, made.dissimilarities)
+    assert called == tuple(names)
+    for form in (people[0], rdm.square(people[0]), rdm.square(people[0])[None]):
+        one, nobody = rdm.from_rsatoolbox(rdm.to_rsatoolbox(form))
+        np.testing.assert_allclose(one, people[:1])
+        assert nobody is None
+
+
+@pytest.mark.filterwarnings("default")  # rsatoolbox's own
+def test_what_rsatoolbox_does_not_take_and_what_it_does_not_say(rng, monkeypatch):
+    import rsatoolbox
+
+    one = rdm.rdm(rng.uniform(size=(4, 5)))
+    with pytest.raises(InputError, match="names are one for each of 4 images; got 3"):
+        rdm.to_rsatoolbox(one, names=["a", "b", "c"])
+    with pytest.raises(InputError, match="names must differ"):
+        rdm.to_rsatoolbox(one, names=["a", "b", "c", "a"])
+    with pytest.raises(InputError, match=r"numbers each, for n images; got \(7,\)"):
+        rdm.to_rsatoolbox(np.arange(7.0))
+    with pytest.raises(InputError, match=r"rdms is a rsatoolbox\.rdm\.RDMs; got ndarray"):
+        rdm.from_rsatoolbox(one)
+    both = rsatoolbox.rdm.RDMs(one[None], pattern_descriptors={"file": list("abcd"), "word": list("wxyz")})
+    with pytest.raises(InputError, match="images' names: 'file', 'word'. Say which with names="):
+        rdm.from_rsatoolbox(both)
+    assert rdm.from_rsatoolbox(both, names="word")[1] == ("w", "x", "y", "z")
+    with pytest.raises(UnknownNameError, match="there is no pattern descriptor 'conds'.*file"):
+        rdm.from_rsatoolbox(both, names="conds")
+    monkeypatch.setitem(sys.modules, "rsatoolbox", None)
+    with pytest.raises(InputError, match="this needs rsatoolbox, .* pip install rsatoolbox"):
+        rdm.to_rsatoolbox(one)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,9 @@ from rarefire._engine.grams import (
 )
 from rarefire.errors import InputError
 from rarefire.rdm import Metric, check_rdm, class_means, judged_images, standardised
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "ENOUGH",
@@ -84,6 +87,13 @@ class Curve:
     def fraction(self) -> NDArray[np.float64]:
         """``(n_steps,)``, share of the features, in (0, 1]."""
         return self.k / self.n_features
+
+    def table(self) -> pd.DataFrame:
+        """A row for each k: ``k``, ``fraction``, ``r``, ``r2``, ``n_images``."""
+        import pandas as pd  # not needed for the numbers alone
+
+        columns = ("k", "fraction", "r", "r2", "n_images")
+        return pd.DataFrame({name: getattr(self, name) for name in columns})
 
     def at(self, fraction: float) -> float:
         """R² at the number of features nearest to `fraction` of all of them."""

@@ -128,13 +128,13 @@ class Maximum:
     k
         ``(n_steps,)``.
     p
-        The probability of a largest |t| like this one if the quantity were 0 at every k.
+        The probability of a largest ``|t|`` like this one if the quantity were 0 at every k.
     p_at
         ``(n_steps,)``, adjusted for having looked at every k; NaN where undefined.
     low, high
         ``(n_steps,)``, a band that holds the whole curve with probability `level`.
     best
-        The k at which |t| is largest; the smallest, where several have it but for rounding (1e-10 of it).
+        The k at which ``|t|`` is largest; the smallest, where several have it but for rounding (1e-10 of it).
     level
         Of the band.
     method
@@ -318,7 +318,7 @@ class Replicates:
     def maximum(self, quantity: Quantity = "difference", *, level: float = 0.95) -> Maximum:
         """Test the whole curve at once: whether the quantity differs from 0 at any k.
 
-        The largest |t| over k is compared with the largest |t| of the bootstrap samples around the
+        The largest ``|t|`` over k is compared with the largest ``|t|`` of the bootstrap samples around the
         curve. For a k that was chosen by looking at the curve, `p_at` is the p value to report.
 
         Raises
@@ -534,6 +534,13 @@ class RandomOrders:
         below = (self.null <= self.r + SAME).sum(axis=0)
         p = np.minimum(1, 2 * (1 + np.minimum(above, below)) / (1 + n))
         return np.where(np.isfinite(self.r) & (n > 0), p, np.nan)
+
+    def table(self) -> pd.DataFrame:
+        """A row for each k: ``k``, ``r``, the ``median`` of the random orders, ``p``."""
+        median = np.full(len(self.k), np.nan)
+        defined = np.isfinite(self.null).any(axis=0)
+        median[defined] = np.nanmedian(self.null[:, defined], axis=0)
+        return pd.DataFrame({"k": self.k, "r": self.r, "median": median, "p": self.p})
 
     def maximum(self) -> float:
         """P over all k at once: the largest deviation from the random orders, studentised."""

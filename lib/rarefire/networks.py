@@ -2,6 +2,31 @@
 
 Every network takes images in [0, 1] and normalises them itself, so that an embedding never depends
 on remembering to do it.
+
+One's own is a function that returns a network; those of timm and of Hugging Face are made so (in ``nets.py``,
+for instance, as ``nets.py:resnet`` and ``nets.py:HuggingFace``)::
+
+    import timm
+    from torch import nn
+    from torchvision.transforms import Normalize
+    from transformers import AutoModelForImageClassification
+
+    def resnet():
+        network = timm.create_model("resnet18", pretrained=True)
+        data = timm.data.resolve_model_data_config(network)
+        return nn.Sequential(Normalize(data["mean"], data["std"]), network)
+
+    class HuggingFace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = AutoModelForImageClassification.from_pretrained("microsoft/resnet-50")
+            self.normalise = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+        def forward(self, images):
+            return self.model(self.normalise(images)).logits
+
+A function of a package that needs no arguments is named directly, such as ``timm.models.resnet:resnet18``:
+untrained, and images are not normalised.
 """
 
 from __future__ import annotations

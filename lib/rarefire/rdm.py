@@ -18,7 +18,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from rarefire import files, store
 from rarefire._engine.arguments import check_finite, checked
-from rarefire.errors import DataError, InputError, RarefireWarning
+from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 from rarefire.names import align, are_numbers, check_pairs, of_matrix
 from rarefire.rounding import SAME, upright
 from rarefire.texts import check_marks, is_missing, is_number, table, without_last
@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "condensed",
     "described",
+    "from_rsatoolbox",
     "judged_images",
     "mds",
     "pair_similarities",
@@ -45,6 +46,7 @@ __all__ = [
     "similarities",
     "square",
     "standardised",
+    "to_rsatoolbox",
     "turned",
     "unit_vectors",
 ]
@@ -549,6 +551,97 @@ def square(rdm: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(squareform(values, force="tomatrix", checks=False))
     except ValueError as error:
         raise InputError(f"{values.shape} is not the shape of a condensed RDM: {error}") from error
+
+
+def from_rsatoolbox(
+    rdms: Any, *, names: str | None = None
+) -> tuple[NDArray[np.float64], tuple[str, ...] | None]:
+    """RDMs of rsatoolbox, and the names of their images.
+
+    Parameters
+    ----------
+    rdms
+        A ``rsatoolbox.rdm.RDMs``.
+    names
+        The pattern descriptor that has the images' names. By default the one that has a different text for
+        each image, if there is one.
+
+    Returns
+    -------
+    values, names
+        ``(n_rdms, n_pairs)`` float64, each condensed; and the names, None where there are none.
+
+    Raises
+    ------
+    InputError
+        If it is none of rsatoolbox's RDMs, there is no such descriptor, or several have different texts and
+        none is named.
+    """
+    described = getattr(rdms, "pattern_descriptors", None)
+    if not hasattr(rdms, "dissimilarities") or described is None:
+        raise InputError(f"rdms is a rsatoolbox.rdm.RDMs; got {type(rdms).__name__}.")
+    values = np.array(rdms.dissimilarities, dtype=np.float64)
+    if names is not None:
+        if names not in described:
+            raise unknown("pattern descriptor", names, list(described))
+        return values, tuple(map(str, described[names]))
+    telling = [
+        key
+        for key, each in described.items()
+        if all(isinstance(one, str) for one in each) and len(set(each)) == len(each)
+    ]
+    if len(telling) > 1:
+        raise InputError(
+            f"several pattern descriptors could be the images' names: {', '.join(map(repr, telling))}. Say "
+            "which with names=."
+        )
+    return values, tuple(map(str, described[telling[0]])) if telling else None
+
+
+@checked
+def to_rsatoolbox(rdms: ArrayLike, *, names: Sequence[str] | None = None, metric: str | None = None) -> Any:
+    """RDMs for rsatoolbox, with the names of their images.
+
+    Parameters
+    ----------
+    rdms
+        Condensed ``(n_pairs,)``; of several people or networks ``(n_rdms, n_pairs)``, or square
+        ``(n_rdms, n, n)``; one square matrix ``(n, n)``.
+    names
+        Of the images, which become the pattern descriptor ``"name"``.
+    metric
+        What its dissimilarities are, such as ``"correlation"``; said, not checked.
+
+    Returns
+    -------
+    rsatoolbox.rdm.RDMs
+        Its own ``save(path)`` writes what :func:`read` reads.
+
+    Raises
+    ------
+    InputError
+        If rsatoolbox is not installed, for an array of another shape, and for names that are not as many as
+        images or not all different.
+    """
+    try:
+        import rsatoolbox
+    except ImportError as error:
+        raise InputError("this needs rsatoolbox, which is not installed: pip install rsatoolbox.") from error
+    values = np.asarray(rdms, dtype=np.float64)
+    one = values.ndim == 1 or (values.ndim == 2 and values.shape[0] == values.shape[1])
+    rows = np.stack([condensed(each) for each in (values[None] if one else values)])
+    n = files.n_images(rows.shape[1]) or 0
+    if n < 2:
+        raise InputError(f"rdms are n(n − 1)/2 numbers each, for n images; got {values.shape}.")
+    if names is not None and len(names) != n:
+        raise InputError(f"names are one for each of {n} images; got {len(names)}.")
+    if names is not None and len(set(names)) < n:
+        raise InputError("names must differ: two images have the same.")
+    return rsatoolbox.rdm.RDMs(
+        rows,
+        dissimilarity_measure=metric,
+        pattern_descriptors={} if names is None else {"name": list(names)},
+    )
 
 
 @checked

@@ -2,7 +2,7 @@
 
 All measures but the canonical correlations need no more of two layers than three kinds of sums. With the
 features centred over images, K = XXᵀ and L = YYᵀ, these are tr KL, Σ k_ii l_ii and the traces, for each
-layer with itself and with the other (:class:`_Moments`). A correlation or cosine RDM is half the squared
+layer with itself and with the other (``_Moments``). A correlation or cosine RDM is half the squared
 distances of unit vectors, so that their correlation needs the same sums, of the unit vectors, as CKA does
 of the features. tr KL = ‖XᵀY‖² is had from images by images or from features by features, whichever is
 smaller; the latter add up over batches (:class:`Pair`).

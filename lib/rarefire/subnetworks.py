@@ -380,7 +380,7 @@ def cut_agreement(
     Parameters
     ----------
     cuts
-        Of each of at least two seeds, as :attr:`Partition.cuts`.
+        Of each of at least two seeds, as :class:`Partition` has them.
     n_layers
         Of the chain.
     rng, n_draws

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import rarefire
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from rarefire.stimuli import Stimuli
 
 __all__ = [
+    "GROUPS",
     "Array",
     "Background",
     "ByPosition",
     "Embedding",
+    "Grouped",
     "HumanArray",
     "Network",
     "Recompute",
@@ -96,7 +99,45 @@ _OPTIONAL = {
 _WRITTEN = {"names", "out", "plot", "read", "ship"}
 _READ = {"images", "judgments", "source", "weights"}
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+#: The commands by what one wants to do, in the order of use.
+GROUPS = {
+    "All at once": ("report",),
+    "Look at features": ("embed", "poz", "curve", "explore"),
+    "People": ("rdm", "people"),
+    "Ghost features": ("ghosts",),
+    "Layers": ("dimension", "layers"),
+    "Pruning": ("prune",),
+    "The book": ("book", "record"),
+}
+
+
+class Grouped(TyperGroup):
+    """The program: its commands stand in :data:`GROUPS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands, group after group; those without one last."""
+        there = super().list_commands(ctx)
+        named = [name for names in GROUPS.values() for name in names if name in there]
+        return [*named, *(name for name in there if name not in named)]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A list for each group."""
+        there = self.list_commands(ctx)
+        longest = max(map(len, there))
+        rest = {"Others": [name for name in there if not any(name in names for names in GROUPS.values())]}
+        for title, names in {**GROUPS, **rest}.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names if name in there]
+            rows = [
+                (name.ljust(longest), command.get_short_help_str(formatter.width - 6 - longest))
+                for name, command in commands
+                if command is not None
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+app = typer.Typer(cls=Grouped, no_args_is_help=True, rich_markup_mode=None)
 record = typer.Typer(
     no_args_is_help=True, help="Measure what the book keeps. Stop it at any time; it goes on where it was."
 )

@@ -62,7 +62,6 @@ def curve_command(
 ) -> None:
     """R² of the first k features' RDM with a reference, for every k. Equal PoZ goes by feature index."""
     import numpy as np
-    import pandas as pd
 
     from rarefire import curves, poz
 
@@ -103,7 +102,7 @@ def curve_command(
     else:
         found = curves.geometry_curve(source, indices, progress=progress, **options)
     cut = rates[indices[found.k - 1]]
-    table = pd.DataFrame({"k": found.k, "r": found.r, "r2": found.r2, "n_images": found.n_images, "poz": cut})
+    table = found.table()[["k", "r", "r2", "n_images"]].assign(poz=cut)
     against = "the full embedding" if human is None else human.name
     shown = {"low": "low→high PoZ", "high": "high→low PoZ", "random": f"random order, seed {seed}"}[order]
     with tables_opened({out: table}):

@@ -13,14 +13,16 @@
     What chapters 6 to 8 show and say of what was recorded.
 ``build``, ``static_page``
     The chapters executed and made into pages; what Sphinx is told.
+``reference``, ``reference_links``
+    Pages of all public names and commands; the links from chapters and figures into them.
 """
 
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
     *("build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame", "layer_groups"),
-    *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "scorecard"),
-    *("static_page", "subnetwork_findings", "widgets"),
+    *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "reference"),
+    *("reference_links", "scorecard", "static_page", "subnetwork_findings", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

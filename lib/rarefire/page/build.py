@@ -27,6 +27,7 @@ import rarefire
 from rarefire import store
 from rarefire._engine import blocks
 from rarefire.errors import DataError, RarefireError
+from rarefire.page import reference
 
 __all__ = ["BuildError", "build", "chapters"]
 
@@ -40,7 +41,11 @@ class BuildError(RarefireError):
 
 
 def chapters(root: str | Path) -> list[str]:
-    """Pages in reading order, without extension, from ``_toc.yml``."""
+    """Pages in reading order, without extension, from ``_toc.yml``; without those of the reference."""
+    return [page for page in _pages(root) if not reference.is_page(page)]
+
+
+def _pages(root: str | Path) -> list[str]:
     toc = yaml.safe_load((Path(root) / "_toc.yml").read_text(encoding="utf-8"))
 
     def files(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -221,6 +226,7 @@ def _make_pages(root: Path, staging: Path, pages: list[str], html: Path, *, verb
     _say(verbose, "building the pages")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(root / name, staging / name)
+    reference.write(staging, [page for page in _pages(root) if reference.is_page(page)])
     # Built anew each time: an incremental build keeps pages that are no longer in the book.
     shutil.rmtree(staging / "_build", ignore_errors=True)
     jupyter_book = "from jupyter_book.cli.main import main; main()"
@@ -264,9 +270,10 @@ def _chapter_stamp(root: Path, source: Path, parameters: Mapping[str, Any]) -> s
 
 def _page_stamp(root: Path, pages: list[str], staging: Path) -> str:
     page = _PACKAGE / "page"
-    files = [root / "_config.yml", root / "_toc.yml", page / "static_page.py"]
+    files = [root / "_config.yml", root / "_toc.yml", page / "static_page.py", page / "reference_links.py"]
     files += sorted((page / "static").glob("*"))
     files += [staging / f"{page}.ipynb" for page in pages]
+    # The reference changes with the package, as the chapters' own stamps do.
     return store.key(files=[store.file_digest(file) for file in files])
 
 

@@ -68,7 +68,7 @@ def show(
     numbers
         What is drawn, offered for download as CSV.
     legend
-        Label -> name in :data:`COLOURS`; one for all the panels.
+        Label -> name in :data:`~rarefire.page.palette.COLOURS`; one for all the panels.
     """
     if not alt:
         raise InputError(f"the figure {name!r} needs a text alternative and a caption.")

@@ -137,7 +137,7 @@ def curves(
         ``(n_steps,)`` and ``(n_instances, n_steps)``; NaN where a curve is undefined. The median
         and the band are drawn where at least half of the instances are defined.
     colour
-        A name in :data:`COLOURS`.
+        A name in :data:`~rarefire.page.palette.COLOURS`.
     """
     x, y = np.asarray(x, dtype=float), np.atleast_2d(np.asarray(y, dtype=float))
     ink = COLOURS[colour]
@@ -274,7 +274,8 @@ def strips(
     Parameters
     ----------
     rows
-        Title -> name in :data:`COLOURS` -> ``(n,)`` values; those of one row stand below each other.
+        Title -> name in :data:`~rarefire.page.palette.COLOURS` -> ``(n,)`` values; those of one row stand
+        below each other.
     xlabel
         Of the axis.
     band

@@ -159,7 +159,8 @@ def geometry(ensemble: Ensemble, *, convention: str = "strict") -> Iterator[Find
     convention
         One of :data:`CONVENTIONS`: ``"authors"`` is that of the authors' earlier public code,
         ``"class"`` the same without the inner square, ``"strict"`` leaves out what could flatter, and
-        ``"firing"`` counts shares among the features that fire (:meth:`Ensemble.at`), so that it has
+        ``"firing"`` counts shares among the features that fire
+        (:meth:`~rarefire.records.ensembles.Ensemble.at`), so that it has
         nothing to say on how many fire.
     """
     if convention not in CONVENTIONS:

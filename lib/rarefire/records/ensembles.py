@@ -114,7 +114,7 @@ class Ensemble(Stack):
         return self.about
 
     def r2(self, curve: str, *, least: float = ENOUGH) -> NDArray[np.float64]:
-        """R² of one of :data:`CURVES`, ``(I, F)`` (random orders: ``(I, R, F)``); NaN as for :meth:`r`."""
+        """R² of one of :data:`CURVES`, ``(I, F)`` (random orders: ``(I, R, F)``); NaN as for `r`."""
         return self.r(curve, least=least) ** 2
 
     @property

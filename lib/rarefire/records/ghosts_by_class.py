@@ -184,10 +184,11 @@ def measure_network(
     Returns
     -------
     dict
-        ``m (M,)``, :func:`steps` up to the smallest class's half; ``dead``, features silent for the whole
-        first half; ``expected (C, M)``, ghosts on average over which images; ``fires (C, M)``, the share of
-        the ghosts that fires for a held-out image of the class; ``rate``, ``high (C, M)``, the estimate and
-        the upper bound that m images give (:class:`rarefire.ghosts.Chance`); ``auc (C, M, 5)`` by
+        ``m (M,)``, :func:`~rarefire.records.ghosts.steps` up to the smallest class's half; ``dead``, features
+        silent for the whole first half; ``expected (C, M)``, ghosts on average over which images;
+        ``fires (C, M)``, the share of the ghosts that fires for a held-out image of the class; ``rate``,
+        ``high (C, M)``, the estimate and the upper bound that m images give
+        (:class:`rarefire.ghosts.Chance`); ``auc (C, M, 5)`` by
         :data:`rarefire.retrieval.QUERIES`; ``alike`` and ``own (C, M, 2)``, among the eight images that
         score highest on each of the first three components of the ghosts, and of as many random features:
         the share of pairs with one label, and the share that are of the class itself. NaN without ghosts.
