@@ -38,13 +38,50 @@ if TYPE_CHECKING:
 
     from rarefire.embeddings import Positions
 
-__all__ = ["extract", "geometry_curve", "ghosts", "poz"]
+__all__ = ["connected", "extract", "geometry_curve", "ghosts", "poz"]
 
 _FAN_IN = 8  # sums that are added in one task
 _AHEAD = 4  # tasks for each thread that are under way where their results are wanted in turn
 _ANSWER = 60.0  # seconds that a scheduler may take to answer, on a busy machine
 _QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TB"}  # what is sent is said in the text
 _BLOCK = 2**22  # numbers that are read at a time
+
+
+@contextmanager
+def connected(scheduler: Client | str | None) -> Iterator[Client]:
+    """A client of a scheduler, for several calls of the other functions.
+
+    Parameters
+    ----------
+    scheduler
+        As for :func:`geometry_curve`. A client that is given stays open; what is started here is closed at the
+        end of the block.
+
+    Raises
+    ------
+    DataError
+        If Dask is not installed, or the scheduler does not answer.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise DataError("a cluster needs Dask: pip install 'rarefire[scale]'.") from error
+    if isinstance(scheduler, Client):
+        yield scheduler
+        return
+    if isinstance(scheduler, str):
+        try:
+            client = Client(scheduler, timeout=_ANSWER)
+        except (OSError, ValueError) as error:
+            raise DataError(f"no Dask scheduler answers at {scheduler}: {error}") from error
+        with client, dask.config.set(_QUIET):
+            yield client
+        return
+    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    local = LocalCluster(n_workers=blocks.cores(), **options)
+    with local, Client(local) as client, dask.config.set(_QUIET):
+        yield client
 
 
 @checked
@@ -71,7 +108,8 @@ def geometry_curve(
         As there.
     scheduler
         A ``distributed.Client``, the address of a scheduler (``"tcp://host:8786"``), or None for a
-        cluster of processes on this machine, one for each core, which is closed at the end.
+        cluster of processes on this machine, one for each core, which is closed at the end
+        (:func:`connected` keeps one for several calls).
     rows
         Images in one task; by default about four tasks for each thread of the cluster.
 
@@ -88,7 +126,7 @@ def geometry_curve(
     InputError
         As there.
     """
-    with _client(scheduler) as client:
+    with connected(scheduler) as client:
         source, parts = _parts(embedding, rows, client)
         n_features = source.shape[1]
         indices, steps = check_order(order, n_features), check_steps(k, n_features)
@@ -129,7 +167,7 @@ def poz(
     DataError, InputError
         As for :func:`geometry_curve`, and for activations that are negative.
     """
-    with _client(scheduler) as client:
+    with connected(scheduler) as client:
         _, parts = _parts(embedding, rows, client, least=1)
         counted = _summed(client, parts, _count_zeros, lambda _: _poz.PozCounter(), _BLOCK, progress)
         rates: NDArray[np.float64] = counted.result()
@@ -166,7 +204,7 @@ def ghosts(
     DataError, InputError
         As for :func:`poz`, and for rows that do not exist.
     """
-    with _client(scheduler) as client:
+    with connected(scheduler) as client:
         source, parts = _parts(embedding, rows, client, least=1)
         counter = _ghosts.FiringCounter(category, source.shape[0])
         counter.add(_summed(client, parts, _count_firing, counter.part, _BLOCK, progress))
@@ -232,7 +270,7 @@ def extract(
     options = {"layer": layer, "spatial": spatial, "positions": positions, "call": call}
     if isinstance(images, Gallery) and len(images):
         _ = images[:1]  # what is done to pictures is said here, once
-    with _client(scheduler) as client:
+    with connected(scheduler) as client:
         import cloudpickle  # Dask brings it
 
         maker, digest = cloudpickle.dumps(network), networks.digest(made)
@@ -465,28 +503,3 @@ def _lasting() -> Iterator[None]:
         yield
     except KilledWorker as error:
         raise DataError(f"workers died again and again, perhaps for want of memory: {error}") from error
-
-
-@contextmanager
-def _client(scheduler: Client | str | None) -> Iterator[Client]:
-    """A client of that scheduler; one of our own is closed at the end."""
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise DataError("a cluster needs Dask: pip install 'rarefire[scale]'.") from error
-    if isinstance(scheduler, Client):
-        yield scheduler
-        return
-    if isinstance(scheduler, str):
-        try:
-            client = Client(scheduler, timeout=_ANSWER)
-        except (OSError, ValueError) as error:
-            raise DataError(f"no Dask scheduler answers at {scheduler}: {error}") from error
-        with client, dask.config.set(_QUIET):
-            yield client
-        return
-    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    with LocalCluster(n_workers=blocks.cores(), **options) as local, Client(local) as client:
-        with dask.config.set(_QUIET):
-            yield client
