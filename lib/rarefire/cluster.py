@@ -8,6 +8,7 @@ and sums, whose size does not depend on the number of images. What was on a lost
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,8 +55,8 @@ def connected(scheduler: Client | str | None) -> Iterator[Client]:
     Parameters
     ----------
     scheduler
-        As for :func:`geometry_curve`. A client that is given stays open; what is started here is closed at the
-        end of the block.
+        As for :func:`geometry_curve`. A client that is given stays open; what is started here is closed at
+        the end of the block.
 
     Raises
     ------
@@ -78,8 +79,9 @@ def connected(scheduler: Client | str | None) -> Iterator[Client]:
         with client, dask.config.set(_QUIET):
             yield client
         return
-    options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    local = LocalCluster(n_workers=blocks.cores(), **options)
+    # Processes that have imported torch take their time to end, of which nobody needs to be warned.
+    quiet: dict[str, Any] = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+    local = LocalCluster(n_workers=blocks.cores(), threads_per_worker=1, **quiet)
     with local, Client(local) as client, dask.config.set(_QUIET):
         yield client
 
