@@ -13,9 +13,11 @@ import sys
 import tarfile
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from PIL import Image, ImageCms
 from sklearn.datasets import load_digits
 
@@ -904,9 +906,7 @@ def test_stores_that_are_no_galleries(stored, tmp_path):
     assert stimuli.gallery(keep(pixels), size=8).size == 8
     with pytest.raises(InputError, match=r"pictures in G.zarr are 8 × 8, and are taken as they are.* size=6"):
         stimuli.gallery(tmp_path / "G.zarr", size=6)
-    with pytest.raises(
-        InputError, match=r"no gallery: expected .*uint8; got \(4, 3, 8, 8\), uint8. Its chan"
-    ):
+    with pytest.raises(InputError, match=r"no gallery: expected .*uint8; got \(4, 3, 8, 8\), uint8. Its ch"):
         stimuli.gallery(keep(pixels.transpose(0, 3, 1, 2)))
     for other in (pixels / 255, pixels[0], pixels[:, :6], pixels[:0]):
         with pytest.raises(InputError, match="G.zarr is no gallery: expected pictures"):

@@ -305,9 +305,11 @@ def _zarr(path: Path, name: str | None) -> Found:
 def _inside(group: Any, path: Path, name: str | None) -> Any:
     """One of the arrays of a zarr group: the one that is named, or the only one."""
     known = sorted(found for found, _ in group.arrays())
+    if not known:
+        raise DataError(f"{path} is a zarr group that holds no array.")
     if name is None and len(known) != 1:
         raise InputError(
-            f"{path.name} is a zarr group of {len(known)} arrays{': ' * bool(known)}{', '.join(known[:10])}. "
+            f"{path.name} is a zarr group of {len(known)} arrays, {', '.join(known[:10])}. "
             "Name one with --array (array=)."
         )
     if name is not None and name not in known:
