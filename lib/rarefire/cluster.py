@@ -23,24 +23,25 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from rarefire import files, store
-from rarefire import ghosts as _ghosts
-from rarefire import poz as _poz
 from rarefire._engine import blocks, grams
 from rarefire._engine.arguments import checked
 from rarefire._engine.grams import LEAST, Grams, correlation
 from rarefire.curves import Curve, check_order, check_steps
 from rarefire.errors import DataError, InputError, RarefireError
 from rarefire.rdm import Metric
-from rarefire.stimuli import Gallery, Stimuli
 
 if TYPE_CHECKING:
     from distributed import Client, Future
     from torch import nn
 
     from rarefire.embeddings import Positions
+    from rarefire.ghosts import FiringCounter, Ghosts
+    from rarefire.poz import PozCounter
+    from rarefire.stimuli import Gallery, Stimuli
 
 __all__ = ["connected", "extract", "geometry_curve", "ghosts", "poz"]
 
+# Workers import this module before their first task: what only some tasks need is imported there.
 _FAN_IN = 8  # sums that are added in one task
 _AHEAD = 4  # tasks for each thread that are under way where their results are wanted in turn
 _ANSWER = 60.0  # seconds that a scheduler may take to answer, on a busy machine
@@ -169,9 +170,11 @@ def poz(
     DataError, InputError
         As for :func:`geometry_curve`, and for activations that are negative.
     """
+    from rarefire.poz import PozCounter
+
     with connected(scheduler) as client:
         _, parts = _parts(embedding, rows, client, least=1)
-        counted = _summed(client, parts, _count_zeros, lambda _: _poz.PozCounter(), _BLOCK, progress)
+        counted = _summed(client, parts, _count_zeros, lambda _: PozCounter(), _BLOCK, progress)
         rates: NDArray[np.float64] = counted.result()
         return rates
 
@@ -184,7 +187,7 @@ def ghosts(
     scheduler: Client | str | None = None,
     rows: int | None = None,
     progress: bool = False,
-) -> _ghosts.Ghosts:
+) -> Ghosts:
     """Ghost features of a category, as :func:`rarefire.ghosts.find`, counted by a cluster.
 
     Parameters
@@ -206,9 +209,11 @@ def ghosts(
     DataError, InputError
         As for :func:`poz`, and for rows that do not exist.
     """
+    from rarefire.ghosts import FiringCounter
+
     with connected(scheduler) as client:
         source, parts = _parts(embedding, rows, client, least=1)
-        counter = _ghosts.FiringCounter(category, source.shape[0])
+        counter = FiringCounter(category, source.shape[0])
         counter.add(_summed(client, parts, _count_firing, counter.part, _BLOCK, progress))
         return counter.result()
 
@@ -264,6 +269,7 @@ def extract(
     import torch
 
     from rarefire import embeddings, networks
+    from rarefire.stimuli import Gallery, Stimuli
 
     made = network if isinstance(network, torch.nn.Module) else network()
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
@@ -330,11 +336,11 @@ def _correlate(total: Grams, block: Any, _: slice, *, order: NDArray[np.intp]) -
     total.update(block[:, order])
 
 
-def _count_zeros(total: _poz.PozCounter, block: Any, _: slice) -> None:
+def _count_zeros(total: PozCounter, block: Any, _: slice) -> None:
     total.update(block)
 
 
-def _count_firing(total: _ghosts.FiringCounter, block: Any, rows: slice) -> None:
+def _count_firing(total: FiringCounter, block: Any, rows: slice) -> None:
     total.update(block, rows)
 
 
