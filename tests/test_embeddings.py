@@ -572,7 +572,7 @@ def test_errors_of_saving(images, tmp_path):
     model = network(inplace=True)
     (tmp_path / "folder.npy").mkdir()
     for name in ("e.npz", "e", "folder.npy"):
-        with pytest.raises(InputError, match=f"saved as a .npy file; got '{name}'"):
+        with pytest.raises(InputError, match=f"saved as a .npy file or a .zarr store; got '{name}'"):
             embeddings.save(tmp_path / name, model, images)
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(DataError, match=r"could not write .*e\.npy: File exists"):

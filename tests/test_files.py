@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -428,3 +429,61 @@ def test_an_explorer_of_a_layer_with_positions(tmp_path, rng):
     assert drawn in (tmp_path / "x.html").read_text()
     again = run("explore", tmp_path / "E.npy", "--features", "80000", "--out", tmp_path / "x.html")
     assert "an explorer shows up to 65,535 features" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("s3://bucket/a/E.zarr", "s3://bucket/a/E.zarr"),
+        (Path("s3://bucket/a/E.zarr"), "s3://bucket/a/E.zarr"),
+        (Path("file:///data/E.zarr"), "file:///data/E.zarr"),
+        (Path("simplecache::https://host/E.zarr"), "simplecache::https://host/E.zarr"),
+        (Path("memory://E.zarr"), "memory://E.zarr"),
+        ("E.zarr", None),
+        ("/data/E.zarr", None),
+        ("nets.py:small", None),
+        ("C:/data/E.zarr", None),
+    ],
+)
+def test_addresses_keep_their_slashes(given, address):
+    assert files.address(given) == address
+    assert files.is_zarr(given) == (address is not None)
+
+
+def test_a_folder_that_looks_like_an_address_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:").mkdir()
+    values = np.arange(12.0).reshape(4, 3)
+    np.save("s3:/E.npy", values)
+    assert files.address("s3:/E.npy") is None
+    np.testing.assert_array_equal(files.read("s3:/E.npy").values, values)
+
+
+def test_zarr_stores_with_names_in_groups_and_at_addresses(tmp_path):
+    values, names = np.arange(12.0).reshape(4, 3), list("dcba")
+    group = zarr.create_group(str(tmp_path / "G.zarr"))
+    group.create_array("E", data=values, attributes={"names": names})
+    for path in (tmp_path / "G.zarr", f"file://{tmp_path}/G.zarr", tmp_path / "G.zarr" / "E"):
+        found = files.read(path)
+        np.testing.assert_array_equal(found.values[:], values)
+        assert found.names == tuple(names)
+    group.create_array("F", data=values + 1, attributes={"names": ["of", "something", "else"]})
+    with pytest.raises(InputError, match=r"G.zarr is a zarr group of 2 arrays, E, F. Name one with --array"):
+        files.read(tmp_path / "G.zarr")
+    with pytest.raises(UnknownNameError, match="no array 'H'"):
+        files.read(tmp_path / "G.zarr", array="H")
+    found = files.read(tmp_path / "G.zarr", array="F")
+    np.testing.assert_array_equal(found.values[:], values + 1)
+    assert found.names is None
+    with pytest.raises(InputError, match="holds one array, without a name"):
+        files.read(tmp_path / "G.zarr" / "E", array="E")
+
+
+def test_addresses_that_do_not_answer_are_said(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="there is no zarr array at file://"):
+        files.read(f"file://{tmp_path}/none.zarr")
+    with pytest.raises(DataError, match="nonsense://E.zarr is not a zarr array: Protocol not known"):
+        files.read("nonsense://E.zarr")
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(DataError, match="s3://bucket/E.zarr cannot be reached: .*s3fs"):
+        files.read("s3://bucket/E.zarr")

@@ -19,13 +19,13 @@ PACKAGE = ROOT / "lib" / "rarefire"
 #: A module imports only from those before it.
 LINES = (
     "_engine.lazy errors rounding texts store _engine.arguments names files labels",
-    "_engine.sight",
+    "_engine.sight _engine.chunks",
     "_engine.blocks _engine.axes _engine.checkpoints _engine.neighbours _engine.grams _engine.pairs",
     "_engine.pooling",
     "stimuli networks training sequences poz embeddings",
-    "rdm _engine.resampling _engine.influences curves _engine.orders cluster similarity",
+    "rdm _engine.resampling _engine.influences curves _engine.orders similarity",
     "removal pruning",
-    "ghosts retrieval",
+    "ghosts retrieval cluster",
     "reliability columns judgments choices ratings",
     "inference naive selection reweighting simulations triplets",
     "units lowlevel dimension transport subnetworks",

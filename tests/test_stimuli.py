@@ -13,9 +13,11 @@ import sys
 import tarfile
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from PIL import Image, ImageCms
 from sklearn.datasets import load_digits
 
@@ -855,3 +857,64 @@ def test_pictures_of_too_many_pixels_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
     with pytest.warns(RarefireWarning, match=r"scan\.png has 40 × 30 pixels"):
         assert stimuli.gallery(tmp_path, size=8)[:].shape == (1, 3, 8, 8)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A gallery of seventy pictures, and the same in a zarr store."""
+    rng = np.random.default_rng(5)
+    for i in range(70):
+        place = tmp_path / "pictures" / ("cats" if i % 2 else "dogs") / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(place)
+    gallery = stimuli.gallery(tmp_path / "pictures", size=8)
+    return gallery, stimuli.save_gallery(tmp_path / "pictures.zarr", gallery)
+
+
+def test_a_gallery_in_a_zarr_store_is_the_same(stored, tmp_path):
+    gallery, kept = stored
+    assert (len(kept), kept.size, kept.paths, kept.names) == (70, 8, gallery.paths, gallery.names)
+    np.testing.assert_array_equal(kept[:], gallery[:])
+    for rows in (slice(60, 68), [69, 3, 3], np.arange(70) % 7 == 0, [], [-1]):
+        np.testing.assert_array_equal(kept[rows], gallery[rows])
+    for address in (f"file://{tmp_path}/pictures.zarr", Path(f"file://{tmp_path}/pictures.zarr")):
+        np.testing.assert_array_equal(stimuli.gallery(address)[5:9], gallery[5:9])
+    remote = stimuli.save_gallery(f"memory://{tmp_path}/pictures.zarr", gallery)
+    np.testing.assert_array_equal(remote[5:9], gallery[5:9])
+    assert kept.digest == remote.digest != gallery.digest
+
+
+def test_parts_of_galleries(stored):
+    for whole in stored:
+        part = whole.part(slice(10, 20)).part(slice(2, None))
+        assert part.paths == whole.paths[12:20]
+        np.testing.assert_array_equal(part[:], whole[12:20])
+        np.testing.assert_array_equal(part[3:5], whole[15:17])
+        assert part.digest != whole.digest
+        with pytest.raises(InputError, match="consecutive pictures; got every 2"):
+            whole.part(slice(0, 10, 2))
+
+
+def test_stores_that_are_no_galleries(stored, tmp_path):
+    pixels = np.zeros((4, 8, 8, 3), np.uint8)
+
+    def keep(data, **attributes):
+        zarr.create_array(str(tmp_path / "G.zarr"), data=data, attributes=attributes, overwrite=True)
+        return tmp_path / "G.zarr"
+
+    assert stimuli.gallery(keep(pixels)).paths == ("0", "1", "2", "3")
+    assert stimuli.gallery(keep(pixels), size=8).size == 8
+    with pytest.raises(InputError, match=r"pictures in G.zarr are 8 × 8, and are taken as they are.* size=6"):
+        stimuli.gallery(tmp_path / "G.zarr", size=6)
+    with pytest.raises(InputError, match=r"no gallery: expected .*uint8; got \(4, 3, 8, 8\), uint8. Its ch"):
+        stimuli.gallery(keep(pixels.transpose(0, 3, 1, 2)))
+    for other in (pixels / 255, pixels[0], pixels[:, :6], pixels[:0]):
+        with pytest.raises(InputError, match="G.zarr is no gallery: expected pictures"):
+            stimuli.gallery(keep(other))
+    for names in (["a", "b"], ["a", "a", "b", "c"], 7):
+        with pytest.raises(InputError, match="its attribute names is to be a list of 4 different names"):
+            stimuli.gallery(keep(pixels, names=names))
+    with pytest.raises(InputError, match="a path in its gallery; got '/a'"):
+        stimuli.gallery(keep(pixels, names=["/a", "b", "c", "d"]))
+    with pytest.raises(DataError, match="another array is there"):
+        stimuli.save_gallery(tmp_path / "G.zarr", stored[0])

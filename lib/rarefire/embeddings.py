@@ -12,8 +12,8 @@ import re
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rarefire import files, networks, poz, store
 from rarefire import names as naming
-from rarefire import networks, poz, store
 from rarefire._engine import axes
 from rarefire._engine.arguments import checked
 from rarefire._engine.blocks import Rows, open_embedding
+from rarefire._engine.chunks import Growing
 from rarefire.errors import DataError, InputError, RarefireWarning, unknown
 from rarefire.stimuli import Gallery, Stimuli
 
@@ -38,6 +39,7 @@ __all__ = [
     "Positions",
     "Rows",
     "Spatial",
+    "Through",
     "View",
     "cached",
     "each",
@@ -59,7 +61,11 @@ Spatial = Literal["flatten", "mean", "class", "keep"]
 #: Which axes a layer has, besides that of the images: ``channels_first`` is ``(n, c, …)``, ``channels_last``
 #: ``(n, …, c)``, ``tokens`` ``(n, tokens, c)``, ``tokens_first`` ``(tokens, n, c)``.
 Positions = Literal["channels_first", "channels_last", "tokens", "tokens_first"]
+#: Embeds the images of some spans of rows, in turn: gives the rows of each; or has `keep` write them, which
+#: says how many they are, wherever they are embedded.
+Through = Callable[[Sequence[slice], Callable[[slice, NDArray[np.float32]], int] | None], Iterator[Any]]
 _POSITIONS = ("channels_first", "channels_last", "tokens", "tokens_first")
+_TOGETHER = 2**21  # numbers of an embedding that are written together
 _FORGOTTEN = 7 * 24 * 3600  # seconds after which nobody goes on with a stopped run
 _CLASS_TOKENS = ("class_token", "cls_token", "class_embedding", "cls_embedding")
 
@@ -295,8 +301,9 @@ def save(
     batch_size: int = 64,
     progress: bool = False,
     names: str | Path | None = None,
-) -> np.memmap[Any, np.dtype[np.float32]]:
-    """As :func:`extract`, into a file: as many images as the disk holds, one batch of them in memory.
+    through: Through | None = None,
+) -> Any:
+    """As :func:`extract`, into a file or a zarr store: as many images as the disk holds, few in memory.
 
     An interrupted run goes on where it was when it is called again for the same network, layer and
     images; until it is done, there is nothing at `path`. One run at a time writes there.
@@ -304,7 +311,9 @@ def save(
     Parameters
     ----------
     path
-        A ``.npy`` file; one that is there is replaced.
+        A ``.npy`` file; one that is there is replaced. Or a zarr store, ``E.zarr`` or an address
+        (:func:`rarefire.files.address`), of which nothing else may be there; chunks are whole rows, and the
+        pictures' names are its attribute ``names``.
     network, layer, spatial, positions, call, batch_size, progress
         As for :func:`extract`.
     images
@@ -314,10 +323,12 @@ def save(
         Also write the name of each row's picture to this file, one a line; of a gallery only. They are
         kept beside the rows in any case, ``E.names.txt`` of ``E.npy``, where commands look for them. At
         no time do names lie beside rows of other pictures, wherever the run is stopped.
+    through
+        Who embeds the images; by default this process (:func:`rarefire.cluster.extract` has others do it).
 
     Returns
     -------
-    memmap
+    memmap or zarr array
         ``(n_images, n_features)`` float32, opened for reading; it is read in blocks wherever it is used.
 
     Raises
@@ -327,8 +338,9 @@ def save(
         What was written waits for the next call.
     """
     path = Path(path)
-    if path.suffix != ".npy" or path.is_dir():
-        raise InputError(f"an embedding is saved as a .npy file; got {path.name!r}.")
+    in_zarr = path.suffix == ".zarr" or files.address(path) is not None
+    if not in_zarr and (path.suffix != ".npy" or path.is_dir()):
+        raise InputError(f"an embedding is saved as a .npy file or a .zarr store; got {path.name!r}.")
     source = images.images if isinstance(images, Stimuli) else images
     if spatial not in ("flatten", "mean", "class"):
         raise InputError(f"spatial is 'flatten' or 'mean'; got {spatial!r}. (Of tokens, also 'class'.)")
@@ -338,27 +350,33 @@ def save(
         raise InputError("there are no images: got none to embed.")
     if names is not None and not isinstance(images, Gallery):
         raise InputError(f"names are those of a gallery's pictures; got images as {type(images).__name__}.")
-    listed = []
-    if isinstance(images, Gallery):
-        listed = [file.relative_to(images.root).as_posix() for file in images.files]
-        naming.check_writable(listed)
-    place, n = store.target(path), len(source)
+    listed = images.paths if isinstance(images, Gallery) else ()
+    naming.check_writable(listed)
+    options: dict[str, Any] = {"layer": layer, "spatial": spatial, "positions": positions, "call": call}
+    n = len(source)
+    if in_zarr:
+        _save_in_store(
+            path, network, images, options, batch_size=batch_size, through=through, progress=progress
+        )
+        if names is not None:
+            with store.atomic_write(names) as file:
+                file.write("".join(f"{name}\n" for name in listed).encode())
+        return open_embedding(path)
+    place = store.target(path)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         # Before anything of an earlier run is read or cut: another may be writing it.
         with store.alone(place):
-            content = store.array_digest(images) if isinstance(images, np.ndarray) else images.digest
-            facts: dict[str, Any] = {
-                "weights": networks.digest(network),
-                "normalisation": networks.normalisation(network),
-            }
-            said = {"positions": positions, "call": call, "autocast": _autocast(network)}
-            facts |= {name: value for name, value in said.items() if value is not None}
-            key = store.key(images=content, layer=layer, spatial=spatial, **facts)
-            part = place.with_name(f".{place.stem}-{key}.part")
+            part = place.with_name(f".{place.stem}-{_key(network, images, **options)}.part")
             done = _whole_rows(part)
-            batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
-            embedded = stream(network, batches, layer=layer, spatial=spatial, positions=positions, call=call)
+            if through is None:
+                batches = (source[i : i + batch_size] for i in range(done, n, batch_size))
+                embedded: Iterator[Any] = stream(network, batches, **options)
+            else:
+                width = next(stream(network, source[:1], **options)).shape[1]
+                step = batch_size * _batches_together(n, batch_size, width)
+                spans = [slice(i, min(i + step, n)) for i in range(done, n, step)]
+                embedded = through(spans, None)
             with tqdm(total=n, initial=done, desc=f"{path.stem}: {layer}", disable=not progress) as bar:
                 _append(part, embedded, n, bar)
             if not _is_whole(part, n):  # nor are its rows to be trusted
@@ -366,16 +384,16 @@ def save(
                 raise DataError(
                     f"{part} was changed meanwhile by something else, and is given up. Start again."
                 )
-            files = sorted({naming.beside(path), *([] if names is None else [Path(names)])})
+            lists = sorted({naming.beside(path), *([] if names is None else [Path(names)])})
             with ExitStack() as beside:
-                for file in files if listed else []:
-                    written = beside.enter_context(store.atomic_write(file))
+                for one in lists if listed else []:
+                    written = beside.enter_context(store.atomic_write(one))
                     written.write("".join(f"{name}\n" for name in listed).encode())
                     written.flush()
                 # Stopped between the files, there are rows without names, never with others.
-                for file in files:
+                for one in lists:
                     with suppress(DataError):  # a pipe, say, holds no earlier ones
-                        store.target(file).unlink(missing_ok=True)
+                        store.target(one).unlink(missing_ok=True)
                 store.replace(part, place)
                 _sweep(place)
             opened: np.memmap[Any, np.dtype[np.float32]] = np.load(place, mmap_mode="r", allow_pickle=False)
@@ -385,6 +403,62 @@ def save(
             f"could not write {path}: {error.strerror or error}. What is there goes on from where it is when "
             "there is space."
         ) from error
+
+
+def _key(network: nn.Module, images: Stimuli | Gallery | NDArray[np.floating], **options: Any) -> str:
+    """A name for all that determines an embedding."""
+    content = store.array_digest(images) if isinstance(images, np.ndarray) else images.digest
+    facts: dict[str, Any] = {
+        "weights": networks.digest(network),
+        "normalisation": networks.normalisation(network),
+    }
+    said = {**options, "autocast": _autocast(network)}
+    facts |= {name: value for name, value in said.items() if value is not None}
+    return store.key(images=content, **facts)
+
+
+def _save_in_store(
+    path: Path,
+    network: nn.Module,
+    images: Stimuli | Gallery | NDArray[np.floating],
+    options: Mapping[str, Any],
+    *,
+    batch_size: int,
+    through: Through | None,
+    progress: bool,
+) -> None:
+    """As :func:`save`, into a zarr store, of which chunks that are there are not written again."""
+    source = images.images if isinstance(images, Stimuli) else images
+    n, width = len(source), next(stream(network, source[:1], **options)).shape[1]
+
+    def embedded(spans: Sequence[slice]) -> Iterator[int]:
+        for rows in spans:
+            starts = range(rows.start, rows.stop, batch_size)
+            batches = (source[i : min(i + batch_size, rows.stop)] for i in starts)
+            yield growing.write(rows, extract(network, batches, **options))
+
+    with store.alone(path) if files.address(path) is None else nullcontext():
+        growing = Growing(
+            path,
+            _key(network, images, **options),
+            shape=(n, width),
+            dtype="f4",
+            rows=batch_size * _batches_together(n, batch_size, width),
+            attributes={"names": list(images.paths)} if isinstance(images, Gallery) else {},
+        )
+        left = growing.missing()
+        done = n - sum(rows.stop - rows.start for rows in left)
+        with tqdm(
+            total=n, initial=done, desc=f"{path.stem}: {options['layer']}", disable=not progress
+        ) as bar:
+            for count in embedded(left) if through is None else through(left, growing.write):
+                bar.update(count)
+        growing.finish()
+
+
+def _batches_together(n: int, batch_size: int, width: int) -> int:
+    """How many batches are a task of its own: some megabytes of rows, and sixteen tasks where there are."""
+    return max(1, min(_TOGETHER // (batch_size * width), n // (16 * batch_size)))
 
 
 def cached(path: Path, n_images: int) -> NDArray[np.float32] | None:

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from rarefire import store, texts
 from rarefire._engine.arguments import checked
-from rarefire.errors import DataError, InputError, unknown
+from rarefire.errors import DataError, InputError, RarefireError, unknown
 from rarefire.names import kept
 from rarefire.texts import is_missing, is_number, lines, table, without_last
 
-__all__ = ["Found", "is_text", "n_images", "read"]
+__all__ = ["Found", "address", "is_text", "is_zarr", "n_images", "read"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,8 @@ def read(path: str | Path, *, array: str | None = None) -> Found:
     Parameters
     ----------
     path
-        ``.npy`` or a zarr store (neither is read into memory); ``.npz``; MATLAB, version 5 or 7.3; HDF5;
+        ``.npy``, or a zarr store, which may be at an :func:`address` (neither is read into memory);
+        ``.npz``; MATLAB, version 5 or 7.3; HDF5;
         tensors that ``torch.save`` wrote; text, with or without names above and before the numbers; or an
         export of Meadows (``.mat``, ``.json``), whose participants are stacked. Extensions do not matter.
     array
@@ -83,10 +84,12 @@ def read(path: str | Path, *, array: str | None = None) -> Found:
     """
     path = Path(path)
     kind = _kind(path)
-    if kind in ("zarr", "npy"):
+    if kind == "zarr":
+        return _beside(_zarr(path, array), path)
+    if kind == "npy":
         if array is not None:
             raise InputError(f"{path.name} holds one array, without a name; leave {array!r} out.")
-        return _beside(Found(_zarr(path) if kind == "zarr" else _npy(path), None, ""), path)
+        return _beside(Found(_npy(path), None, ""), path)
     if kind in _REFUSED:
         raise DataError(_refusal(path, kind))
     try:
@@ -99,6 +102,29 @@ def read(path: str | Path, *, array: str | None = None) -> Found:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} cannot be read as {_TITLES[kind]}: {reason}. {_ADVICE[kind]}") from error
     return _beside(_taken(content, path, array), path)
+
+
+def address(path: str | Path) -> str | None:
+    """The address that a path is, as fsspec takes it (``s3://bucket/E.zarr``); None for one of this machine.
+
+    Paths lose a slash of an address; it is given back.
+    """
+    text = str(path)
+    if not re.match(rf"({_SCHEME}::)*{_SCHEME}:/", text) or os.path.exists(text):
+        return None
+    return re.sub(rf"({_SCHEME}):/(?!/)", lambda m: f"{m[1]}:{'//' if m[1] in _FILE else '/'}/", text)
+
+
+_SCHEME, _FILE = r"[a-z][a-z0-9+.\-]+", ("file", "local")
+
+
+def is_zarr(path: str | Path) -> bool:
+    """Whether a path is an :func:`address`, or leads to a folder that a zarr store is in."""
+    path = Path(path)
+    return address(path) is not None or any((path / mark).exists() for mark in _MARKS)
+
+
+_MARKS = ("zarr.json", ".zarray", ".zgroup")
 
 
 def is_text(path: str | Path) -> bool:
@@ -121,7 +147,7 @@ _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save befo
 
 def _kind(path: Path) -> str:
     """What a file is, by its first bytes; an extension counts only where these say nothing."""
-    if path.is_dir():
+    if path.is_dir() or address(path) is not None:
         return "zarr"
     with store.check_file(path).open("rb") as file:
         start = file.read(4096)
@@ -244,20 +270,51 @@ def _npy(path: Path) -> Any:
         raise DataError(f"{path} cannot be read as a .npy array of numbers: {reason}") from error
 
 
-def _zarr(path: Path) -> Any:
-    if not any((path / mark).exists() for mark in ("zarr.json", ".zarray", ".zgroup")):
+def _zarr(path: Path, name: str | None) -> Found:
+    """An array of a zarr store, and the names of its rows: its attribute ``names``."""
+    place = address(path)
+    if place is None and any(path.glob(".*.part.json")):
+        raise DataError(f"{path} is not finished: run the command that writes it again.")
+    if place is None and not is_zarr(path):
         store.check_file(path)  # which says that it is a folder
     try:
         import zarr
     except ImportError as error:
-        raise DataError(f"{path} is a folder; to read zarr stores: pip install 'rarefire[scale]'.") from error
+        what = f"{path} is a folder" if place is None else f"{place} is an address"
+        raise DataError(f"{what}; to read zarr stores: pip install 'rarefire[scale]'.") from error
     try:
-        array = zarr.open(str(path), mode="r")
-    except (ValueError, KeyError, OSError) as error:
-        raise DataError(f"{path} is not a zarr array: {error}") from error
-    if not hasattr(array, "shape"):
-        raise DataError(f"{path} is a zarr group; name the array inside it.")
-    return array
+        array = zarr.open(place or str(path), mode="r")
+        if not hasattr(array, "shape"):
+            array = _inside(array, path, name)
+        elif name is not None:
+            raise InputError(f"{path.name} holds one array, without a name; leave {name!r} out.")
+        names = array.attrs.get("names")
+    except RarefireError:
+        raise
+    except ImportError as error:  # fsspec says what a kind of address needs
+        raise DataError(f"{place} cannot be reached: {store.reason(error)}.") from error
+    except Exception as error:  # stores fail in as many ways as there are kinds of addresses
+        if place is not None and isinstance(error, FileNotFoundError):
+            raise DataError(f"there is no zarr array at {place}.") from error
+        raise DataError(f"{place or path} is not a zarr array: {store.reason(error)}") from error
+    words = _words(names)
+    fitting = words is not None and array.shape[:1] == (len(words),) == (len(set(words)),)
+    return Found(array, words if fitting else None, "")
+
+
+def _inside(group: Any, path: Path, name: str | None) -> Any:
+    """One of the arrays of a zarr group: the one that is named, or the only one."""
+    known = sorted(found for found, _ in group.arrays())
+    if not known:
+        raise DataError(f"{path} is a zarr group that holds no array.")
+    if name is None and len(known) != 1:
+        raise InputError(
+            f"{path.name} is a zarr group of {len(known)} arrays, {', '.join(known[:10])}. "
+            "Name one with --array (array=)."
+        )
+    if name is not None and name not in known:
+        raise unknown("array", name, known)
+    return group[name or known[0]]
 
 
 def _sorted_out(kind: str, found: Mapping[str, Any]) -> _Content:

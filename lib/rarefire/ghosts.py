@@ -12,6 +12,7 @@ ghosts' activations alone, and the images that score highest (:func:`components`
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,16 @@ from rarefire._engine.grams import ROUNDING
 from rarefire.errors import InputError, RarefireWarning
 from rarefire.rounding import SAME, levels, upright
 
-__all__ = ["MOST", "Chance", "Components", "Ghosts", "components", "explained_by", "find"]
+__all__ = [
+    "MOST",
+    "Chance",
+    "Components",
+    "FiringCounter",
+    "Ghosts",
+    "components",
+    "explained_by",
+    "find",
+]
 
 #: Images or features, whichever are fewer, that :func:`components` takes: their covariances are held.
 MOST = 12_000  # 1.2 GB
@@ -216,33 +226,82 @@ def find(embedding: Any, category: ArrayLike, *, others: Any = None) -> Ghosts:
         For a single image, which says next to nothing about its category.
     """
     source = blocks.check_source(embedding, least=1)
-    inside = _mask(category, source.shape[0])
-    sources = [(source, inside)]
+    counter = FiringCounter(category, source.shape[0])
+    for rows in blocks.spans(source, elements=_ELEMENTS):
+        counter.update(blocks.read(source, rows), rows)
     if others is not None:
         more = blocks.check_source(others, least=1)
         if more.shape[1] != source.shape[1]:
             raise InputError(f"others has {more.shape[1]:,} features, the embedding {source.shape[1]:,}.")
-        sources.append((more, np.zeros(more.shape[0], dtype=bool)))
-    n, n_features = int(inside.sum()), source.shape[1]
-    if n == 1:
-        warnings.warn(
-            "the category has one image: whatever is silent for it counts, and the next image may differ in "
-            "most of these features. Look at more images.",
-            RarefireWarning,
-            stacklevel=3,
-        )
-    fires, elsewhere = np.zeros(n_features, dtype=np.int64), np.zeros(n_features, dtype=np.int64)
-    places, seen = np.zeros(n_features), 0  # sums of the places of the images for which a feature fires
-    for each, mask in sources:
-        for rows in blocks.spans(each, elements=_ELEMENTS):
-            active = _array(poz.check_activations(_array(blocks.read(each, rows)), dimensions=2)) > 0
-            own = active[mask[rows]]
-            fires += own.sum(axis=0)
-            places += np.arange(seen, seen + len(own), dtype=np.float64) @ own
-            seen += len(own)
-            elsewhere += active[~mask[rows]].sum(axis=0)
-    alone = np.bincount(places[(fires == 1) & (elsewhere > 0)].astype(np.int64), minlength=n)
-    return Ghosts(fires, elsewhere, n, int(sum(len(m) for _, m in sources)) - n, alone)
+        for rows in blocks.spans(more, elements=_ELEMENTS):
+            counter.update(blocks.read(more, rows))
+    return counter.result()
+
+
+class FiringCounter:
+    """For how many images each feature fires, of a category and of the others, over batches in any order.
+
+    Parameters
+    ----------
+    category, n_images
+        As for :func:`find`: which of so many images are of the category.
+
+    >>> counter = FiringCounter([0, 2], 3)
+    >>> counter.update([[0.0, 1.0], [1.0, 1.0]], slice(0, 2))
+    >>> counter.update([[0.0, 0.0]], slice(2, 3))
+    >>> counter.result().features
+    array([0])
+    """
+
+    def __init__(self, category: ArrayLike, n_images: int) -> None:
+        self._inside = _mask(category, n_images)
+        n = int(self._inside.sum())
+        if n == 1:
+            warnings.warn(
+                "the category has one image: whatever is silent for it counts, and the next image may differ "
+                "in most of these features. Look at more images.",
+                RarefireWarning,
+                stacklevel=4,
+            )
+        self._first, self._n_others = 0, n_images - n
+        self._fires: Any = 0
+        self._others: Any = 0
+        self._places: Any = 0.0  # sums of the rows of the category's images for which a feature fires
+
+    def part(self, rows: slice) -> FiringCounter:
+        """One that counts these rows alone, for :meth:`add`; it has counted nothing."""
+        new = copy.copy(self)
+        new._inside, new._first = self._inside[rows], rows.start
+        new._fires, new._others, new._places, new._n_others = 0, 0, 0.0, 0
+        return new
+
+    def update(self, batch: Any, rows: slice | None = None) -> None:
+        """Count some rows of the embedding; or others, which are in none of its rows."""
+        active = _array(poz.check_activations(_array(batch), dimensions=2)) > 0
+        if rows is None:
+            self._others = self._others + active.sum(axis=0)
+            self._n_others += len(active)
+            return
+        inside = self._inside[rows.start - self._first : rows.stop - self._first]
+        own = active[inside]
+        self._fires = self._fires + own.sum(axis=0)
+        self._places = self._places + (rows.start + np.flatnonzero(inside)).astype(np.float64) @ own
+        self._others = self._others + active[~inside].sum(axis=0)
+
+    def add(self, other: FiringCounter) -> None:
+        """Count what another one has counted."""
+        self._fires = self._fires + other._fires
+        self._others = self._others + other._others
+        self._places = self._places + other._places
+        self._n_others += other._n_others
+
+    def result(self) -> Ghosts:
+        """What has been found so far."""
+        fires, others = (np.asarray(counts, dtype=np.int64) for counts in (self._fires, self._others))
+        rank = np.cumsum(self._inside) - 1  # of a row of the category among its rows
+        once = self._places[(fires == 1) & (others > 0)].astype(np.int64)
+        n = int(rank[-1]) + 1
+        return Ghosts(fires, others, n, self._n_others, np.bincount(rank[once], minlength=n))
 
 
 @dataclass(frozen=True, eq=False)

@@ -186,11 +186,23 @@ class PozCounter:
         activations = check_activations(batch)
         positions = (0, *range(2, activations.ndim))
         zeros = np.count_nonzero(activations == 0, axis=positions)
-        if self._zeros is not None and len(self._zeros) != len(zeros):
-            raise InputError(f"this batch has {len(zeros)} features, those before it had {len(self._zeros)}.")
+        self._check(len(zeros))
         self._zeros = zeros if self._zeros is None else self._zeros + zeros
         self._counted += activations.size // activations.shape[1] if activations.size else 0
         self.n_images += len(activations)
+
+    def add(self, other: PozCounter) -> None:
+        """Count what another counter has counted."""
+        if other._zeros is None:
+            return
+        self._check(len(other._zeros))
+        self._zeros = other._zeros.copy() if self._zeros is None else self._zeros + other._zeros
+        self._counted += other._counted
+        self.n_images += other.n_images
+
+    def _check(self, features: int) -> None:
+        if self._zeros is not None and len(self._zeros) != features:
+            raise InputError(f"this batch has {features} features, those before it had {len(self._zeros)}.")
 
     def result(self) -> NDArray[np.float64]:
         """PoZ so far, ``(n_features,)`` in [0, 1]."""

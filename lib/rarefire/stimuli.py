@@ -33,12 +33,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
-from rarefire import store
+from rarefire import files, store
 from rarefire._engine import sight
 from rarefire._engine.arguments import checked
+from rarefire._engine.chunks import Growing
 from rarefire.errors import DataError, InputError, RarefireWarning, UnknownNameError, unknown
-from rarefire.names import PICTURES, listed, natural
+from rarefire.names import PICTURES, check_writable, listed, natural
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,6 +68,7 @@ __all__ = [
     "load",
     "normalisation",
     "pictures",
+    "save_gallery",
     "splits",
     "stratified_mask",
     "with_luminance",
@@ -86,6 +89,7 @@ TITLES = {
 _SPLIT = re.compile(r"(train|test|val)(ing|id|idation)?|dev", re.IGNORECASE)  # folders that are no classes
 _UNREAD = (".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw", ".exr")
 _LONG = 32  # times as long as wide: more of an image is cut off before it is scaled
+_TOGETHER = 64  # pictures of a store that are read or written together
 _MNIST, _CIFAR = "MNIST/raw", "cifar-10-batches-py"  # where each lies in the mirror or the cache
 _MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -443,6 +447,25 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of each picture: its name in the root, with its folders."""
+        return tuple(file.relative_to(self.root).as_posix() for file in self.files)
+
+    def part(self, rows: slice) -> Gallery:
+        """Some of the pictures, consecutive ones, as a gallery of their own, wherever it is opened."""
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise InputError(f"a part of a gallery is consecutive pictures; got every {step}.")
+        root = self.root.absolute() if files.address(self.root) is None else self.root
+        there = tuple(root / file.relative_to(self.root) for file in self.files[start:stop])
+        some = self._from(start, root=root, files=there)
+        some.__dict__["_said"] = None  # it is said of the whole
+        return some
+
+    def _from(self, _: int, **changes: Any) -> Gallery:
+        return replace(self, **changes)
+
     def __getitem__(self, rows: slice | NDArray[np.integer] | Sequence[int]) -> NDArray[np.float32]:
         if not isinstance(rows, slice):
             rows = np.arange(len(self))[np.asarray(rows, dtype=None if len(rows) else np.intp)]
@@ -489,11 +512,111 @@ class Gallery:
         return np.array([any(low <= n <= high for low, high in WORDNET[kind]) for n in numbers], dtype=bool)
 
 
+@dataclass(frozen=True, eq=False)
+class _Stored(Gallery):
+    """Pictures in a zarr store, which are as they are: neither scaled nor cut."""
+
+    first: int = 0  # of the store's rows
+
+    def _from(self, start: int, **changes: Any) -> Gallery:
+        return replace(self, first=self.first + start, **changes)
+
+    @cached_property
+    def _array(self) -> Any:
+        return files.read(self.root).values
+
+    def __getitem__(self, rows: slice | NDArray[np.integer] | Sequence[int]) -> NDArray[np.float32]:
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows, dtype=None if len(rows) else np.intp)
+        chosen = np.arange(len(self))[rows]
+        if not len(chosen):
+            return np.empty((0, 3, self.size, self.size), dtype=np.float32)
+        low, high = int(chosen.min()), int(chosen.max()) + 1
+        if high - low == len(chosen):
+            read = np.asarray(self._array[self.first + low : self.first + high])[chosen - low]
+        else:
+            read = np.asarray(self._array.oindex[self.first + chosen])
+        return np.divide(read.transpose(0, 3, 1, 2), 255, dtype=np.float32)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the names and of all pixels."""
+        total = hashlib.sha256("\n".join(self.paths).encode())
+        for start in range(self.first, self.first + len(self), _TOGETHER):
+            total.update(np.asarray(self._array[start : min(start + _TOGETHER, self.first + len(self))]).data)
+        return total.hexdigest()
+
+
+def _stored(path: Path, size: int | None, resize: int | None) -> _Stored:
+    """A gallery that :func:`save_gallery` wrote, or that is kept as it does."""
+    found = files.read(path)
+    shape, dtype = tuple(found.values.shape), found.values.dtype
+    if len(shape) != 4 or shape[3] != 3 or dtype != np.uint8 or shape[1] != shape[2] or not shape[0]:
+        turned = " Its channels are second: images.transpose(0, 2, 3, 1)." * (shape[1:2] == (3,))
+        raise InputError(
+            f"{path.name} is no gallery: expected pictures (n, size, size, 3), uint8; got {shape}, {dtype}."
+            f"{turned}"
+        )
+    if resize is not None or size not in (None, shape[1]):
+        raise InputError(
+            f"the pictures in {path.name} are {shape[1]} × {shape[1]}, and are taken as they are: leave size "
+            f"and resize out; got size={size}, resize={resize}. Write it again for another size."
+        )
+    named = found.names
+    if named is None:
+        if found.values.attrs.get("names") is not None:
+            raise InputError(
+                f"{path.name}: its attribute names is to be a list of {shape[0]:,} different names, one for "
+                "each picture. Correct it, or leave it out."
+            )
+        named = tuple(map(str, range(shape[0])))
+    outside = next((name for name in named if name.startswith("/")), None)
+    if outside is not None:
+        raise InputError(f"{path.name}: the name of a picture is a path in its gallery; got {outside!r}.")
+    return _Stored(path, tuple(path / name for name in named), shape[1])
+
+
+@checked
+def save_gallery(path: str | Path, images: Gallery, *, progress: bool = False) -> Gallery:
+    """Keep a gallery in a zarr store, where all the machines of a cluster can read it.
+
+    One array, ``(n, size, size, 3)`` uint8, scaled and cut, with the pictures' names in its attribute
+    ``names``; any zarr array of this form is a gallery. Stopped, it goes on when it is called again.
+
+    Parameters
+    ----------
+    path
+        A folder, such as ``pictures.zarr``, or an address (:func:`rarefire.files.address`).
+    images
+        From :func:`gallery`.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Gallery
+        The pictures in the store, the same to the bit.
+
+    Raises
+    ------
+    DataError
+        If something else is there, or zarr is not installed.
+    """
+    check_writable(images.paths)
+    key = store.key(gallery=images.digest, background=images.background)
+    shape = (len(images), images.size, images.size, 3)
+    growing = Growing(path, key, shape=shape, dtype="u1", rows=_TOGETHER, attributes={"names": images.paths})
+    for rows in tqdm(growing.missing(), desc=f"{Path(path).stem}: pictures", disable=not progress):
+        growing.write(rows, np.rint(images[rows] * 255).astype(np.uint8).transpose(0, 2, 3, 1))
+    growing.finish()
+    return gallery(path)
+
+
 @checked
 def gallery(
     folder: str | Path | None = None,
     *,
-    size: int,
+    size: int | None = None,
     resize: int | None = None,
     background: str = "white",
 ) -> Gallery:
@@ -502,10 +625,12 @@ def gallery(
     Parameters
     ----------
     folder
-        Searched with its folders; such as ImageNet's validation set. By default one picture of each
-        ImageNet class: ``imagenet-sample`` in the mirror or the cache.
+        Searched with its folders; such as ImageNet's validation set. Or a zarr store of pictures
+        (:func:`save_gallery`), also at an address. By default one picture of each ImageNet class:
+        ``imagenet-sample`` in the mirror or the cache.
     size, resize
-        As for :class:`Gallery`; for a size of 227, `resize` is 256, as networks of that size were trained.
+        As for :class:`Gallery`; by default 224, of a store that of its pictures. For a size of 227, `resize`
+        is 256, as networks of that size were trained.
     background
         The colour behind transparent pictures: a name, or ``"#808080"``.
 
@@ -521,19 +646,22 @@ def gallery(
             "there is no gallery on this machine. Name a folder of pictures, or get one picture of each "
             f"ImageNet class: git clone {_SAMPLE_HOME} '{store.cache_dir() / SAMPLE}'"
         )
+    if files.is_zarr(root):
+        return _stored(root, size, resize)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}.")
+    size = size or 224
     if resize is None and size == 227:
         resize = 256
     if resize is not None and resize < size:
         raise InputError(f"resize must be at least size; got {resize} and {size}.")
     folders = [root, *(f for f in root.rglob("*") if f.is_dir())]
     shown = [f for f in folders if not any(map(is_left_over, f.relative_to(root).parts))]
-    files = [file for f in shown for file in image_files(f)]
-    files.sort(key=lambda file: natural(file.relative_to(root).as_posix()))
-    if not files:
+    found = [file for f in shown for file in image_files(f)]
+    found.sort(key=lambda file: natural(file.relative_to(root).as_posix()))
+    if not found:
         raise DataError(f"{root} and its folders hold no pictures ({', '.join(PICTURES)}).")
-    return Gallery(root, tuple(files), size, resize, background)
+    return Gallery(root, tuple(found), size, resize, background)
 
 
 def gallery_root() -> Path | None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +38,7 @@ __all__ = [
     "HumanArray",
     "Network",
     "Recompute",
+    "Scheduler",
     "Ship",
     "Weights",
     "apart",
@@ -52,6 +53,7 @@ __all__ = [
     "opened",
     "outputs",
     "outside",
+    "reached",
     "read_for",
     "readable",
     "record",
@@ -59,12 +61,16 @@ __all__ = [
     "suited",
     "tables_opened",
     "trained",
+    "trainer",
     "write_tables",
 ]
 
 Embedding = Annotated[
     Path,
-    typer.Argument(help="(n_images, n_features), post-ReLU: .npy, zarr, .npz, .mat, .h5, .pt, .csv or .txt"),
+    typer.Argument(
+        help="(n_images, n_features), post-ReLU: .npy, zarr (also at an address, s3://…), .npz, .mat, .h5, "
+        ".pt, .csv or .txt"
+    ),
 ]
 Array = Annotated[str | None, typer.Option(help="which array of the embedding's file, where it has several")]
 HumanArray = Annotated[str | None, typer.Option(help="which array of the RDM's file, where it has several")]
@@ -86,6 +92,13 @@ ByPosition = Annotated[
     bool, typer.Option("--by-position", help="match images row by row, whatever their names")
 ]
 Recompute = Annotated[bool, typer.Option(help="leave the results shipped with the book aside")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="compute with Dask: local (a process for each core), or the address of a scheduler "
+        "(tcp://host:8786) whose workers reach the same files"
+    ),
+]
 Ship = Annotated[Path | None, typer.Option(help="also write the results to this .npz")]
 
 #: Modules that an optional part of the package brings, and what that is called.
@@ -194,9 +207,12 @@ def readable(command: Callable[..., None], *, to_folder: bool = False) -> Callab
 
 def _check_given(given: Mapping[str, Any], *, to_folder: bool) -> None:
     """Numbers are such, paths lead somewhere, and what is to be written can be."""
+    from rarefire import files
     from rarefire._engine import arguments
 
     for name, value in given.items():
+        if isinstance(value, Path) and name == "out" and (value.suffix == ".zarr" or files.address(value)):
+            continue  # a store is a folder, there or not
         if isinstance(value, Path) and name in _WRITTEN and not (to_folder and name == "out"):
             arguments.check_writable(f"--{name}", value)
         elif isinstance(value, Path) or (isinstance(value, str) and name in _READ):
@@ -253,6 +269,22 @@ def opened(embedding: Path | str, array: str | None = None) -> Found:
     return replace(found, values=blocks.check_source(found.values, least=1))
 
 
+def reached(embedding: Path, found: Found, scheduler: str | None) -> tuple[Any, dict[str, Any]]:
+    """What a cluster is given: a file or store that workers open, or what was read; and its options."""
+    import numpy as np
+
+    from rarefire import files
+
+    opens = isinstance(found.values, np.memmap) or not isinstance(found.values, np.ndarray)
+    inside = getattr(found.values, "path", "")  # of a zarr array in a group
+    place: Any = found.values
+    if opens:
+        place = files.address(embedding) or embedding
+        place = f"{place}/{inside}" if inside else place
+    address = None if scheduler == "local" else scheduler
+    return place, {"scheduler": address, "progress": sys.stderr.isatty()}
+
+
 def describe(path: Path, array: str | None = None) -> None:
     """Say what a file's RDMs are taken for."""
     from rarefire import rdm
@@ -264,16 +296,25 @@ def describe(path: Path, array: str | None = None) -> None:
 
 def trained(network: str, weights: str, size: int) -> Any:
     """A network with its weights: those named, those on this machine, or those that one's own brings."""
+    return trainer(network, weights, size)()
+
+
+def trainer(network: str, weights: str, size: int) -> Callable[[], Any]:
+    """What makes a network with its weights, as :func:`trained`, wherever it is called."""
     from rarefire import networks
 
     networks.check_name(network)
-    state = weights or networks.local_weights(network)
+    state: str | Path | None = weights or networks.local_weights(network)
     if state is None and ":" not in network:
         raise InputError(
             f"no weights of {network} on this machine. Say --weights DEFAULT to download torchvision's, "
             "or name a state dict."
         )
-    return networks.build(network, input_shape=(3, size, size), weights=state)
+    own = networks.own_file(network)
+    name = f"{own.absolute()}:{networks.short_name(network)}" if own else network
+    if state is not None and os.path.exists(state):
+        state = Path(state).absolute()
+    return partial(networks.build, name, input_shape=(3, size, size), weights=state)
 
 
 def is_lenet(network: str) -> bool:
@@ -360,7 +401,7 @@ def images_of(
     """
     import numpy as np
 
-    from rarefire import stimuli
+    from rarefire import files, stimuli
 
     if name in stimuli.NAMES:
         whole = stimuli.load(name, "test", size=size)
@@ -368,12 +409,12 @@ def images_of(
     folder: Path | None = Path(name.removeprefix("folder:")).expanduser()
     if name == stimuli.SAMPLE and not Path(name).is_dir():
         folder = stimuli.gallery_root()
-    if folder is None or not folder.is_dir():
+    if folder is None or not (folder.is_dir() or files.is_zarr(folder)):
         raise unknown("image set", name, stimuli.NAMES, hint=f"Nor is there a folder {folder or name}.")
     outside(folder, *written)
     if size is None and is_lenet(network):
         raise InputError(f"{network} is made for images of one size: say which with --size.")
-    gallery = stimuli.gallery(folder, size=size or 224, background=background)
+    gallery = stimuli.gallery(folder, size=size, background=background)
     classes, use = tuple(sorted(set(gallery.names))), rows(len(gallery))
     labels = np.searchsorted(classes, [gallery.names[i] for i in use]).astype(np.int64)
     shown = stimuli.Stimuli(f"folder:{folder}", "all", gallery[use], labels, classes, folder.name)

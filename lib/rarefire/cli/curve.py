@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +15,14 @@ from rarefire.cli.common import (
     ByPosition,
     Embedding,
     HumanArray,
+    Scheduler,
     apart,
     app,
     evenly,
     judged,
     named,
     opened,
+    reached,
     readable,
     tables_opened,
 )
@@ -54,9 +57,7 @@ def curve_command(
     similarity: Annotated[bool, typer.Option("--similarity", help="the RDM holds similarities")] = False,
     by_position: ByPosition = False,
     plot: Annotated[Path | None, typer.Option(help="also draw the curve: .png or .svg")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="compute with Dask: local, or a scheduler's address")
-    ] = None,
+    scheduler: Scheduler = None,
     array: Array = None,
     human_array: HumanArray = None,
 ) -> None:
@@ -75,10 +76,6 @@ def curve_command(
     if metric not in ("correlation", "cosine"):
         raise InputError(f"--metric is correlation (or pearson, the same) or cosine; got {metric!r}.")
     named(human, **{"--similarity": similarity, "--human-array": human_array, "--by-position": by_position})
-    if scheduler is not None and array is not None:
-        raise InputError(
-            "with --scheduler an embedding is .npy or zarr, which hold one array; leave --array out."
-        )
     if human is not None and scheduler is not None:
         raise InputError(
             "--scheduler is for the embedding's own geometry; curves against an RDM need no cluster."
@@ -88,19 +85,23 @@ def curve_command(
     if human is not None:
         options: dict[str, Any] = {"similarity": similarity, "by_position": by_position, "array": human_array}
         people, matched = judged(human, embedding, opening, **options)
-    rates = poz.poz(source)
-    indices = _insertion(rates, order, seed)
-    options = {"metric": metric, "k": asked and asked(len(rates))}
-    progress = sys.stderr.isatty()
-    if people is not None:
-        found = curves.rdm_curve(source, people, indices, **options)
-    elif scheduler is not None:
-        from rarefire import cluster
+    with ExitStack() as stack:
+        if scheduler is None:
+            rates = poz.poz(source)
+        else:
+            from rarefire import cluster
 
-        address = None if scheduler == "local" else scheduler
-        found = cluster.geometry_curve(embedding, indices, scheduler=address, progress=progress, **options)
-    else:
-        found = curves.geometry_curve(source, indices, progress=progress, **options)
+            place, way = reached(embedding, opening, scheduler)
+            way["scheduler"] = stack.enter_context(cluster.connected(way["scheduler"]))
+            rates = cluster.poz(place, **way)
+        indices = _insertion(rates, order, seed)
+        options = {"metric": metric, "k": asked and asked(len(rates))}
+        if people is not None:
+            found = curves.rdm_curve(source, people, indices, **options)
+        elif scheduler is not None:
+            found = cluster.geometry_curve(place, indices, **way, **options)
+        else:
+            found = curves.geometry_curve(source, indices, progress=sys.stderr.isatty(), **options)
     cut = rates[indices[found.k - 1]]
     table = found.table()[["k", "r", "r2", "n_images"]].assign(poz=cut)
     against = "the full embedding" if human is None else human.name

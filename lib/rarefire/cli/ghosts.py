@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rarefire.cli.common import Array, ByPosition, Embedding, apart, app, opened, readable, write_tables
+from rarefire.cli.common import (
+    Array,
+    ByPosition,
+    Embedding,
+    Scheduler,
+    apart,
+    app,
+    opened,
+    reached,
+    readable,
+    write_tables,
+)
 from rarefire.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,11 +45,12 @@ def ghosts_command(
     by_position: ByPosition = False,
     top: Annotated[int, typer.Option(help="images of each component, with --read", min=1)] = 8,
     array: Array = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Ghost features of a category: 0 for all its images, active for others; and what they respond to.
 
     kind is ghost, or dead for a feature that is 0 for every image of the file; others is the number of
-    other images for which it fires.
+    other images for which it fires. With --scheduler the counting is spread; --read is done here.
     """
     import numpy as np
     import pandas as pd
@@ -50,7 +62,13 @@ def ghosts_command(
     opening = opened(embedding, array)
     source, named = opening.values, opening.names
     rows, how = _rows(category, source.shape[0], None if by_position else named)
-    found = ghosts.find(source, rows)
+    if scheduler is None:
+        found = ghosts.find(source, rows)
+    else:
+        from rarefire import cluster
+
+        place, way = reached(embedding, opening, scheduler)
+        found = cluster.ghosts(place, rows, **way)
     others = np.setdiff1d(np.arange(source.shape[0]), rows)
     tables = {out: found.table()}
     if read is not None and len(found.features) and len(others) > 1:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from rarefire.cli.common import Array, Embedding, apart, app, opened, readable, write_tables
+from rarefire.cli.common import (
+    Array,
+    Embedding,
+    Scheduler,
+    apart,
+    app,
+    opened,
+    reached,
+    readable,
+    write_tables,
+)
 
 __all__ = ["poz_command"]
 
@@ -21,6 +31,7 @@ def poz_command(
         float, typer.Option(help="features with a greater share of zeros are rare", min=0, max=1)
     ] = 0.8,
     array: Array = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Percentage of zeros of every feature: active, rare, or dead (0 for every image)."""
     import pandas as pd
@@ -28,7 +39,14 @@ def poz_command(
     from rarefire import poz
 
     apart(embedding, out)
-    rates = poz.poz(opened(embedding, array).values)
+    opening = opened(embedding, array)
+    if scheduler is None:
+        rates = poz.poz(opening.values)
+    else:
+        from rarefire import cluster
+
+        place, way = reached(embedding, opening, scheduler)
+        rates = cluster.poz(place, **way)
     kinds = poz.kinds(rates, rare=rare)
     write_tables({out: pd.DataFrame({"feature": range(len(rates)), "poz": rates, "kind": kinds})})
     counts = ", ".join(f"{(kinds == kind).sum():,} {kind}" for kind in poz.KINDS)
