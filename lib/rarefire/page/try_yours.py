@@ -49,6 +49,10 @@ class TryYours(PageWidget):
         Of the random order, and of the draws where there are more images than a page can take:
         ``numpy.random.default_rng(seed).permutation``, in the page too.
 
+    **state
+        ``work``: how many products of two features the pairs of images may take in the page, by default about
+        half a minute's on two cores. Where all images would take more, some are drawn.
+
     Raises
     ------
     InputError
@@ -57,7 +61,7 @@ class TryYours(PageWidget):
     Notes
     -----
     PoZ is over all images, of a file of any length, which is read in slices. Curves are over all pairs of
-    images: of 2,000 × 4,096 at 128 numbers of features in about ten seconds on two cores. Where there are more
+    images: of 2,000 × 4,096 at every per cent of the features in about ten seconds on two cores. Where there are more
     images than that would take half a minute for, they are drawn; the page says so. R² agrees with
     :func:`rarefire.curves.geometry_curve` and :func:`rarefire.curves.rdm_curve` to 1e-9.
     """
@@ -73,6 +77,7 @@ class TryYours(PageWidget):
     seed = traitlets.Int(0).tag(sync=True)
     rare = traitlets.Float(poz.RARE, read_only=True).tag(sync=True)
     least = traitlets.Float(ENOUGH, read_only=True).tag(sync=True)
+    work = traitlets.Float(2.0**36, min=1.0).tag(sync=True)
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class TryYours(PageWidget):
         name: str = "try-yours",
         caption: str = "Your own embedding, measured in this page: nothing leaves it.",
         seed: int = 0,
+        **state: Any,
     ) -> None:
         given = np.asarray(embedding)
         rates = poz.poz(given)  # refuses what is not post-ReLU
@@ -107,12 +113,11 @@ class TryYours(PageWidget):
             labels="".join(f"{category}\n" for category in categories),
             colours=palette.shades(),
             seed=seed,
+            **state,
         )
 
 
-def _still(
-    embedding: NDArray[Any], rates: NDArray[np.float64], name: str, caption: str, seed: int
-) -> HTML:
+def _still(embedding: NDArray[Any], rates: NDArray[np.float64], name: str, caption: str, seed: int) -> HTML:
     """The figure for pages without scripts: PoZ and curves of the example."""
     n = len(rates)
     silent, axes = plots.panel(title="How silent")

@@ -64,19 +64,17 @@ function drawn(n, m, seed) {
 
 const BLOCK = 2 ** 22; // numbers that Python reads at once: its messages name their rows
 const MOST_KEPT = 2 ** 25; // numbers
-const MOST_WORK = 2 ** 36; // of a curve over pairs: about half a minute on two cores
-const DENSE = 128; // steps of a curve, where every k would be too many
+const PERCENTS = 100; // steps of a curve, where every k would be too many
 
-// Every k where that is little work, evenly spaced ones otherwise.
-function stepsOf(n, p) {
-  if (p <= DENSE || 10 * n * n * p <= 2 ** 33) return Int32Array.from({ length: p }, (_, i) => i + 1);
-  return Int32Array.from({ length: DENSE }, (_, i) => Math.ceil(((i + 1) * p) / DENSE));
+// Every k where that is little work, every per cent otherwise.
+function stepsOf(n, p, work) {
+  if (p <= PERCENTS || 80 * n * n * p <= work) return Int32Array.from({ length: p }, (_, i) => i + 1);
+  return Int32Array.from({ length: PERCENTS }, (_, i) => featuresKept((i + 1) / PERCENTS, p));
 }
 
-// How many of n images curves are made of.
-function affordable(n, p) {
-  const work = p + 10 * Math.min(p, DENSE);
-  return Math.min(n, Math.floor(MOST_KEPT / p), Math.floor(Math.sqrt(MOST_WORK / work)));
+// How many of n images curves are made of: `work` is what all pairs may take, in products of two features.
+function affordable(n, p, work) {
+  return Math.min(n, Math.floor(MOST_KEPT / p), Math.floor(Math.sqrt(work / (p + 10 * Math.min(p, PERCENTS)))));
 }
 
 // `codes` of categories, or null. `tell` is called with the share that is done.
@@ -171,6 +169,8 @@ function productsModule() {
 // Sums over pairs for every step: of the prefix (a), the reference (b), from the step on at which a pair has a similarity.
 const pairSums = steps => Object.fromEntries(["m", "a", "aa", "b", "bb", "ab"].map(name => [name, new Float64Array(steps)]));
 
+const SAFE = 1e-6; // share of an image's squares, variance below which products of what is not centred lose too many digits
+
 // Pairs of images, their similarities in the first features of an order: the same as Python's running sums over pairs.
 class Pairs {
   // `values` (n × p); `steps`: numbers of features, the last one all; `people`: similarities (n × n), or null.
@@ -185,118 +185,146 @@ class Pairs {
       this.length += this.length % 2;
     });
     this.ends = Int32Array.from(steps, k => ((this.place[k - 1] >> 1) + 1) * PAIR);
-    const T = steps.length, head = 64 * Math.ceil((4 * T) / 64), out = 8 * SUMS * T;
-    this.first = head + out; // byte at which the panels begin
+    const T = steps.length;
+    this.out = 64 * Math.ceil((4 * T) / 64); // bytes at which sums, and panels, begin
+    this.first = this.out + 8 * SUMS * T;
     const memory = new WebAssembly.Memory({ initial: Math.ceil((this.first + 8 * ROWS * this.panels * this.length) / 65536) });
     this.products = new WebAssembly.Instance(new WebAssembly.Module(productsModule()), { page: { memory } }).exports.products;
     this.marks = new Int32Array(memory.buffer, 0, T);
-    this.out = new Float64Array(memory.buffer, head, SUMS * T);
+    this.dots = new Float64Array(memory.buffer, this.out, SUMS * T);
     this.panel = new Float64Array(memory.buffer, this.first);
-    this.scale = new Float64Array(n * T); // 1 / norm; 0 as long as an image has no similarity
-    this.born = new Int32Array(n); // the step from which on it has one
-    this.last = 4 * T;
-    this.head = head;
+    this.silent = people && Array.from({ length: n }, (_, i) => people.subarray(i * n, (i + 1) * n).every((v, j) => v !== v || j === i)); // nobody judged it
   }
 
-  // Residuals of each image's features in an order: common.js says what these are.
-  prepare(order, metric) {
-    const { values, n, p, steps, place, panel, scale, born, length, people } = this, T = steps.length;
+  // Metrics in one order, as far as they can be had from the same products. Pearson's are centred afterwards, by
+  // the means, as long as that leaves their digits; else it goes alone, by residuals (common.js says what these are).
+  curves(order, told) {
+    const both = this.prepare(order, ["correlation", "cosine"]);
+    if (both.safe) return this.sums(both.lanes, told);
+    const half = later => ({ ...told, tell: share => told.tell((later + share) / 2) });
+    return { ...this.sums(this.prepare(order, ["cosine"]).lanes, half(0)), ...this.sums(this.prepare(order, ["correlation"]).lanes, half(1)) };
+  }
+
+  // The features in an order, and what of every metric is needed at each step: 1 / norm (`scale`; 0 as long as an image
+  // has no similarity), the first step with one (`born`), and the sum of features / √k where it is to be taken off (`mean`).
+  prepare(order, metrics) {
+    const { values, n, p, steps, place, panel, length } = this, T = steps.length, centred = !metrics.includes("cosine");
+    const lane = () => ({ scale: new Float64Array(n * T), mean: new Float64Array(n * T), born: new Int32Array(n) });
+    const pearson = lane(), cosine = lane(), shrink = Float64Array.from({ length: p }, (_, f) => Math.sqrt(f / (f + 1)));
+    let safe = true;
     for (let i = 0; i < n; i++) {
       const from = i * p, to = (i >> 2) * length * ROWS + 2 * (i & 3);
-      let largest = 0, sum = 0, squares = 0, step = 0;
+      let largest = 0, step = 0, total = 0, squares = 0, sum = 0, variance = 0;
       for (let f = 0; f < p; f++) if (values[from + f] > largest) largest = values[from + f];
-      const size = largest > 0 ? 1 / largest : 1, shift = metric === "correlation" ? values[from + order[0]] * size : 0;
+      const size = largest > 0 ? 1 / largest : 1, shift = values[from + order[0]] * size;
       for (let f = 0; f < p; f++) {
-        let x = values[from + order[f]] * size - shift;
-        if (metric === "correlation" && f) {
-          const centred = (x - sum / f) * Math.sqrt(f / (f + 1));
-          sum += x;
-          x = centred;
-        }
+        const x = values[from + order[f]] * size, off = x - shift, h = f ? (off - sum / f) * shrink[f] : 0;
+        sum += off;
+        total += x;
         squares += x * x;
-        panel[to + (place[f] >> 1) * 2 * ROWS + (place[f] & 1)] = x;
-        if (f + 1 === steps[step]) scale[i * T + step++] = squares > 0 ? 1 / Math.sqrt(squares) : 0;
+        variance += h * h;
+        panel[to + (place[f] >> 1) * 2 * ROWS + (place[f] & 1)] = centred ? h : x;
+        if (f + 1 !== steps[step]) continue;
+        const at = i * T + step++;
+        pearson.scale[at] = variance > 0 ? 1 / Math.sqrt(variance) : 0;
+        cosine.scale[at] = squares > 0 ? 1 / Math.sqrt(squares) : 0;
+        if (!centred) pearson.mean[at] = total / Math.sqrt(f + 1);
+        safe &&= !(variance > 0) || variance > SAFE * squares;
       }
-      const row = people && people.subarray(i * n, (i + 1) * n);
-      if (people && row.every((v, j) => v !== v || j === i)) scale.fill(0, i * T, (i + 1) * T); // nobody judged it
-      born[i] = 0;
-      while (born[i] < T && !(scale[i * T + born[i]] > 0)) born[i]++;
+      for (const { scale, born } of [pearson, cosine]) {
+        if (this.silent?.[i]) scale.fill(0, i * T, (i + 1) * T);
+        while (born[i] < T && !(scale[i * T + born[i]] > 0)) born[i]++;
+      }
     }
+    const every = { correlation: pearson, cosine };
+    return { safe, lanes: Object.fromEntries(metrics.map(metric => [metric, every[metric]])) };
   }
 
-  // Its share of all pairs: part `part` of `of`. `tell` is called with the share that is done.
-  sums({ part, of, tell }) {
-    const { panels, length } = this, made = { own: pairSums(this.steps.length), people: this.people && pairSums(this.steps.length) };
+  // By metric, sums over a share of all pairs: part `part` of `of`. `tell` is called with the share that is done.
+  sums(lanes, { part, of, tell }) {
+    const { panels, length, ends, people } = this, T = ends.length;
+    const made = Object.entries(lanes).map(([metric, lane]) => ({ metric, ...lane, own: pairSums(T), people: people && pairSums(T) }));
     const TOGETHER = 8, bytes = 8 * ROWS * length, groups = Math.ceil(panels / TOGETHER); // panels that stay in the processor's cache
     for (let group = part; group < groups; group += of) {
       const end = Math.min(panels, (group + 1) * TOGETHER);
       for (let j = group * TOGETHER; j < panels; j++)
         for (let i = group * TOGETHER; i < end && i <= j; i++) {
           const a = this.first + i * bytes;
-          for (let t = 0; t < this.ends.length; t++) this.marks[t] = a + this.ends[t];
+          for (let t = 0; t < T; t++) this.marks[t] = a + ends[t];
           for (let half = 0; half < ROWS / COLUMNS; half++) {
-            this.products(a, this.first + j * bytes + 16 * COLUMNS * half, 0, this.last, this.head);
-            this.add(made, ROWS * i, ROWS * j + COLUMNS * half);
+            this.products(a, this.first + j * bytes + 16 * COLUMNS * half, 0, 4 * T, this.out);
+            for (const one of made) this.add(one, ROWS * i, ROWS * j + COLUMNS * half);
           }
         }
       tell((1 + (group - part) / of) / Math.ceil((groups - part) / of));
     }
-    return { ...made, images: this.images() };
+    return Object.fromEntries(made.map(({ metric, born, own, people }) => [metric, { own, people, images: countUp(born, T) }]));
   }
 
   // The pairs of images i, i + 1, … with j, j + 1.
-  add({ own, people }, i, j) {
-    const { n, born, scale, out } = this, T = this.steps.length;
-    const whole = !this.people && i + ROWS <= j && j + COLUMNS <= n;
+  add(lane, i, j) {
+    const { n, people } = this, { born, own } = lane, T = this.ends.length;
+    const whole = i + ROWS <= j && j + COLUMNS <= n;
     const together = whole ? Math.max(born[i], born[i + 1], born[i + 2], born[i + 3], born[j], born[j + 1]) : T;
     for (let q = 0; q < SUMS; q++) {
       const x = i + (q >> 1), y = j + (q & 1);
       if (x >= y || y >= n) continue;
-      const start = Math.max(born[x], born[y]), u = x * T, v = y * T;
+      const start = Math.max(born[x], born[y]), reference = start < T ? this.similarity(lane, q, x * T, y * T, T - 1) : 0;
       if (start >= T) continue;
-      const full = out[(T - 1) * SUMS + q] * scale[u + T - 1] * scale[v + T - 1] - 1;
-      if (this.people) {
-        const judged = this.people[x * n + y];
-        if (judged === judged) this.run(people, q, u, v, start, T, judged);
-      }
-      own.m[start]++; own.b[start] += full; own.bb[start] += full * full;
-      this.some(own, q, u, v, start, Math.min(T, Math.max(start, together)), full);
+      note(own, start, reference);
+      if (start < together) this.some(lane, own, q, x * T, y * T, start, Math.min(T, together), reference);
+      const judged = people ? people[x * n + y] : NaN;
+      if (judged !== judged) continue;
+      note(lane.people, start, judged);
+      this.some(lane, lane.people, q, x * T, y * T, start, T, judged);
     }
-    if (together < T) this.eight(own, i * T, j * T, together);
+    if (together < T) this.eight(lane, i * T, j * T, together);
   }
 
-  run(sums, q, u, v, start, end, reference) {
-    sums.m[start]++; sums.b[start] += reference; sums.bb[start] += reference * reference;
-    this.some(sums, q, u, v, start, end, reference);
+  // Less 1: where all images are alike, the variation would drown in the similarities' size.
+  similarity({ scale, mean }, q, u, v, t) {
+    return (this.dots[t * SUMS + q] - mean[u + t] * mean[v + t]) * scale[u + t] * scale[v + t] - 1;
   }
 
-  some({ a, aa, ab }, q, u, v, start, end, reference) {
-    const { scale, out } = this;
+  // One of the eight pairs.
+  some({ scale, mean }, { a, aa, ab }, q, u, v, start, end, reference) {
+    const { dots } = this;
     for (let t = start; t < end; t++) {
-      const s = out[t * SUMS + q] * scale[u + t] * scale[v + t] - 1;
+      const s = (dots[t * SUMS + q] - mean[u + t] * mean[v + t]) * scale[u + t] * scale[v + t] - 1;
       a[t] += s; aa[t] += s * s; ab[t] += s * reference;
     }
   }
 
-  // All eight at once, from a step on at which they all have a similarity.
-  eight({ a, aa, ab }, i, j, start) {
-    const { scale, out } = this, T = this.steps.length, e = T - 1, o = SUMS * e;
-    const full = (q, u, v) => out[o + q] * scale[u + e] * scale[v + e] - 1;
+  // All eight, from a step on at which they all have a similarity.
+  eight(lane, i, j, start) {
+    const { scale, mean, own: { a, aa, ab } } = lane, { dots } = this, T = this.ends.length;
     const u0 = i, u1 = i + T, u2 = i + 2 * T, u3 = i + 3 * T, v0 = j, v1 = j + T;
+    const full = (q, u, v) => this.similarity(lane, q, u, v, T - 1);
     const y0 = full(0, u0, v0), y1 = full(1, u0, v1), y2 = full(2, u1, v0), y3 = full(3, u1, v1);
     const y4 = full(4, u2, v0), y5 = full(5, u2, v1), y6 = full(6, u3, v0), y7 = full(7, u3, v1);
     for (let t = start, c = SUMS * start; t < T; t++, c += SUMS) {
       const p = scale[v0 + t], r = scale[v1 + t], w = scale[u0 + t], x = scale[u1 + t], y = scale[u2 + t], z = scale[u3 + t];
-      const s0 = out[c] * w * p - 1, s1 = out[c + 1] * w * r - 1, s2 = out[c + 2] * x * p - 1, s3 = out[c + 3] * x * r - 1;
-      const s4 = out[c + 4] * y * p - 1, s5 = out[c + 5] * y * r - 1, s6 = out[c + 6] * z * p - 1, s7 = out[c + 7] * z * r - 1;
+      const d = mean[v0 + t], e = mean[v1 + t], f = mean[u0 + t], g = mean[u1 + t], k = mean[u2 + t], l = mean[u3 + t];
+      const s0 = (dots[c] - d * f) * w * p - 1, s1 = (dots[c + 1] - e * f) * w * r - 1;
+      const s2 = (dots[c + 2] - d * g) * x * p - 1, s3 = (dots[c + 3] - e * g) * x * r - 1;
+      const s4 = (dots[c + 4] - d * k) * y * p - 1, s5 = (dots[c + 5] - e * k) * y * r - 1;
+      const s6 = (dots[c + 6] - d * l) * z * p - 1, s7 = (dots[c + 7] - e * l) * z * r - 1;
       a[t] += s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
       aa[t] += s0 * s0 + s1 * s1 + s2 * s2 + s3 * s3 + s4 * s4 + s5 * s5 + s6 * s6 + s7 * s7;
       ab[t] += s0 * y0 + s1 * y1 + s2 * y2 + s3 * y3 + s4 * y4 + s5 * y5 + s6 * y6 + s7 * y7;
     }
   }
+}
 
-  // How many images have a similarity, at every step.
-  images() {
-    return Int32Array.from(this.steps, (_, t) => this.born.reduce((count, first) => count + (first <= t), 0));
-  }
+// A pair, from the step on at which it has a similarity.
+function note({ m, b, bb }, start, reference) {
+  m[start]++; b[start] += reference; bb[start] += reference * reference;
+}
+
+// How many images have a similarity, at every step.
+function countUp(born, steps) {
+  const counts = new Int32Array(steps);
+  for (const first of born) if (first < steps) counts[first]++;
+  for (let t = 1; t < steps; t++) counts[t] += counts[t - 1];
+  return counts;
 }

@@ -56,9 +56,9 @@ function drop(role, chosen) {
     const [file] = event.dataTransfer.files;
     if (file) chosen(file);
   });
-  const show = (file, note) => {
+  const show = file => {
     name.textContent = file ? file.name : title;
-    said.textContent = file ? note ?? title : `${hint}: choose a file, or drop it here`;
+    said.textContent = file ? `${title.replace(" (optional)", "")}: choose another, or drop it here` : `${hint}: choose a file, or drop it here`;
     clear.hidden = !file || role === "embedding";
     box.classList.toggle("rf-given", !!file);
   };
@@ -181,7 +181,7 @@ class TryYours {
         this.bar.value = stage === "reading" ? 0.2 * share : 0.2 + (0.8 * shares.reduce((all, one) => all + one, 0)) / shares.length;
       };
       const asked = { ...files, array: this.arrays.embedding, peopleArray: this.arrays.people, similarity: this.similarity.input.checked, byPosition: this.byPosition.input.checked };
-      const found = await this.beside.ask(0, { task: "read", ...asked, seed, helpers }, told);
+      const found = await this.beside.ask(0, { task: "read", ...asked, seed, work: this.model.get("work"), helpers }, told);
       if (!mine()) return;
       this.say(`Computing curves of ${grouped(found.m)} images …`);
       const large = found.m ** 2 * found.p > 2 ** 26, of = large ? helpers + 1 : 1, { orders, pairs } = found;
@@ -246,7 +246,7 @@ class TryYours {
 
   // Over which images what was computed.
   scope({ n, m, p, shown, seed, steps }) {
-    const every = steps.length === p ? "at every number of features" : `at ${steps.length} numbers of features`;
+    const every = steps.length === p ? "at every number of features" : "at every per cent of the features";
     const curves = m < n ? `curves of ${grouped(m)} images, drawn with seed ${seed}` : "curves of all images";
     const explorer = shown < m ? `; the explorer shows ${grouped(shown)} images, drawn with seed ${seed}` : "";
     return `PoZ over all ${grouped(n)} images; ${curves}, ${every}${explorer}. Equal PoZ goes by feature; the random order has seed ${seed}.`;
@@ -269,7 +269,8 @@ class TryYours {
     const lines = ["random", "high", "low"].map(order => [order, this.curve(order)]), at = steps.indexOf(k), people = against === "people";
     this.plot.draw(lines, { highest: people ? axisEnd(lines, null) : 1, ceiling: null, ghosts: [], p, steps, ylabel: `R² with ${REFERENCES[against]}` });
     const values = lines.toReversed().map(([order, r2]) => [order, shortly(r2[at])]);
-    this.place.textContent = `R² of the first ${grouped(k)} of ${grouped(p)} features (${percent(k / p)}); click on the curves for others:`;
+    const few = values.some(([, r2]) => r2 === "–") ? " (–: fewer than half of the images have a similarity there, or they do not vary)" : "";
+    this.place.textContent = `R² of the first ${grouped(k)} of ${grouped(p)} features (${percent(k / p)}); click on the curves for others${few}:`;
     this.values.replaceChildren(...values.map(([order, r2]) => element("li", { "data-order": order }, element("i", { class: `rf-${order}` }), `${ORDERS[order]} ${r2}`)));
     this.plot.move(k, `R² against the share of features. ${this.place.textContent} ${values.map(([order, r2]) => `${ORDERS[order]} ${r2}`).join(", ")}.`);
   }

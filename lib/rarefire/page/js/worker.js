@@ -5,7 +5,7 @@ const MOST_STEP = 2 ** 28; // images² × features: a step of its slider then ta
 const MOST_FEATURES = 2 ** 16 - 1;
 
 // Everything about the reader's files but the curves.
-async function read({ embedding, people, labels, array, peopleArray, similarity, byPosition, seed }) {
+async function read({ embedding, people, labels, array, peopleArray, similarity, byPosition, seed, work }) {
   const said = [], say = (...texts) => said.push(...texts.filter(Boolean)), file = Bytes.of(embedding);
   tell("reading", 0);
   const found = await within("embedding", () => readArray(file, array)), stored = found.values;
@@ -14,11 +14,11 @@ async function read({ embedding, people, labels, array, peopleArray, similarity,
   const [n, p] = stored.shape;
   const given = people && (await within("people", () => judged(Bytes.of(people), { ...found, n, p, first: file.name, array: peopleArray, similarity, byPosition, say })));
   const sorted = labels && (await categories(Bytes.of(labels), { ...found, n, first: file.name, byPosition, say }));
-  const rows = drawn(n, affordable(n, p), seed), m = rows.length;
+  const rows = drawn(n, affordable(n, p, work), seed), m = rows.length;
   const measured = await survey(stored, { rows, codes: sorted?.codes, groups: sorted?.names.length, tell: share => tell("reading", share) });
   if (n < 3) refuse(`an RDM needs at least three images; got ${n}.`);
   if (m < 3) refuse(`an embedding of ${thousands(p)} features is too large for a page. Choose some of them.`);
-  const steps = stepsOf(m, p), orders = ordersOf(measured.zeros, seed), known = given && among(rows, given, n);
+  const steps = stepsOf(m, p, work), orders = ordersOf(measured.zeros, seed), known = given && among(rows, given, n);
   const shown = p <= MOST_FEATURES ? drawn(m, Math.min(MOST_SHOWN, Math.floor(Math.sqrt(MOST_STEP / p))), seed) : [];
   const scene = shown.length < 3 ? null : sceneOf({ ...measured, shown, rows, p, orders, sorted, known, m, name: file.name });
   return {
@@ -110,16 +110,15 @@ function sceneOf({ shown, rows, p, kept, poz, orders, sorted, fires, known, m, n
   return { ...scene, human: view(Float32Array.from(condensed)), scale: [mean, spread] };
 }
 
-const METRICS = ["correlation", "cosine"];
 let kept = null; // what was read here
 
 // This worker's share of the pairs, for every order and metric.
 function measure({ pairs = kept, orders, part, of }) {
-  const own = new Pairs(pairs), curves = Object.keys(orders).flatMap(order => METRICS.map(metric => ({ order, metric })));
+  const own = new Pairs(pairs), names = Object.keys(orders);
   kept = null;
-  return curves.map(({ order, metric }, c) => {
-    own.prepare(orders[order], metric);
-    return { order, metric, ...own.sums({ part, of, tell: share => tell("computing", (c + share) / curves.length) }) };
+  return names.flatMap((order, done) => {
+    const found = own.curves(orders[order], { part, of, tell: share => tell("computing", (done + share) / names.length) });
+    return Object.keys(found).sort().map(metric => ({ order, metric, ...found[metric] }));
   });
 }
 
