@@ -313,11 +313,11 @@ BAD_PEOPLE = {
     "crooked.npy": npy(SQUARE + np.triu(np.ones((6, 6)))),
     "oblong.npy": npy(SQUARE[:5]),
     "oblong.csv": "\n".join(SYMMETRIC.splitlines()[:5]).encode(),
-    "infinite.npy": npy(np.where(SQUARE == SQUARE[0, 1], np.inf, SQUARE)),
+    "infinite.npy": npy(np.where(SQUARE[0, 1] == SQUARE, np.inf, SQUARE)),
     "empty.npy": npy(np.full((6, 6), np.nan)),
     "constant.npy": npy(1 - np.eye(6)),
     "similar.npy": npy(1 - SQUARE),
-    "marked.npy": npy(np.where(SQUARE == SQUARE[0, 1], -999, SQUARE)),
+    "marked.npy": npy(np.where(SQUARE[0, 1] == SQUARE, -999, SQUARE)),
     "letter.csv": b"Dear reader,\nthis is no matrix\n",
     "cell.csv": SYMMETRIC.replace("0.0", "zero", 1).encode(),
     "names.csv": WITH_NAMES.encode(),
@@ -533,6 +533,12 @@ def test_the_explorer_is_saved_as_one_page(page, tab, tmp_path):
         assert shown**2 == pytest.approx(r2[k - 1], abs=1e-6)
 
 
+FOCUSED = """(() => {
+    const found = document.activeElement;
+    return found.closest("[data-role]")?.dataset.role ?? found.type;
+})()"""
+
+
 @pytest.mark.browser
 def test_by_keyboard_and_by_dropping(page, tmp_path):
     """Every place for a file can be reached with the keyboard, and takes a file that is dropped on it."""
@@ -550,9 +556,10 @@ def test_by_keyboard_and_by_dropping(page, tmp_path):
     assert {"people", "labels", "checkbox", "button"} <= set(reached)
     page.evaluate(
         """bytes => {
-            const moved = new DataTransfer(), place = document.querySelector("[data-role=embedding] label");
-            moved.items.add(new File([new Uint8Array(bytes)], "dropped.npy"));
-            place.dispatchEvent(new DragEvent("drop", { dataTransfer: moved, bubbles: true, cancelable: true }));
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([new Uint8Array(bytes)], "dropped.npy"));
+            const event = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+            document.querySelector("[data-role=embedding] label").dispatchEvent(event);
         }""",
         list(npy(E)),
     )

@@ -1,8 +1,9 @@
 """Try yours: a reader's own embedding, measured in the page itself, without a kernel and without a network.
 
 What a page can read are ``.npy``, ``.npz`` and text; PoZ, orders and nested curves are those of
-:mod:`rarefire.poz` and :mod:`rarefire.curves`, and bad files get the sentences that Python has for them. Files
-are read and curves computed by workers of the browser (``js/files.js``, ``js/measure.js``); nothing leaves it.
+:mod:`rarefire.poz` and :mod:`rarefire.curves`, and bad files get the sentences that Python has for them.
+Files are read and curves computed by workers of the browser (``js/files.js``, ``js/measure.js``); nothing
+leaves it.
 
 >>> from rarefire.page.try_yours import TryYours
 >>> TryYours(embedding, labels)  # doctest: +SKIP
@@ -61,8 +62,8 @@ class TryYours(PageWidget):
     Notes
     -----
     PoZ is over all images, of a file of any length, which is read in slices. Curves are over all pairs of
-    images: of 2,000 × 4,096 at every per cent of the features in about ten seconds on two cores. Where there are more
-    images than that would take half a minute for, they are drawn; the page says so. R² agrees with
+    images: of 2,000 × 4,096 at every per cent of the features in about ten seconds on two cores. Where there
+    are more images than that would take half a minute for, they are drawn; the page says so. R² agrees with
     :func:`rarefire.curves.geometry_curve` and :func:`rarefire.curves.rdm_curve` to 1e-9.
     """
 
@@ -140,7 +141,7 @@ def _still(embedding: NDArray[Any], rates: NDArray[np.float64], name: str, capti
     return frame.show(
         [silent, carried],
         name=name,
-        alt=f"An example of {len(embedding)} images and {n} features: {counts}; nested curves in three orders.",
+        alt=f"An example of {len(embedding)} images and {n} features: {counts}; nested curves, three orders.",
         caption=caption,
         numbers=table,
         legend={title: first for first, title in _ORDERS.items()},

@@ -364,8 +364,9 @@ function curvesOf(parts) {
 }
 
 async function render({ model, el }) {
-  const page = new TryYours(model), unmount = mount({ model, el }, page.box, [], () => {});
-  await page.again();
+  const page = new TryYours(model);
+  await page.again(); // until then the drawing of the example stands in the page
+  const unmount = mount({ model, el }, page.box, [], () => {});
   return () => {
     page.run++;
     page.beside.stop();
