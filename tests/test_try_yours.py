@@ -322,7 +322,9 @@ BAD_PEOPLE = {
     "cell.csv": SYMMETRIC.replace("0.0", "zero", 1).encode(),
     "names.csv": WITH_NAMES.encode(),
     "twice.csv": WITH_NAMES.replace("b", "a").encode(),
-    "triangle.csv": "\n".join(",".join(line.split(",")[: i + 1]) for i, line in enumerate(SYMMETRIC.splitlines())).encode(),
+    "triangle.csv": "\n".join(
+        ",".join(line.split(",")[: i + 1]) for i, line in enumerate(SYMMETRIC.splitlines())
+    ).encode(),
 }  # fmt: skip
 BAD_LABELS = {
     "few.txt": b"a\nb\n",
