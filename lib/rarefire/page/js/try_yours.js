@@ -129,10 +129,10 @@ class TryYours {
 
   // The example, as files: what is measured of it is what would be of the reader's.
   again() {
-    const text = name => this.model.get(name), bytes = text("example");
+    const bytes = this.model.get("example"), labels = this.model.get("labels");
     const part = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
     this.sample = new File([part], "example.npy");
-    this.files = { embedding: this.sample, people: null, labels: new File([text("labels")], "example.txt") };
+    this.files = { embedding: this.sample, people: null, labels: labels ? new File([labels], "example.txt") : null };
     this.arrays = { embedding: null, people: null };
     this.similarity.input.checked = this.byPosition.input.checked = false;
     return this.begin();

@@ -2,7 +2,7 @@
 
 const MOST_SHOWN = 400; // images in the explorer: more are too fine to see
 const MOST_STEP = 2 ** 28; // images² × features: a step of its slider then takes less than a tenth of a second
-const MOST_FEATURES = 2 ** 16 - 1;
+const MOST_FEATURES = 2 ** 16 - 1, MOST_NAMES = 2 ** 16; // they travel in 16 bits
 
 // Everything about the reader's files but the curves.
 async function read({ embedding, people, labels, array, peopleArray, similarity, byPosition, seed, work }) {
@@ -67,7 +67,9 @@ async function categories(file, { names, n, first, byPosition, say }) {
     ({ how } = matched);
   }
   say(found.said, `Labels: ${how}${what}.`);
-  const kinds = [...new Set(each)].sort(), place = new Map(kinds.map((kind, i) => [kind, i]));
+  const kinds = [...new Set(each)].sort();
+  if (kinds.length > MOST_NAMES) refuse(`an explorer takes up to ${thousands(MOST_NAMES)} categories; got ${thousands(kinds.length)}. Choose some.`);
+  const place = new Map(kinds.map((kind, i) => [kind, i]));
   return { codes: Int32Array.from(each, kind => place.get(kind)), names: kinds };
 }
 
