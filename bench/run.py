@@ -522,6 +522,48 @@ def explorer_step() -> dict[str, object]:
     return row(float(np.median(times)) / 1000, heap / 2**20, "numpy.corrcoef, without drawing", theirs)
 
 
+def try_yours() -> dict[str, object]:
+    """A reader's 2,000 × 4,096 in the page, file to figures; peer: PoZ and the same six curves in Python.
+
+    Memory is that of the page's scripts, without their workers'.
+    """
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    from rarefire import curves, poz
+    from rarefire.page import widgets
+    from rarefire.page.try_yours import TryYours
+
+    embedding = features_of(2000, 4096).astype(np.float32)
+    found = os.environ.get("RAREFIRE_BROWSER") or shutil.which("chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        np.save(Path(folder) / "E.npy", embedding)
+        widgets.save(Path(folder) / "page.html", TryYours(features_of(30, 24)))
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.set_default_timeout(600_000)
+        page.goto((Path(folder) / "page.html").as_uri())
+        page.locator("[data-ready]").wait_for()
+        start = time.perf_counter()
+        page.locator("[data-role=embedding] input").set_input_files(Path(folder) / "E.npy")
+        page.locator(".rf-try[aria-busy=false]").wait_for()
+        ours = time.perf_counter() - start
+        assert page.locator(".rf-status").inner_text().startswith("E.npy: 2,000 images × 4,096 features")
+        heap = page.evaluate("performance.memory.usedJSHeapSize")
+        browser.close()
+
+    def theirs() -> None:
+        rates = poz.poz(embedding)
+        steps = [curves.count(i / 100, 4096) for i in range(1, 101)]
+        orders = [poz.order(rates, first=first) for first in ("low", "high")]  # type: ignore[arg-type]
+        for order in (*orders, np.random.default_rng(0).permutation(4096)):
+            for metric in ("correlation", "cosine"):
+                curves.geometry_curve(embedding, order, k=steps, metric=metric)  # type: ignore[arg-type]
+
+    return row(ours, heap / 2**20, "geometry_curve in Python, compiled", seconds(theirs, runs=1))
+
+
 # --- how cost grows ------------------------------------------------------------------------------
 
 
@@ -645,6 +687,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "training": training_epochs,
     "two-nn": two_nn,
     "explorer-step": explorer_step,
+    "try-yours": try_yours,
     "ghost-gallery": ghost_gallery,
     "growth": growth,
     "compilation": compilation,

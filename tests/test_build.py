@@ -407,6 +407,7 @@ ALIVE = {
     "notebooks/07_dimension_and_units": 1,
     "notebooks/08_sub_networks": 1,
     "notebooks/09_your_own": 4,
+    "notebooks/try_yours": 1,
 }
 
 

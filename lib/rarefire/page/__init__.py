@@ -7,6 +7,8 @@
 ``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``
     What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared, a network
     layer by layer, its layers pair by pair.
+``try_yours``
+    A reader's own embedding, measured in the page itself.
 ``claims``, ``scorecard``
     What the paper says, and what was found.
 ``pruned_tables``, ``dimensions``, ``dimension_findings``, ``layer_groups``, ``subnetwork_findings``
@@ -22,7 +24,7 @@ from rarefire._engine.lazy import submodules
 _MODULES = (
     *("build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame", "layer_groups"),
     *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "reference"),
-    *("reference_links", "scorecard", "static_page", "subnetwork_findings", "widgets"),
+    *("reference_links", "scorecard", "static_page", "subnetwork_findings", "try_yours", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

@@ -178,7 +178,7 @@ class Explorer(PageWidget):
     leave R² within 0.0005 at every k.
     """
 
-    _esm = script("geometry", "explorer")
+    _esm = script("geometry", "curve", "explorer")
 
     scenes = traitlets.List(traitlets.Dict()).tag(sync=True)
     sprites = traitlets.List(traitlets.Dict()).tag(sync=True)

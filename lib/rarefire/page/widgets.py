@@ -26,7 +26,16 @@ from rarefire.errors import InputError, unknown
 from rarefire.page import palette
 from rarefire.poz import RARE
 
-__all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "extents", "fixed", "save", "script"]
+__all__ = [
+    "FeatureSwitch",
+    "PageWidget",
+    "PozHistogram",
+    "extents",
+    "fixed",
+    "page_of",
+    "save",
+    "script",
+]
 
 _FOLDER = Path(__file__).parent
 _FIGURE = '<figure class="rf-figure"'
@@ -134,9 +143,23 @@ def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> 
     kept = {"state": dependency_state(shown, drop_defaults=False)}
     state = json.dumps(kept, allow_nan=False, sort_keys=True).replace("<", "\\u003c")
     figures = "".join(widget._repr_mimebundle_()[0]["text/html"] for widget in shown)
+    page = page_of(heading=html.escape(title), figures=figures, state=state)
+    with store.atomic_write(path) as file:
+        file.write(page.encode(errors="replace"))  # names of files may be no text
+
+
+def page_of(*, heading: str, figures: str, state: str) -> str:
+    """A page of its own around figures with widgets; :func:`save` writes it.
+
+    Parameters
+    ----------
+    heading, figures
+        HTML.
+    state
+        Of the widgets, as JSON without ``<``.
+    """
     style = _joined("static/palette.css", "static/rarefire.css", "js/page.css")
-    heading = html.escape(title)
-    page = (
+    return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{heading}</title><style>{style}</style><script>{_joined('js/page.js')}</script>"
@@ -144,8 +167,6 @@ def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> 
         f'<script type="application/vnd.jupyter.widget-state+json">{state}</script>'
         f"<script>{_joined('static/host.js')}</script></html>\n"
     )
-    with store.atomic_write(path) as file:
-        file.write(page.encode(errors="replace"))  # names of files may be no text
 
 
 class PozHistogram(PageWidget):
