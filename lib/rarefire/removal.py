@@ -37,6 +37,7 @@ __all__ = [
     "Cost",
     "Site",
     "ablation",
+    "answers",
     "apoz",
     "balanced_accuracy",
     "cost",
@@ -576,14 +577,53 @@ def balanced_accuracy(
     with _cut(network, images, layer, batch_size) as (n_units, scores):
         if kept is None:
             return _balanced(scores(None), images)
-        sets = np.asarray(kept)
-        if sets.dtype != bool or sets.shape[-1:] != (n_units,) or sets.ndim > 2:
-            raise InputError(
-                f"kept must say of each of the {n_units} units whether it stays, (…, {n_units}) of bool; got "
-                f"{sets.shape} of {sets.dtype}."
-            )
+        sets = _checked_sets(kept, n_units)
         each = [_balanced(scores(row), images) for row in np.atleast_2d(sets)]
         return np.stack(each) if sets.ndim == 2 else each[0]
+
+
+@checked
+def answers(
+    network: nn.Module,
+    images: Stimuli,
+    *,
+    layer: str = PENULTIMATE,
+    kept: ArrayLike | None = None,
+    batch_size: int = 500,
+) -> NDArray[np.intp]:
+    """The output that is largest for each image, with some units set to 0.
+
+    Parameters
+    ----------
+    network, images, layer, kept, batch_size
+        As for :func:`balanced_accuracy`.
+
+    Returns
+    -------
+    ndarray
+        ``(n_images,)``, or ``(n_sets, n_images)``, places among the outputs.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        As for :func:`balanced_accuracy`.
+    """
+    with _cut(network, images, layer, batch_size) as (n_units, scores):
+        if kept is None:
+            return scores(None)
+        sets = _checked_sets(kept, n_units)
+        each = [scores(row) for row in np.atleast_2d(sets)]
+        return np.stack(each) if sets.ndim == 2 else each[0]
+
+
+def _checked_sets(kept: ArrayLike, n_units: int) -> NDArray[np.bool_]:
+    sets = np.asarray(kept)
+    if sets.dtype != bool or sets.shape[-1:] != (n_units,) or sets.ndim > 2:
+        raise InputError(
+            f"kept must say of each of the {n_units} units whether it stays, (…, {n_units}) of bool; got "
+            f"{sets.shape} of {sets.dtype}."
+        )
+    return sets
 
 
 def _balanced(named: NDArray[np.intp], images: Stimuli) -> NDArray[np.float64]:

@@ -26,7 +26,17 @@ from rarefire.errors import InputError, unknown
 from rarefire.page import palette
 from rarefire.poz import RARE
 
-__all__ = ["FeatureSwitch", "PageWidget", "PozHistogram", "extents", "fixed", "save", "script"]
+__all__ = [
+    "FeatureSwitch",
+    "PageWidget",
+    "PozHistogram",
+    "document",
+    "extents",
+    "figure",
+    "fixed",
+    "save",
+    "script",
+]
 
 _FOLDER = Path(__file__).parent
 _FIGURE = '<figure class="rf-figure"'
@@ -124,28 +134,57 @@ def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> 
         raise InputError(
             f"a page is an .html file with at least one widget; got {path.name!r}, {len(shown)}."
         )
-    for widget in shown:
-        if not isinstance(widget, PageWidget):
-            raise InputError(f"a page takes widgets of this package; got {type(widget).__name__}.")
+    figures = "".join(figure(widget) for widget in shown)
+    with store.atomic_write(path) as file:
+        file.write(document(figures, shown, title=title))
+
+
+def figure(widget: PageWidget) -> str:
+    """A widget's place in a page: the figure that it takes the place of."""
+    if not isinstance(widget, PageWidget):
+        raise InputError(f"a page takes widgets of this package; got {type(widget).__name__}.")
+    return str(widget._repr_mimebundle_()[0]["text/html"])
+
+
+def document(body: str, shown: Sequence[PageWidget], *, title: str, styles: str = "") -> bytes:
+    """A page that needs nothing beside it: its widgets are alive from disk, without a kernel.
+
+    Parameters
+    ----------
+    body
+        HTML, with the :func:`figure` of each widget.
+    shown
+        The widgets, whose names differ; ``jslink`` between them holds there too.
+    title
+        Of the page.
+    styles
+        More CSS.
+
+    Returns
+    -------
+    bytes
+        The same for the same content: what a process calls its widgets is not in it.
+    """
     names = [widget.name for widget in shown]
     if len(set(names)) < len(names):
         raise InputError(f"widgets on one page need names of their own (name=); got {', '.join(names)}.")
     # Sorted, as a notebook keeps it: what is in order must not hang on the order of keys.
     kept = {"state": dependency_state(shown, drop_defaults=False)}
-    state = json.dumps(kept, allow_nan=False, sort_keys=True).replace("<", "\\u003c")
-    figures = "".join(widget._repr_mimebundle_()[0]["text/html"] for widget in shown)
-    style = _joined("static/palette.css", "static/rarefire.css", "js/page.css")
+    state = json.dumps(kept, allow_nan=False)
+    for place, key in enumerate(kept["state"]):
+        state, body = (text.replace(key, f"model-{place}") for text in (state, body))
+    state = json.dumps(json.loads(state), sort_keys=True).replace("<", "\\u003c")
+    style = _joined("static/palette.css", "static/rarefire.css", "js/page.css") + styles
     heading = html.escape(title)
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{heading}</title><style>{style}</style><script>{_joined('js/page.js')}</script>"
-        f'<main class="bd-content"><h1>{heading}</h1>{figures}</main>'
+        f'<main class="bd-content"><h1>{heading}</h1>{body}</main>'
         f'<script type="application/vnd.jupyter.widget-state+json">{state}</script>'
         f"<script>{_joined('static/host.js')}</script></html>\n"
     )
-    with store.atomic_write(path) as file:
-        file.write(page.encode(errors="replace"))  # names of files may be no text
+    return page.encode(errors="replace")  # names of files may be no text
 
 
 class PozHistogram(PageWidget):
