@@ -25,9 +25,9 @@ from rarefire.page.pairs import PairMap
 from rarefire.page.palette import COLOURS
 from rarefire.page.reader import GhostReader, Shelf, sheet_numbers
 from rarefire.page.widgets import PageWidget, PozHistogram, document, figure
+from rarefire.rdm import square
 from rarefire.records.report import MAGNITUDE, ORDERS, SECTIONS, SHARES, Measured
 from rarefire.records.subnetworks import Shown
-from rarefire.rdm import square
 from rarefire.transport import square_map
 
 __all__ = ["Section", "page", "sections", "tables"]
@@ -132,7 +132,9 @@ def page(found: Measured, made: Sequence[Section], *, about: str, origin: str) -
         )
     said = "".join(f"<li>{say(text)}</li>" for text in found.warnings)
     said = f"<details open><summary>Warnings</summary><ul>{said}</ul></details>" if said else ""
-    parts.append(f'<footer>{said}<p>{say(origin)} <a href="report.json">report.json</a> has all of it.</p></footer>')
+    parts.append(
+        f'<footer>{said}<p>{say(origin)} <a href="report.json">report.json</a> has all of it.</p></footer>'
+    )
     shown = [widget for section in made for widget in section.widgets]
     return document("".join(parts), shown, title=found.given.title, styles=_STYLE)
 
@@ -140,9 +142,7 @@ def page(found: Measured, made: Sequence[Section], *, about: str, origin: str) -
 def _links(section: Section) -> str:
     if not section.tables:
         return ""
-    links = ", ".join(
-        f'<a href="tables/{name}.csv" download>{name}.csv</a>' for name in section.tables
-    )
+    links = ", ".join(f'<a href="tables/{name}.csv" download>{name}.csv</a>' for name in section.tables)
     return f'<p class="rf-note">Tables: {links}</p>'
 
 
@@ -256,7 +256,9 @@ def _histogram(found: Measured) -> Section:
         before = found.apoz.get(layer)
         if before is not None:
             sets[f"{layer}, before pooling (APoZ)"] = ("high", before[None], [found.given.seed])
-        lines.append(pd.DataFrame({"layer": _title(found, layer), "feature": np.arange(len(rates)), "poz": rates}))
+        lines.append(
+            pd.DataFrame({"layer": _title(found, layer), "feature": np.arange(len(rates)), "poz": rates})
+        )
         lines[-1]["apoz"] = np.nan if before is None else before
     layer, rates = next(iter(found.poz.items()))
     rare, dead = int((rates > poz.RARE).sum()), int((rates == 1).sum())
@@ -268,7 +270,9 @@ def _histogram(found: Measured) -> Section:
     plots.histogram(axes, rates, colour="low")
     axes.axvline(poz.RARE, color=COLOURS["high"], linewidth=1.2)
     axes.set(xlabel="PoZ", ylabel="features", xlim=(0, 1.02))
-    caption = "PoZ of every feature. Move the threshold: what lies above it is silent for more images than that."
+    caption = (
+        "PoZ of every feature. Move the threshold: what lies above it is silent for more images than that."
+    )
     still = frame.show(drawn, name="histogram", alt=said, caption=caption, numbers=pd.concat(lines))
     widget = PozHistogram(sets, name="histogram", caption=caption, fallback=still)
     return Section("histogram", said, figure(widget), [widget], {"poz": pd.concat(lines)})
@@ -317,7 +321,9 @@ def _nested(
     panel, axes = plots.panel(2.0, 2.05, title=title)
     x = k / k[-1]
     if drawn is not None:
-        axes.fill_between(x, arrays[drawn][0], arrays[drawn][2], color=COLOURS["random"], alpha=0.25, linewidth=0)
+        axes.fill_between(
+            x, arrays[drawn][0], arrays[drawn][2], color=COLOURS["random"], alpha=0.25, linewidth=0
+        )
         axes.plot(x, arrays[drawn][1], color=COLOURS["random"], linewidth=1.2)
     for name, colour in ((low, "low"), (high, "high")):
         axes.plot(x, arrays[name], color=COLOURS[colour], linewidth=1.5)
@@ -458,11 +464,18 @@ def _ghosts(found: Measured) -> Section:
         f"{int(most['images'])} ({most['by_rate']:.0f} would by their rates alone)."
     )
     if most["ghosts"] == 0:
-        said = "No category has ghosts: every feature that fires at all fires for some image of each category."
+        said = (
+            "No category has ghosts: every feature that fires at all fires for some image of each category."
+        )
     elif np.isfinite([most["control"], most["ceiling"]]).all():
         said += (
             f" Random features that are no ghosts give {_of(most['control'])} of what its first component says of the other images, "
-            f"and one another {_of(most['ceiling'])}: " + ("ghosts say what any features say." if most["control"] >= most["ceiling"] - 0.05 else "ghosts say something of their own.")
+            f"and one another {_of(most['ceiling'])}: "
+            + (
+                "ghosts say what any features say."
+                if most["control"] >= most["ceiling"] - 0.05
+                else "ghosts say something of their own."
+            )
         )
     sizes = np.bincount(given.labels, minlength=len(given.categories)) if given.labels is not None else []
     if len(some) < len(sizes):
@@ -482,7 +495,11 @@ def _ghosts(found: Measured) -> Section:
     )
     drawn = frame.table(shown, name="ghosts", caption=caption)
     return Section(
-        "ghosts", said, _join(figure(widget), drawn), [widget], {"ghosts": table, "ghost_images": pd.concat(lines)}
+        "ghosts",
+        said,
+        _join(figure(widget), drawn),
+        [widget],
+        {"ghosts": table, "ghost_images": pd.concat(lines)},
     )
 
 
@@ -520,8 +537,14 @@ def _dimension(found: Measured) -> Section:
     parts = []
     if drawn:
         legend = {"TwoNN": "low", "participation ratio": "high"}
-        parts.append(frame.show(drawn, name="dimension", alt=said, caption=caption, numbers=table, legend=legend))
-    parts.append(frame.table(table, name="dimension", caption=caption if not drawn else "The same in numbers.", digits=1))
+        parts.append(
+            frame.show(drawn, name="dimension", alt=said, caption=caption, numbers=table, legend=legend)
+        )
+    parts.append(
+        frame.table(
+            table, name="dimension", caption=caption if not drawn else "The same in numbers.", digits=1
+        )
+    )
     return Section("dimension", said, _join(*parts), tables={"dimension": table})
 
 
@@ -569,7 +592,8 @@ def _layers(found: Measured) -> Section:
         said = "They were not judged on other images: there are too few for two samples."
     ends = [0, *blocks.cuts, len(taken)]
     runs = [
-        taken[a] if b - a == 1 else f"{taken[a]} to {taken[b - 1]}" for a, b in zip(ends, ends[1:], strict=False)
+        taken[a] if b - a == 1 else f"{taken[a]} to {taken[b - 1]}"
+        for a, b in zip(ends, ends[1:], strict=False)
     ]
     finding = f"The layers fall into {_many(blocks.n_blocks, 'block')}: {'; '.join(runs)}. {said}"
     caption = (
@@ -644,7 +668,12 @@ def _pruning(found: Measured) -> Section:
         for kept, colour in (("random", "random"), ("high", "high"), ("low", "low"), ("magnitude", "ours")):
             own = table[table["kept"] == kept]
             axes.plot(own["left"], own[y], color=COLOURS[colour], marker="o", markersize=3.5, linewidth=1.4)
-        axes.set(xlabel="share that is left", ylabel="R²" if y == "geometry" else "images", ylim=(0, 1.02), xlim=(0, 1.02))
+        axes.set(
+            xlabel="share that is left",
+            ylabel="R²" if y == "geometry" else "images",
+            ylim=(0, 1.02),
+            xlim=(0, 1.02),
+        )
         plots.percent(axes, "x")
         if y != "geometry":
             plots.percent(axes, "y")
@@ -657,7 +686,9 @@ def _pruning(found: Measured) -> Section:
     }
     caption = (
         f"What is left when features of {html.escape(layer)} are set to 0, and when the smallest weights of every layer are; nothing is "
-        f"trained again. On {n} images" + (f", evenly spaced among {found.given.n:,}" if n < found.given.n else "") + f".{html.escape(note)}"
+        f"trained again. On {n} images"
+        + (f", evenly spaced among {found.given.n:,}" if n < found.given.n else "")
+        + f".{html.escape(note)}"
     )
     drawn = frame.show(panels, name="pruning", alt=said, caption=caption, numbers=table, legend=legend)
     return Section("pruning", said, _join(drawn), tables={"pruning": table})
@@ -690,7 +721,11 @@ def _people(found: Measured) -> Section:
         n_features = int(arrays["k"][-1])
         ceiling = tuple(np.minimum(arrays["ceiling"], 1))
         shown: dict[str, Any] = {"ceiling": ceiling} if np.isfinite(ceiling).all() else {}
-        top = max(0.05, *(np.nanmax(np.nan_to_num(arrays[k])) for k in ("low", "high", "random")), *(shown.get("ceiling", ())))
+        top = max(
+            0.05,
+            *(np.nanmax(np.nan_to_num(arrays[k])) for k in ("low", "high", "random")),
+            *(shown.get("ceiling", ())),
+        )
         bottom = min(0.0, *(np.nanmin(np.nan_to_num(arrays[k])) for k in ("low", "high", "random")))
         panels.append(
             plots.prediction_panel(
@@ -705,7 +740,13 @@ def _people(found: Measured) -> Section:
             )
         )
         lines.append(
-            pd.DataFrame({"layer": layer, **{c: arrays[c] for c in ("k", "low", "high")}, "random": arrays["random"][1]})
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    **{c: arrays[c] for c in ("k", "low", "high")},
+                    "random": arrays["random"][1],
+                }
+            )
         )
         for kept in ("low", "high"):
             own = np.vstack([arrays[f"tests_{kept}"], arrays[f"largest_{kept}"]])
@@ -720,7 +761,9 @@ def _people(found: Measured) -> Section:
     if known.any():
         table.loc[known, "holm"] = inference.holm(table.loc[known, "p"])
     layer, arrays = next(iter(found.people.items()))
-    said = _verdict(given, layer if found.given.network is not None else found.given.title, arrays, table, known)
+    said = _verdict(
+        given, layer if found.given.network is not None else found.given.title, arrays, table, known
+    )
     who = f"{len(given.subjects)} people" if given.subjects is not None else "people"
     caption = (
         f"r of the dissimilarities of {who} ({html.escape(given.source)}) with those of the first features of an order; grey: random "
@@ -738,7 +781,9 @@ def _people(found: Measured) -> Section:
         "was decided beforehand; for the best of all numbers one-sided and corrected for the search, holm also for the rows.",
         digits=3,
     )
-    return Section("people", said, _join(drawn, listing), tables={"people_curves": curves, "people_tests": table})
+    return Section(
+        "people", said, _join(drawn, listing), tables={"people_curves": curves, "people_tests": table}
+    )
 
 
 def _verdict(
@@ -769,5 +814,3 @@ def _verdict(
             silent = arrays[f"silenced_{kept}"][share]
             text += f" (silenced: {signed(silent[0])})." if silent[0] == silent[0] else "."
     return text
-
-

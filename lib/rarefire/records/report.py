@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,6 @@ from rarefire import (
     store,
     transport,
 )
-from rarefire._engine import blocks
 from rarefire.curves import Curve, count, enough
 from rarefire.errors import InputError, RarefireWarning, unknown
 from rarefire.judgments import Judgments
