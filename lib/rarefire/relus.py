@@ -138,14 +138,14 @@ def watched(network: nn.Module) -> Iterator[Watched]:
     found, inside = Watched(), list[str]()
     calls, relus, others = Counter[str](), list[Relu](), Counter[str]()
 
-    def enter(name: str, given: Any) -> None:
+    def enter(name: str) -> None:
         if not inside:
             calls.clear()
             relus.clear()
             others.clear()
         inside.append(name)
 
-    def leave(output: Any, given: Any) -> None:
+    def leave(given: Any) -> None:
         inside.pop()
         if not inside:
             n = len(given[0]) if given and isinstance(given[0], Tensor) else 0
@@ -163,9 +163,9 @@ def watched(network: nn.Module) -> Iterator[Watched]:
     with ExitStack() as stack:
         axes.eager(network, stack)
         for name, module in network.named_modules():
-            handle = module.register_forward_pre_hook(lambda _, given, name=name: enter(name, given))
+            handle = module.register_forward_pre_hook(lambda *_, name=name: enter(name))
             stack.callback(handle.remove)
-            handle = module.register_forward_hook(lambda _, given, output: leave(output, given))
+            handle = module.register_forward_hook(lambda _, given, __: leave(given))
             stack.callback(handle.remove)
         stack.enter_context(_Mode(see, others))
         yield found

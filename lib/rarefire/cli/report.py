@@ -56,8 +56,8 @@ def report(
     images: Annotated[
         str | None,
         typer.Argument(
-            help="a folder of pictures, with one folder for each category or none; or digits, mnist, cifar10, "
-            "imagenet-sample, mur, letters. With --embedding it may be left out"
+            help="a folder of pictures, with one folder for each category or none; or digits, mnist, "
+            "cifar10, imagenet-sample, mur, letters. With --embedding it may be left out"
         ),
     ] = None,
     network: Annotated[

@@ -7,6 +7,7 @@ found, figures and widgets, and tables.
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,12 +40,24 @@ _NAMED = 50  # categories that can be chosen in an explorer
 _GROUPS = 12  # classes by which images of a layer map are sorted
 _TITLES = {"low": "low→high PoZ", "high": "high→low PoZ", "random": "random"}
 _STYLE = """
-.rf-report-nav { display: flex; flex-wrap: wrap; gap: 0.2rem 1.1rem; padding: 0; margin: 0.8rem 0 0; list-style: none; font-size: 0.9rem; }
-main { max-width: 60rem; } h2 { font-size: 1.25rem; font-weight: 600; margin: 2.6rem 0 0.5rem; border-top: 1px solid var(--pst-color-border, #c9c9c9); padding-top: 1rem; }
-.rf-finding { font-size: 1.05rem; max-width: 46rem; margin: 0.2rem 0 1rem; } .rf-about, .rf-note { max-width: 46rem; font-size: 0.9rem; }
-.rf-missing { opacity: 0.8; font-style: italic; } .rf-figure { margin: 0.6rem 0 1.6rem; } footer { margin-top: 3rem; font-size: 0.85rem; max-width: 46rem; overflow-wrap: anywhere; }
-h1, h2, .rf-about, .rf-finding, .rf-note, figcaption, td { overflow-wrap: anywhere; } .bd-content table.rf-table th { white-space: normal; }
-details { margin: 0.4rem 0 1.2rem; font-size: 0.9rem; } summary { cursor: pointer; }
+main { max-width: 60rem; }
+h2 {
+  font-size: 1.25rem; font-weight: 600; margin: 2.6rem 0 0.5rem; padding-top: 1rem;
+  border-top: 1px solid var(--pst-color-border, #c9c9c9);
+}
+h1, h2, .rf-about, .rf-finding, .rf-note, figcaption { overflow-wrap: anywhere; }
+.rf-report-nav {
+  display: flex; flex-wrap: wrap; gap: 0.2rem 1.1rem; padding: 0; margin: 0.8rem 0 0; list-style: none;
+  font-size: 0.9rem;
+}
+.rf-finding { font-size: 1.05rem; max-width: 46rem; margin: 0.2rem 0 1rem; }
+.rf-missing { opacity: 0.8; font-style: italic; }
+.rf-about, .rf-note { max-width: 46rem; font-size: 0.9rem; }
+.rf-note { margin: 0.2rem 0; }
+.rf-figure { margin: 0.6rem 0 1.2rem; }
+details { margin: 0.4rem 0 1.2rem; font-size: 0.9rem; }
+summary { cursor: pointer; }
+footer { margin-top: 3rem; font-size: 0.85rem; max-width: 46rem; overflow-wrap: anywhere; }
 """
 
 
@@ -57,7 +70,9 @@ class Section:
     name
         Of :data:`rarefire.records.report.SECTIONS`.
     finding
-        What was found, in a sentence or a few; or why there is nothing, where `missing`.
+        What was found, in a sentence; or why there is nothing, where `missing`.
+    more
+        What else is to be said.
     body
         HTML: figures, and the places of widgets.
     widgets
@@ -70,6 +85,7 @@ class Section:
 
     name: str
     finding: str
+    more: str = ""
     body: str = ""
     widgets: list[PageWidget] = field(default_factory=list)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -92,7 +108,8 @@ def sections(found: Measured) -> list[Section]:
     made = []
     for name in found.sections:
         if name in found.missing:
-            made.append(Section(name, found.missing[name], missing=True))
+            why = found.missing[name]
+            made.append(Section(name, why[:1].upper() + why[1:], missing=True))
         else:
             made.append(makers[name](found))
     return made
@@ -126,9 +143,11 @@ def page(found: Measured, made: Sequence[Section], *, about: str, origin: str) -
     parts.append(f'<nav aria-label="Sections"><ul class="rf-report-nav">{links}</ul></nav>')
     for section in made:
         kind = " rf-missing" if section.missing else ""
+        more = f'<p class="rf-note">{say(section.more)}</p>' if section.more else ""
         parts.append(
             f'<section id="{section.name}"><h2>{say(SECTIONS[section.name])}</h2>'
-            f'<p class="rf-finding{kind}">{say(section.finding)}</p>{section.body}{_links(section)}</section>'
+            f'<p class="rf-finding{kind}">{say(section.finding)}</p>{more}'
+            f"{section.body}{_links(section)}</section>"
         )
     said = "".join(f"<li>{say(text)}</li>" for text in found.warnings)
     said = f"<details open><summary>Warnings</summary><ul>{said}</ul></details>" if said else ""
@@ -173,35 +192,41 @@ def _silence(found: Measured) -> Section:
     own = pd.DataFrame([_own(found, layer) for layer in found.features])
     first = own.iloc[0]
     said = (
-        f"Of the {first['features']:,} features of {first['layer']}, {_of(first['rare'])} are silent for more than "
+        f"Of the {first['features']:,} features of {first['layer']}, {_of(first['rare'])} are silent for "
+        f"more than "
         f"{_of(poz.RARE)} of the {n:,} images, {_of(first['dead'])} for all of them; mean PoZ is "
         f"{_of(first['poz'])}."
     )
+    more = ""
     if first["apoz"] == first["apoz"]:
-        said += (
-            f" Pooling hides how silent they are: before the average over positions is taken, "
-            f"{_of(first['apoz'])} of the numbers are 0 (APoZ), and {_of(first['rare_before'])} of the channels "
+        more = (
+            f"Pooling hides how silent they are: before the average over positions is taken, "
+            f"{_of(first['apoz'])} of the numbers are 0 (APoZ), and {_of(first['rare_before'])} of the "
+            f"channels "
             "are rare; pooled, a channel is silent only where all of its positions are."
         )
-    section = Section("silence", said, tables={"features": own})
+    section = Section("silence", said, more, tables={"features": own})
     if not found.relus:
         if found.given.network is not None:
-            section.finding += " No ReLU was seen in the network."
-        return _with(section, frame.table(own, name="features", caption="The layers that are looked at."))
+            section.more += " No ReLU was seen in the network."
+        return _with(section, frame.table(_readable(own), name="features", caption="What is looked at."))
     table = pd.DataFrame([each.row() for each in found.relus])
     most = table.loc[table["apoz"].idxmax()]
     dead, channels = int(np.sum([np.sum(r.pooled == 1) for r in found.relus])), int(table["channels"].sum())
-    section.finding += (
+    section.more += (
         f" The network has {_many(len(table), 'ReLU')}. The most silent is {most['layer']}: "
-        f"{_of(most['apoz'])} of what it gives is 0. {dead:,} of {channels:,} channels never fire for any of these images."
+        f"{_of(most['apoz'])} of what it gives is 0. {dead:,} of {channels:,} channels never fire for "
+        f"any of these images."
     )
     if found.smooth:
         others = enumerated([f"{name} ({_many(n_calls, 'call')})" for name, n_calls in found.smooth.items()])
-        section.finding += f" Elsewhere it has {others}, which are hardly ever exactly 0 and have no PoZ."
+        section.more += f" Elsewhere it has {others}, which are hardly ever exactly 0 and have no PoZ."
     section.tables = {"relus": table, "features": own}
     caption = (
-        "PoZ of every ReLU, in the order in which they run: the share of zeros over images and positions (filled), "
-        "and of images for which a channel is silent everywhere (hollow): what is left of it once it is pooled. "
+        "PoZ of every ReLU, in the order in which they run: the share of zeros over images and positions "
+        "(filled), "
+        "and of images for which a channel is silent everywhere (hollow): what is left of it once it is "
+        "pooled. "
         "Bars: channels that are rare, silent for more than 80 % before pooling; crosses: dead ones."
     )
     alt = f"PoZ of {len(table)} ReLUs, from {_of(table['apoz'].min())} to {_of(table['apoz'].max())}."
@@ -209,8 +234,16 @@ def _silence(found: Measured) -> Section:
     drawn = frame.show(
         _relu_panel(table), name="relus", alt=alt, caption=caption, numbers=table, legend=legend
     )
-    listing = frame.table(table, name="relu-table", caption=f"Every ReLU, over {n:,} images.")
+    listing = frame.table(_readable(table), name="relu-table", caption=f"Every ReLU, over {n:,} images.")
     return _with(section, drawn, f"<details><summary>Every ReLU</summary>{listing.data}</details>")
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Without empty columns, and with words above the others."""
+    names = {"poz": "mean PoZ", "apoz": "APoZ", "poz_pooled": "PoZ pooled", "rare_pooled": "rare pooled"}
+    names |= {"rare_before": "rare before pooling", "two_nn": "TwoNN", "two_nn_se": "standard error"}
+    names |= {"participation_ratio": "participation ratio", "pc90": "components for 90 %"}
+    return table.dropna(axis=1, how="all").rename(columns=names)
 
 
 def _own(found: Measured, layer: str) -> dict[str, Any]:
@@ -275,7 +308,7 @@ def _histogram(found: Measured) -> Section:
     )
     still = frame.show(drawn, name="histogram", alt=said, caption=caption, numbers=pd.concat(lines))
     widget = PozHistogram(sets, name="histogram", caption=caption, fallback=still)
-    return Section("histogram", said, figure(widget), [widget], {"poz": pd.concat(lines)})
+    return Section("histogram", said, "", figure(widget), [widget], {"poz": pd.concat(lines)})
 
 
 # --- curves --------------------------------------------------------------------------------------
@@ -283,10 +316,9 @@ def _histogram(found: Measured) -> Section:
 
 def _curves(found: Measured) -> Section:
     panels, lines = list[Figure](), list[pd.DataFrame]()
-    said = ""
+    said = more = ""
     for layer, arrays in found.curves.items():
-        n_features = int(arrays["k"][-1])
-        said = said or _result(found, layer, arrays)
+        said, more = (said, more) if said else _result(found, layer, arrays)
         prefix = f"{layer}: " if len(found.curves) > 1 else ""
         ways = {
             "Pearson": (arrays["k"], "low", "high", "random"),
@@ -302,17 +334,18 @@ def _curves(found: Measured) -> Section:
             table = pd.DataFrame({"layer": layer, "way": title, "k": k, "of": int(k[-1]), **columns})
             lines.append(table)
         if arrays["n_images"] < found.given.n:
-            said += f" (Curves of {layer} are of {int(arrays['n_images']):,} images, evenly spaced.)"
-        del n_features
+            more += f" (Curves of {layer} are of {int(arrays['n_images']):,} images, evenly spaced.)"
     table = pd.concat(lines)
     caption = (
-        "R² of the similarities of all pairs of images, between the first features of an order and all of them; "
+        "R² of the similarities of all pairs of images, between the first features of an order and all "
+        "of them; "
         "grey: 5 to 95 % of random orders. Pearson and cosine of what is left when the others are removed; "
-        "silenced: the others are set to 0 instead; that fire: the same among features that fire for an image."
+        "silenced: the others are set to 0 instead; that fire: the same among features that fire for an "
+        "image."
     )
     legend = {_TITLES["low"]: "low", _TITLES["high"]: "high", _TITLES["random"]: "random"}
     drawn_all = frame.show(panels, name="curves", alt=said, caption=caption, numbers=table, legend=legend)
-    return Section("curves", said, _join(drawn_all), tables={"curves": table})
+    return Section("curves", said, more, _join(drawn_all), tables={"curves": table})
 
 
 def _nested(
@@ -328,12 +361,12 @@ def _nested(
     for name, colour in ((low, "low"), (high, "high")):
         axes.plot(x, arrays[name], color=COLOURS[colour], linewidth=1.5)
     axes.set(xlabel="share of features", ylabel="R²", xlim=(0, 1), ylim=(0, 1.02))
-    plots.percent(axes, "x")
+    plots.percent(axes, "x", ticks=2)
     return panel
 
 
-def _result(found: Measured, layer: str, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """One sentence, and a second on the twins."""
+def _result(found: Measured, layer: str, arrays: Mapping[str, NDArray[Any]]) -> tuple[str, str]:
+    """The result in one sentence, and its twins."""
 
     def at(name: str, share: float, k: str = "k") -> float:
         where = int(np.flatnonzero(arrays[k] == count(share, int(arrays[k][-1])))[0])
@@ -343,7 +376,7 @@ def _result(found: Measured, layer: str, arrays: Mapping[str, NDArray[Any]]) -> 
         return number(value) if value == value else "undefined"
 
     n_features = int(arrays["k"][-1])
-    random = [at_random(arrays, "random", "k", 0.8, i) for i in (0, 2)]
+    random = [_at_random(arrays, "random", "k", 0.8, i) for i in (0, 2)]
     whole = at("low", 0.8)
     if not np.isfinite([whole, *random]).all():
         verdict = "which cannot be compared with random ones"
@@ -359,16 +392,20 @@ def _result(found: Measured, layer: str, arrays: Mapping[str, NDArray[Any]]) -> 
         if alone == alone
         else "alone, they leave fewer than half of the images a similarity"
     )
-    return (
-        f"Leaving out the rarest 20 % of the {n_features:,} features of {_title(found, layer)} keeps R² = {r2(whole)} of the "
-        f"geometry (90 % of random choices: {interval(*random)}), so they matter {verdict}; {alone_said}. Silenced "
-        f"instead of removed: {r2(at('low_silenced', 0.8))} without and {r2(at('high_silenced', 0.2))} with the rarest alone. "
-        f"Among the {int(arrays['firing_k'][-1]):,} features that fire: {r2(at('firing_low', 0.8, 'firing_k'))} "
-        f"and {r2(at('firing_high', 0.2, 'firing_k'))}."
+    said = (
+        f"Leaving out the rarest 20 % of the {n_features:,} features of {_title(found, layer)} keeps R² = "
+        f"{r2(whole)} of the geometry (90 % of random choices: {interval(*random)}), so they matter "
+        f"{verdict}; {alone_said}."
     )
+    more = (
+        f"Silenced instead of removed: R² = {r2(at('low_silenced', 0.8))} without the rarest, "
+        f"{r2(at('high_silenced', 0.2))} with them alone. Among the {int(arrays['firing_k'][-1]):,} features "
+        f"that fire: {r2(at('firing_low', 0.8, 'firing_k'))} and {r2(at('firing_high', 0.2, 'firing_k'))}."
+    )
+    return said, more
 
 
-def at_random(arrays: Mapping[str, NDArray[Any]], name: str, k: str, share: float, place: int) -> float:
+def _at_random(arrays: Mapping[str, NDArray[Any]], name: str, k: str, share: float, place: int) -> float:
     """A quantile of random orders."""
     where = int(np.flatnonzero(arrays[k] == count(share, int(arrays[k][-1])))[0])
     return float(arrays[name][place][where])
@@ -407,9 +444,10 @@ def _explorer(found: Measured) -> Section:
             notes.append(f"{len(columns):,} of {width:,} features, drawn with seed {given.seed}")
     drawn = f" Shown: {', '.join(dict.fromkeys(notes))}; PoZ is over all." if notes else ""
     caption = f"What the first features of an order carry of the geometry of all of them.{drawn}"
-    widget = Explorer(scenes, caption=caption, seed=given.seed)
+    widget = Explorer(scenes, caption=caption, seed=given.seed, fraction=0.8)
     said = (
-        f"Keep fewer features and see the dissimilarities of the images change: with the {_TITLES['low']} order the "
+        f"Keep fewer features and see the dissimilarities of the images change: with the "
+        f"{_TITLES['low']} order the "
         "geometry holds for long, or does not."
     )
     k = widget.curve().r2
@@ -419,9 +457,10 @@ def _explorer(found: Measured) -> Section:
         share = steps[enough[0]] / steps[-1]
         said = (
             f"The most active {_of(share)} of the features are enough for R² = .95 of the geometry of the "
-            f"{len(scenes[0].embedding):,} images shown; move the slider to see where it breaks."  # type: ignore[arg-type]
+            f"{len(scenes[0].embedding):,} images shown; move the slider to see where it "
+            f"breaks."  # type: ignore[arg-type]
         )
-    return Section("explorer", said, figure(widget), [widget])
+    return Section("explorer", said, "", figure(widget), [widget])
 
 
 # --- ghosts --------------------------------------------------------------------------------------
@@ -449,7 +488,7 @@ def _ghosts(found: Measured) -> Section:
                     "ghosts": int(one["ghosts"][-1]),
                     "expected": float(one["expected"][-1]),
                     "dead": int(one["dead"]),
-                    "by_rate": float(one["chance"][0]),
+                    "next": float(one["chance"][0]),
                     "explained": float(one["explained"][-1, 0]),
                     "control": float(one["control"][-1, 0]),
                     "ceiling": float(one["ceiling"][-1, 0]),
@@ -457,46 +496,47 @@ def _ghosts(found: Measured) -> Section:
             )
     table = pd.DataFrame(listing)
     some = table[table["layer"] == table["layer"].iloc[0]]
-    most = some.loc[some["ghosts"].idxmax()]
+    most, more = some.loc[some["ghosts"].idxmax()], ""
     said = (
         f"{most['category']} has most ghosts: {int(most['ghosts']):,} of "
         f"{next(iter(found.features.values())).shape[1]:,} features fire for other images and for none of its "
-        f"{int(most['images'])} ({most['by_rate']:.0f} would by their rates alone)."
+        f"{int(most['images'])}."
     )
     if most["ghosts"] == 0:
         said = (
             "No category has ghosts: every feature that fires at all fires for some image of each category."
         )
     elif np.isfinite([most["control"], most["ceiling"]]).all():
-        said += (
-            f" Random features that are no ghosts give {_of(most['control'])} of what its first component says of the other images, "
-            f"and one another {_of(most['ceiling'])}: "
-            + (
-                "ghosts say what any features say."
-                if most["control"] >= most["ceiling"] - 0.05
-                else "ghosts say something of their own."
-            )
+        alike = most["control"] >= most["ceiling"] - 0.05
+        more = (
+            f"Of the scores of its first component, as many random features that are no ghosts explain "
+            f"{_of(most['control'])}, and of one another’s {_of(most['ceiling'])}: "
+            + ("other features say the same." if alike else "ghosts say something of their own.")
         )
     sizes = np.bincount(given.labels, minlength=len(given.categories)) if given.labels is not None else []
     if len(some) < len(sizes):
-        said += f" Shown are the {len(some)} largest of {len(sizes):,} categories with at least three images."
+        more += (
+            f" These are the {len(some)} largest of {len(sizes):,} categories, with at least three images."
+        )
     widget = GhostReader(
         shelves,
         caption="The images that score highest on the components of a category’s ghosts: what it is not. "
         "The control says how much of it random features say too.",
         size=56,
     )
-    columns = ["category", "images", "ghosts", "by_rate", "dead", "explained", "control", "ceiling"]
-    shown = some[columns].rename(columns={"by_rate": "by rate", "explained": "first component"})
+    columns = ["category", "images", "ghosts", "next", "dead", "explained", "control", "ceiling"]
+    shown = some[columns].rename(columns={"next": "fire for the next image", "explained": "first component"})
     caption = (
-        "Ghosts of each category; how many there would be by the features’ rates alone; features that fire for no "
-        "image; of the first component, its share of the ghosts’ variance over other images, how much of it as many random "
-        "features explain (control, adjusted R²), and those one another (ceiling)."
+        "Ghosts of each category; the share of them that would fire for its next image, estimated by leaving "
+        "one out; features that fire for no image; of the first component, its share of the ghosts’ variance "
+        "over other images, how much of it as many random features explain (control, adjusted R²), and how "
+        "much these explain of one another (ceiling)."
     )
     drawn = frame.table(shown, name="ghosts", caption=caption)
     return Section(
         "ghosts",
         said,
+        more,
         _join(figure(widget), drawn),
         [widget],
         {"ghosts": table, "ghost_images": pd.concat(lines)},
@@ -513,8 +553,10 @@ def _dimension(found: Measured) -> Section:
     last = table.iloc[-1]
     if len(table) == 1:
         said = (
-            f"The {n:,} images span about {number(last['two_nn'], digits=1)} dimensions (TwoNN, standard error "
-            f"{number(last['two_nn_se'], digits=1)}) of {int(last['features']):,}; the participation ratio of the principal "
+            f"The {n:,} images span about {number(last['two_nn'], digits=1)} dimensions (TwoNN, standard "
+            f"error "
+            f"{number(last['two_nn_se'], digits=1)}) of {int(last['features']):,}; the participation "
+            f"ratio of the principal "
             f"components is {number(last['participation_ratio'], digits=1)}."
         )
         drawn: list[Any] = []
@@ -523,16 +565,18 @@ def _dimension(found: Measured) -> Section:
         inside = 0 < int(peak.name) < len(table) - 1  # type: ignore[call-overload]
         shape = "it rises and falls again" if inside else "it has no peak in between"
         said = (
-            f"Intrinsic dimension (TwoNN, {n} images) is {number(table['two_nn'].iloc[0], digits=1)} in {table['layer'].iloc[0]} and "
-            f"{number(last['two_nn'], digits=1)} in {last['layer']}; the highest is {number(peak['two_nn'], digits=1)} in "
+            f"Intrinsic dimension (TwoNN, {n} images) is {number(table['two_nn'].iloc[0], digits=1)} in "
+            f"{table['layer'].iloc[0]} and "
+            f"{number(last['two_nn'], digits=1)} in {last['layer']}; the highest is "
+            f"{number(peak['two_nn'], digits=1)} in "
             f"{peak['layer']}: {shape}."
         )
         drawn = [_dimension_panel(table)]
     caption = (
         f"Dimensions that {n} images"
         + (f", evenly spaced among {found.given.n:,}," if n < found.given.n else "")
-        + " span: TwoNN with its standard error from halves of the images, and the participation ratio, which is linear."
-        + _left_out(found)
+        + " span: TwoNN with its standard error from halves of the images, and the participation ratio, "
+        "which is linear." + _left_out(found)
     )
     parts = []
     if drawn:
@@ -542,10 +586,13 @@ def _dimension(found: Measured) -> Section:
         )
     parts.append(
         frame.table(
-            table, name="dimension", caption=caption if not drawn else "The same in numbers.", digits=1
+            _readable(table),
+            name="dimension",
+            caption=caption if not drawn else "The same in numbers.",
+            digits=1,
         )
     )
-    return Section("dimension", said, _join(*parts), tables={"dimension": table})
+    return Section("dimension", said, "", _join(*parts), tables={"dimension": table})
 
 
 def _left_out(found: Measured) -> str:
@@ -591,11 +638,8 @@ def _layers(found: Measured) -> Section:
         blocks = subnetworks.best_blocks(maps[0])
         said = "They were not judged on other images: there are too few for two samples."
     ends = [0, *blocks.cuts, len(taken)]
-    runs = [
-        taken[a] if b - a == 1 else f"{taken[a]} to {taken[b - 1]}"
-        for a, b in zip(ends, ends[1:], strict=False)
-    ]
-    finding = f"The layers fall into {_many(blocks.n_blocks, 'block')}: {'; '.join(runs)}. {said}"
+    runs = [taken[a] if b - a == 1 else f"{taken[a]} to {taken[b - 1]}" for a, b in itertools.pairwise(ends)]
+    finding = f"The layers fall into {_many(blocks.n_blocks, 'block')}: {'; '.join(runs)}."
     caption = (
         f"How far apart the geometries of every two layers are (Gromov–Wasserstein), on {len(rows)} images"
         + (f"; the blocks are judged on {len(found.pairs[1]) and len(rows)} others." if half else ".")
@@ -618,7 +662,7 @@ def _layers(found: Measured) -> Section:
             for (first, second), one in each.items()
         ]
     )
-    return Section("layers", finding, figure(widget), [widget], {"layer_pairs": table})
+    return Section("layers", finding, said, figure(widget), [widget], {"layer_pairs": table})
 
 
 # --- pruning -------------------------------------------------------------------------------------
@@ -656,9 +700,14 @@ def _pruning(found: Measured) -> Section:
     layer = found.given.layers[0]
     whole = f"; all features: {_of(at('low', 1, column))}" if labelled else ""
     said = (
-        f"Without the rarest 20 % of the features of {layer}, {_of(at('low', 0.8, column))} of {n} images are {what} "
-        f"(a random 20 %: {_of(at('random', 0.8, column))}; the most active 20 %: {_of(at('high', 0.8, column))}{whole}) and the geometry "
-        f"keeps R² = {_r2(at('low', 0.8, 'geometry'))}. Supervised pruning, by the magnitude of all weights, with half of them left: "
+        f"Without the rarest 20 % of the features of {layer}, {_of(at('low', 0.8, column))} of {n} "
+        f"images are {what} "
+        f"(a random 20 %: {_of(at('random', 0.8, column))}; the most active 20 %: "
+        f"{_of(at('high', 0.8, column))}{whole}) and the geometry "
+        f"keeps R² = {_r2(at('low', 0.8, 'geometry'))}."
+    )
+    more = (
+        f"Supervised pruning, by the magnitude of all weights, with half of them left: "
         f"{_of(at('magnitude', 0.5, column))} and R² = {_r2(at('magnitude', 0.5, 'geometry'))}."
     )
     note = "" if labelled else _no_accuracy(found, int(arrays["n_outputs"]))
@@ -685,13 +734,14 @@ def _pruning(found: Measured) -> Section:
         "the largest weights": "ours",
     }
     caption = (
-        f"What is left when features of {html.escape(layer)} are set to 0, and when the smallest weights of every layer are; nothing is "
+        f"What is left when features of {html.escape(layer)} are set to 0, and when the smallest weights "
+        f"of every layer are; nothing is "
         f"trained again. On {n} images"
         + (f", evenly spaced among {found.given.n:,}" if n < found.given.n else "")
         + f".{html.escape(note)}"
     )
     drawn = frame.show(panels, name="pruning", alt=said, caption=caption, numbers=table, legend=legend)
-    return Section("pruning", said, _join(drawn), tables={"pruning": table})
+    return Section("pruning", said, more, _join(drawn), tables={"pruning": table})
 
 
 def _no_accuracy(found: Measured, n_outputs: int) -> str:
@@ -701,7 +751,8 @@ def _no_accuracy(found: Measured, n_outputs: int) -> str:
         else "the images have no categories"
     )
     return (
-        f" Accuracy is not shown: the network has {n_outputs} outputs and {there}; a folder of images for each output, "
+        f" Accuracy is not shown: the network has {n_outputs} outputs and {there}; a folder of images "
+        f"for each output, "
         "in alphabetical order, gives it."
     )
 
@@ -761,12 +812,13 @@ def _people(found: Measured) -> Section:
     if known.any():
         table.loc[known, "holm"] = inference.holm(table.loc[known, "p"])
     layer, arrays = next(iter(found.people.items()))
-    said = _verdict(
-        given, layer if found.given.network is not None else found.given.title, arrays, table, known
+    said, more = _verdict(
+        layer if found.given.network is not None else found.given.title, arrays, table, known
     )
     who = f"{len(given.subjects)} people" if given.subjects is not None else "people"
     caption = (
-        f"r of the dissimilarities of {who} ({html.escape(given.source)}) with those of the first features of an order; grey: random "
+        f"r of the dissimilarities of {who} ({html.escape(given.source)}) with those of the first "
+        f"features of an order; grey: random "
         "orders"
         + (", and the noise ceiling of the mean over people" if np.isfinite(arrays["ceiling"]).all() else "")
         + ". PoZ is counted on the same images."
@@ -777,19 +829,22 @@ def _people(found: Measured) -> Section:
     listing = frame.table(
         listed,
         name="people",
-        caption="D: r of the features kept − r of all; its 95 % interval and p, two-sided where the number of features "
-        "was decided beforehand; for the best of all numbers one-sided and corrected for the search, holm also for the rows.",
+        caption="D: r of the features kept − r of all; its 95 % interval and p, two-sided where the "
+        "number of features "
+        "was decided beforehand; for the best of all numbers one-sided and corrected for the search, "
+        "holm also for the rows.",
         digits=3,
     )
     return Section(
-        "people", said, _join(drawn, listing), tables={"people_curves": curves, "people_tests": table}
+        "people", said, more, _join(drawn, listing), tables={"people_curves": curves, "people_tests": table}
     )
 
 
 def _verdict(
-    given: Any, layer: str, arrays: Mapping[str, NDArray[Any]], table: pd.DataFrame, known: pd.Series
-) -> str:
-    """What the tests say, in sentences."""
+    layer: str, arrays: Mapping[str, NDArray[Any]], table: pd.DataFrame, known: pd.Series
+) -> tuple[str, str]:
+    """What the tests say, in a sentence, and those that were decided on beforehand."""
+    more = list[str]()
     whole = float(arrays["low"][-1])
     text = f"All {int(arrays['k'][-1]):,} features of {layer} predict people with r = {number(whole)}"
     low, high = (float(v) for v in np.minimum(arrays["ceiling"], 1))
@@ -800,17 +855,20 @@ def _verdict(
         row = better.iloc[0]
         which = "most active" if row["kept"] == "low" else "rarest"
         text += (
-            f"; the {int(row['k']):,} {which} ones predict them better (D = {signed(row['D'])}, p = {p_value(row['holm'])}, "
+            f"; the {int(row['k']):,} {which} ones predict them better (D = {signed(row['D'])}, p = "
+            f"{p_value(row['holm'])}, "
             "corrected for having looked at every number)."
         )
     elif known.any():
-        text += f"; no number of the most active or of the rarest predicts them significantly better (p = {p_value(float(table['holm'].min()))})."
+        least = p_value(float(table["holm"].min()))
+        text += f"; no number of the most active or of the rarest is significantly better (p = {least})."
     else:
         text += "; the tests are undefined here."
-    for kept, share, words in (("low", 2, "without the rarest 20 %"), ("high", 0, "the rarest 20 % alone")):
+    for kept, share, words in (("low", 2, "Without the rarest 20 %"), ("high", 0, "The rarest 20 % alone")):
         d, least, most, p, _ = arrays[f"tests_{kept}"][share]
         if d == d:
-            text += f" {words[0].upper()}{words[1:]}: D = {signed(d)} [{signed(least)}, {signed(most)}], p = {p_value(p)}"
-            silent = arrays[f"silenced_{kept}"][share]
-            text += f" (silenced: {signed(silent[0])})." if silent[0] == silent[0] else "."
-    return text
+            test = f"D = {signed(d)} [{signed(least)}, {signed(most)}], p = {p_value(p)}"
+            silent = arrays[f"silenced_{kept}"][share][0]
+            also = f" (silenced instead of removed: {signed(silent)})" if silent == silent else ""
+            more.append(f"{words}: {test}{also}.")
+    return text, " ".join(more)

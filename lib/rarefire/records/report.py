@@ -67,7 +67,7 @@ SECTIONS = {
     "silence": "How silent each layer is",
     "histogram": "Which features are rare",
     "curves": "What slices of the features carry",
-    "explorer": "The explorer, with your pictures",
+    "explorer": "The explorer",
     "ghosts": "What never fires for a category",
     "dimension": "How many dimensions images span",
     "layers": "How far apart the layers are",
@@ -448,7 +448,7 @@ def _features(found: Measured, keep: _Keep) -> None:
         return
     found.relus = relus.added([_unpacked(p) for p in found_parts])
     found.smooth = {
-        str(name): int(n) for name, n in map(lambda t: str(t).split(" "), found_parts[0]["smooth"])
+        str(name): int(n) for name, n in (str(text).split(" ") for text in found_parts[0]["smooth"])
     }
     for i, layer in enumerate(given.layers):
         found.features[layer] = np.concatenate([p[f"features_{i}"] for p in found_parts])
@@ -653,7 +653,7 @@ def _layers(found: Measured, keep: _Keep) -> None:
     if given.labels is not None and len(given.categories) <= _CATEGORIES:
         labels = given.labels
         samples = [rows[np.argsort(labels[rows], kind="stable")] for rows in samples]
-    for number, rows in enumerate(samples):
+    for rows in samples:
         shown = given.pictures(rows)
 
         def spaces(missing: list[str], shown: NDArray[np.float32] = shown) -> Iterator[tuple[str, _Arrays]]:
@@ -675,9 +675,8 @@ def _layers(found: Measured, keep: _Keep) -> None:
             places = {pair: key for key, pair in wanted.items()}
             options: dict[str, Any] = {"seed": given.seed, "n_random": _STARTS, "jobs": keep.jobs}
             each = transport.each_pair(space, pairs=[wanted[key] for key in missing], **options)
-            for pair, one in tqdm(
-                each, total=len(missing), desc=f"pairs {number + 1}", leave=False, disable=not keep.progress
-            ):
+            bar = tqdm(each, total=len(missing), desc="pairs", leave=False, disable=not keep.progress)
+            for pair, one in bar:
                 yield places[pair], {**one.arrays(), "coupling": one.coupling}
 
         brackets = keep.each("pairs", [*wanted], pairs, layers=taken, rows=digest)
@@ -778,7 +777,8 @@ def _people(found: Measured, layer: str) -> tuple[dict[str, Any], Callable[[], _
     given = found.given.human
     if given is None:
         raise InputError(
-            "people are there where you say what they judged: --human, an RDM, a stack of one for each person, "
+            "people are there where you say what they judged: --human, an RDM, a stack of one for each "
+            "person, "
             "or a table of ratings of the same images."
         )
     features, rates, seed = found.features[layer], found.poz[layer], found.given.seed
@@ -824,7 +824,7 @@ def _people(found: Measured, layer: str) -> tuple[dict[str, Any], Callable[[], _
 
 
 def _row(*arguments: Any, **options: Any) -> list[float]:
-    """Of :func:`rarefire.inference.change_of_prediction`: D, low, high, p and k; NaN where it is undefined."""
+    """Of :func:`rarefire.inference.change_of_prediction`: D, low, high, p, k; NaN where it is undefined."""
     try:
         test = inference.change_of_prediction(*arguments, **options)
     except InputError:
