@@ -499,8 +499,8 @@ def _ghosts(found: Measured) -> Section:
     most, more = some.loc[some["ghosts"].idxmax()], ""
     said = (
         f"{most['category']} has most ghosts: {int(most['ghosts']):,} of "
-        f"{next(iter(found.features.values())).shape[1]:,} features fire for other images and for none of its "
-        f"{int(most['images'])}."
+        f"{next(iter(found.features.values())).shape[1]:,} features fire for other images and for none of "
+        f"its {int(most['images'])}."
     )
     if most["ghosts"] == 0:
         said = (
