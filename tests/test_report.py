@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import wait_until
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
@@ -332,8 +331,8 @@ def test_killed_it_goes_on_and_writes_the_same(folder):
     for after in (1, 4, 14):
         command = [sys.executable, "-c", STOPPED, str(after), "report", *arguments, "--out", "page"]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        lines: list[str] = []
-        wait_until(lambda process=process: lines.append(process.stdout.readline()) or "stopped" in lines[-1])
+        while "stopped" not in process.stdout.readline():
+            assert process.poll() is None, "it ended before that"
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         there += after

@@ -242,7 +242,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """Without empty columns, and with words above the others."""
     names = {"poz": "mean PoZ", "apoz": "APoZ", "poz_pooled": "PoZ pooled", "rare_pooled": "rare pooled"}
     names |= {"rare_before": "rare before pooling", "two_nn": "TwoNN", "two_nn_se": "standard error"}
-    names |= {"participation_ratio": "participation ratio", "pc90": "components for 90 %"}
+    names |= {"participation_ratio": "participation ratio"}
     return table.dropna(axis=1, how="all").rename(columns=names)
 
 

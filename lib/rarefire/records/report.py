@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,8 @@ _THUMBNAIL = 64  # pixels
 _PART = 128  # images of which the network's pass is kept together
 _BATCH = 32
 _SPLITS = 5  # into halves, of the error of a dimension
+_MOST = 2**30  # bytes of activations kept at a time
+_COLUMNS = 2**15  # features at a time
 _STARTS = 2  # random ones of the search for the best match of two layers
 _BEST = 64  # numbers of features over which the largest t is taken
 
@@ -216,6 +218,8 @@ class Measured:
     spaces, pairs
         By sample, of which there are two where there are enough images: layer -> distances of images; and
         the brackets of all pairs.
+    widths
+        By layer that is compared, its features.
     large
         Steps of the network that were too wide to be compared.
     pruned
@@ -240,6 +244,7 @@ class Measured:
     spaces: list[dict[str, NDArray[np.float64]]] = field(default_factory=list)
     pairs: list[dict[tuple[str, str], Bracket]] = field(default_factory=list)
     large: tuple[str, ...] = ()
+    widths: dict[str, int] = field(default_factory=dict)
     pruned: _Arrays = field(default_factory=dict)
 
     @cached_property
@@ -601,28 +606,63 @@ def _taken(found: Measured) -> list[str]:
     return [taken[i] for i in evenly(len(taken), LAYERS)] if taken else []
 
 
+def _geometry(found: Measured, keep: _Keep) -> dict[str, NDArray[np.float64]]:
+    """By layer, where the images of the sample lie: ``(n, up to n)``, in one visit of the network."""
+    given, taken = found.given, _taken(found)
+    shown = given.pictures(found.sample)
+
+    def compute(missing: list[str]) -> Iterator[tuple[str, _Arrays]]:
+        options: dict[str, Any] = {"layers": missing, "batch_size": _BATCH, "most": _MOST}
+        each = embeddings.each(given.network, shown, **options)  # type: ignore[arg-type]
+        bar = tqdm(each, total=len(missing), desc="layers", leave=False, disable=not keep.progress)
+        for layer, values in bar:
+            rows = values.reshape(len(values), -1)
+            yield layer, {"features": np.asarray(rows.shape[1]), "points": _turned(rows)}
+
+    kept = keep.each("geometry", taken, compute, n=len(shown))
+    found.widths = {layer: int(kept[layer]["features"]) for layer in taken}
+    return {layer: kept[layer]["points"] for layer in taken}
+
+
+def _turned(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The same points, turned so that they have no more coordinates than there are points.
+
+    Distances, and what else hangs on them alone, are the same but for rounding; equal points stay equal.
+    """
+    n, width = rows.shape
+    if width <= 4 * n:
+        return np.asarray(rows, dtype=np.float64)
+    gram = np.zeros((n, n))
+    for start in range(0, width, _COLUMNS):
+        columns = rows[:, start : start + _COLUMNS].astype(np.float64)
+        columns -= columns.mean(axis=0)
+        gram += columns @ columns.T
+    values, vectors = np.linalg.eigh(gram)
+    points = vectors * np.sqrt(np.maximum(values, 0))
+    first: dict[bytes, int] = {}
+    for i, row in enumerate(np.ascontiguousarray(rows)):
+        points[i] = points[first.setdefault(row.tobytes(), i)]
+    return np.asarray(points)
+
+
 def _dimensions(found: Measured, keep: _Keep) -> None:
     given = found.given
     if given.n < dimension.LEAST:
         raise InputError(f"a dimension is estimated from at least {dimension.LEAST} images; got {given.n}.")
-    if given.network is None:
-        arrays = keep.one("dimension", lambda: _dimension(found.features[given.title], given.seed))
-        found.dimensions = pd.DataFrame([{"layer": given.title, **_numbers(arrays)}])
-        return
-    taken = _taken(found)
-    shown = given.pictures(found.sample)
-
-    def compute(missing: list[str]) -> Iterator[tuple[str, _Arrays]]:
-        options: dict[str, Any] = {"layers": missing, "batch_size": _BATCH, "most": 2**29}
-        each = embeddings.each(given.network, shown, **options)  # type: ignore[arg-type]
-        for layer, values in keep.bar(each, "layers"):  # type: ignore[arg-type]
-            yield layer, _dimension(values.reshape(len(values), -1), given.seed)
-
-    kept = keep.each("dimension", taken, compute, n=len(shown))
-    found.dimensions = pd.DataFrame([{"layer": layer, **_numbers(kept[layer])} for layer in taken])
+    spaces: Mapping[str, NDArray[np.floating]] = found.features
+    if given.network is not None:
+        spaces = _geometry(found, keep)
+    else:
+        found.widths = {given.title: found.features[given.title].shape[1]}
+    lines = []
+    for layer, points in spaces.items():
+        arrays = keep.one("dimension", partial(_dimension, points, given.seed), layer=layer, n=len(points))
+        numbers = {name: arrays[name].item() for name in _ESTIMATED}
+        lines.append({"layer": layer, "images": len(points), "features": found.widths[layer], **numbers})
+    found.dimensions = pd.DataFrame(lines)
 
 
-_ESTIMATED = ("images", "features", "two_nn", "two_nn_se", "participation_ratio", "pc90")
+_ESTIMATED = ("two_nn", "two_nn_se", "participation_ratio")
 
 
 def _dimension(points: NDArray[np.floating], seed: int) -> dict[str, NDArray[Any]]:
@@ -630,13 +670,8 @@ def _dimension(points: NDArray[np.floating], seed: int) -> dict[str, NDArray[Any
     few = len(points) < 2 * dimension.LEAST or not np.isfinite(local.dimension)
     rng = np.random.default_rng(seed)
     se = np.nan if few else dimension.halves_error(points, rng=rng, n_splits=_SPLITS)
-    linear = dimension.participation_ratio(points).dimension, dimension.pc_id(points).dimension
-    values = (*points.shape, local.dimension, se, *linear)
+    values = (local.dimension, se, dimension.participation_ratio(points).dimension)
     return {name: np.asarray(value) for name, value in zip(_ESTIMATED, values, strict=True)}
-
-
-def _numbers(arrays: _Arrays) -> dict[str, float]:
-    return {name: arrays[name].item() for name in _ESTIMATED}
 
 
 def _layers(found: Measured, keep: _Keep) -> None:
@@ -649,22 +684,15 @@ def _layers(found: Measured, keep: _Keep) -> None:
         )
     if given.n < 2 * transport.LEAST:
         raise InputError(f"a map needs at least {2 * transport.LEAST} images; got {given.n}.")
-    samples = [found.sample[::2], found.sample[1::2]] if len(found.sample) >= 40 else [found.sample]
+    points = _geometry(found, keep)
+    every = np.arange(len(found.sample))
+    samples = [every[::2], every[1::2]] if len(every) >= 40 else [every]
     if given.labels is not None and len(given.categories) <= _CATEGORIES:
-        labels = given.labels
+        labels = given.labels[found.sample]
         samples = [rows[np.argsort(labels[rows], kind="stable")] for rows in samples]
     for rows in samples:
-        shown = given.pictures(rows)
-
-        def spaces(missing: list[str], shown: NDArray[np.float32] = shown) -> Iterator[tuple[str, _Arrays]]:
-            options: dict[str, Any] = {"layers": missing, "batch_size": _BATCH, "most": 2**29}
-            each = embeddings.each(given.network, shown, **options)  # type: ignore[arg-type]
-            for layer, values in keep.bar(each, "layers"):  # type: ignore[arg-type]
-                yield layer, {"space": transport.distances(values.reshape(len(values), -1))}
-
+        space = {layer: transport.distances(own[rows]) for layer, own in points.items()}
         digest = store.array_digest(rows)
-        kept = keep.each("spaces", taken, spaces, rows=digest)
-        space = {layer: kept[layer]["space"] for layer in taken}
         wanted = {f"{i} {j}": (a, taken[j]) for i, a in enumerate(taken) for j in range(i + 1, len(taken))}
 
         def pairs(
