@@ -81,9 +81,9 @@ CATEGORY, _CATEGORIES = 3, 12
 #: Shares of the features that were decided on beforehand; of pruning, the shares that stay.
 SHARES = (0.2, 0.5, 0.8)
 ORDERS = ("low", "high", "random")
-_LEFT = (1.0, 0.9, 0.8, 0.5, 0.2, 0.1)
+_LEFT = (1.0, 0.8, 0.5, 0.2, 0.1)
 #: Shares of the weights that stay when those of smallest magnitude go.
-MAGNITUDE = (0.8, 0.5, 0.3, 0.2, 0.1)
+MAGNITUDE = (0.8, 0.5, 0.2, 0.1)
 _CURVE = 2000  # images of a curve, at most
 _STEPS = 48  # numbers of features of a curve
 _DRAWS = 10  # random orders
@@ -763,10 +763,11 @@ def _pruning(found: Measured, keep: _Keep) -> None:
             with torch.no_grad():
                 for name, mask in kept.items():
                     parameters[name].mul_(mask)
-            smaller.append(removal.answers(sparse, judged, layer=layer, batch_size=_BATCH))
-            after = embeddings.extract(sparse, shown, layer=layer, spatial="keep", batch_size=_BATCH)
-            after = after.reshape(*after.shape[:2], -1).mean(axis=2)
-            alike.append(_alike(whole, rdm.rdm(after)))
+            options: dict[str, Any] = {"layers": [layer, ""], "spatial": "keep", "batch_size": _BATCH}
+            after = dict(embeddings.each(sparse, shown, **options))
+            smaller.append(after[""].argmax(axis=1))
+            left = after[layer].reshape(*after[layer].shape[:2], -1).mean(axis=2)
+            alike.append(_alike(whole, rdm.rdm(left)))
         return {
             "answers": answers.reshape(len(orders), len(sizes), n_images),
             "geometry": np.array(geometry),
