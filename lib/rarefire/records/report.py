@@ -776,7 +776,8 @@ def _pruning(found: Measured, keep: _Keep) -> None:
             "magnitude_geometry": np.array(alike),
         }
 
-    arrays = dict(keep.one("pruning", compute, layer=layer))
+    facts = {"layer": layer, "left": list(_LEFT), "magnitude": list(MAGNITUDE)}
+    arrays = dict(keep.one("pruning", compute, **facts))
     with torch.inference_mode():
         outputs = network(torch.from_numpy(given.pictures(found.sample[:1]))).shape[1]
     labels = given.labels
