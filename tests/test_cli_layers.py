@@ -14,7 +14,7 @@ from conftest import wait_until
 from PIL import Image
 from typer.testing import CliRunner
 
-from rarefire import cli, embeddings, networks, similarity, stimuli, subnetworks, transport
+from rarefire import cli, embeddings, networks, similarity, steps, stimuli, subnetworks, transport
 
 WEIGHTS = str(Path(__file__).with_name("lenet5-digits.pth"))
 DIGITS = ["lenet5", "digits", "--weights", WEIGHTS]
@@ -159,7 +159,7 @@ def test_a_network_of_ones_own_and_few_images(here):
 
 
 def test_steps_that_are_too_large_and_images_by_name(here, own_cache, monkeypatch):
-    monkeypatch.setattr(cli.layers, "_WIDEST", 500)
+    monkeypatch.setattr(steps, "WIDEST", 500)
     arguments = ["own.py:own", "imagenet-sample", "--size", "32", "--starts", "0", "--jobs", "1"]
     assert "there is no image set 'imagenet-sample'" in said_wrong(*arguments, "--out", "l.csv")
     own_cache.mkdir()
@@ -227,8 +227,8 @@ def test_what_is_said_of_blocks():
         if kind == "blocks":
             places = np.array([[0, 0], [0, 0], [0, 0], [1, 0], [1, 0], [1, 0], [0.5, 0.8], [0.5, 0.8]])
         else:
-            steps = np.ones(7) if kind == "even" else np.array([1, 6, 1, 1, 1, 1, 1])
-            places = np.append(0, steps.cumsum())[:, None] / steps.sum()
+            sizes = np.ones(7) if kind == "even" else np.array([1, 6, 1, 1, 1, 1, 1])
+            places = np.append(0, sizes.cumsum())[:, None] / sizes.sum()
         own = np.linalg.norm(places[:, None] - places, axis=2)[np.triu_indices(8, k=1)]
         pair = [own + noise * rng.random(len(own)) for _ in range(2)]
         labels, sentence = cli.layers._blocks(pair)

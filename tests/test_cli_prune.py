@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from rarefire import cli, embeddings, networks, rdm, removal, similarity, stimuli, training
-from rarefire.cli import prune as module
+from rarefire.cli import common
 
 WEIGHTS = str(Path(__file__).with_name("lenet5-digits.pth"))
 DIGITS = ["lenet5", "digits", "--weights", WEIGHTS]
@@ -273,12 +273,12 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     for folder in (fresh, old, other):
         folder.mkdir()
         (folder / "a").write_text(folder.suffix)
-    with pytest.raises(RuntimeError, match="stop"), module._appearing(place):
+    with pytest.raises(RuntimeError, match="stop"), common.appearing(place):
         raise RuntimeError("stop")
     assert (place / "a").read_text() == ".old"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.x.tmp", "out"]
     fresh.mkdir()
-    with module._appearing(place) as made:
+    with common.appearing(place) as made:
         (made / "b").touch()
     assert [path.name for path in place.iterdir()] == ["b"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.x.tmp", "out"]

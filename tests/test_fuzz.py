@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from rarefire import files, names, ratings, rdm, texts
-from rarefire.cli import common, explore
+from rarefire.cli import common
 from rarefire.errors import RarefireError, RarefireWarning
 
 EXAMPLES = 150
@@ -221,12 +221,12 @@ def test_permuted_labels_are_the_same(named, seed, way, header):
     kinds = [("cat", "dog", "été")[k] for k in rng.integers(0, 3, len(named))]
     order = rng.permutation(len(named))
     rows = [["image", "category"]] * header + [[named[i], kinds[i]] for i in order]
-    found = files.Found(np.zeros((len(named), 2)), tuple(f"{name}.png" for name in named), "")
+    own = tuple(f"{name}.png" for name in named)
     with folder() as place:
         path = place / "labels.csv"
         way.tail = ""
         path.write_bytes(way.bytes(rows))
-        got, said = explore._categories(path, Path("E.npy"), found, False)
+        got, said = common.categories_of(path, Path("E.npy"), own, len(named), by_position=False)
     assert got == kinds
     assert said.startswith("aligned by name, whatever the extension (image is ")
 
@@ -235,9 +235,7 @@ READERS = {
     "rdm": lambda path: rdm.read(path),
     "ratings": lambda path: ratings.read_either(path),
     "files": lambda path: files.read(path),
-    "labels": lambda path: explore._categories(
-        path, Path("E.npy"), files.Found(np.zeros((4, 2)), tuple("abcd"), ""), False
-    ),
+    "labels": lambda path: common.categories_of(path, Path("E.npy"), tuple("abcd"), 4, by_position=False),
 }
 #: Text that looks like something: cells, separators and ends of lines, in any order.
 scraps = st.lists(

@@ -22,9 +22,9 @@ LINES = (
     "_engine.sight _engine.chunks",
     "_engine.blocks _engine.axes _engine.checkpoints _engine.neighbours _engine.grams _engine.pairs",
     "_engine.pooling",
-    "stimuli networks training sequences poz embeddings",
+    "stimuli networks training sequences poz embeddings relus",
     "rdm _engine.resampling _engine.influences curves _engine.orders similarity",
-    "removal pruning",
+    "removal pruning steps",
     "ghosts retrieval cluster",
     "reliability columns judgments choices ratings",
     "inference naive selection reweighting simulations triplets",
@@ -33,13 +33,13 @@ LINES = (
     "records.people_across records.people_orders records.pruned records.dimension",
     "records.gradient records.rank records.information records.subnetworks records.layer_choice",
     "records.sequence_maps",
-    "records.ghosts records.ghosts_by_class records.error_rates records.block_tests",
+    "records.ghosts records.ghosts_by_class records.error_rates records.block_tests records.report",
     "page.palette page.frame page.plots page.claims page.cards page.scorecard",
     "page.dimension_findings page.pruned_tables page.dimensions page.widgets page.explorer page.reader",
     "page.subnetwork_findings page.layer_groups page.prunings page.layers page.pairs page.try_yours",
-    "page.static_page page.reference page.reference_links page.build",
+    "page.report page.static_page page.reference page.reference_links page.build",
     "cli.streams cli.common cli.poz cli.curve cli.explore cli.people cli.rdm cli.ghosts cli.embed cli.prune",
-    "cli.dimension cli.layers cli.book cli.record cli.help_page",
+    "cli.dimension cli.layers cli.report cli.book cli.record cli.help_page",
 )
 ORDER = " ".join(LINES).split()
 

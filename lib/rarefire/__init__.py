@@ -5,8 +5,9 @@
 Your images, your network, their embedding
     :mod:`~rarefire.stimuli` loads image sets by name or from a folder, :mod:`~rarefire.networks` builds
     networks, :mod:`~rarefire.training` trains ensembles, :mod:`~rarefire.embeddings` gives the features of a
-    layer, ``(n_images, n_features)``, and opens those on disk. :mod:`~rarefire.sequences` has no images: a
-    transformer that adds or reads text.
+    layer, ``(n_images, n_features)``, and opens those on disk; :mod:`~rarefire.relus` finds every ReLU of a
+    network and counts how silent it is, :mod:`~rarefire.steps` the layers that come one after the other.
+    :mod:`~rarefire.sequences` has no images: a transformer that adds or reads text.
 How rarely features fire, and what slices of them carry
     :mod:`~rarefire.poz` counts and orders; :mod:`~rarefire.rdm` compares images; :mod:`~rarefire.curves`
     gives exact nested curves, for the network's own geometry or against an RDM of people;
@@ -47,8 +48,18 @@ from rarefire._engine.lazy import submodules
 _MODULES = (
     *("choices", "cli", "cluster", "columns", "curves", "dimension", "embeddings", "errors", "files"),
     *("ghosts", "inference", "judgments", "labels", "lowlevel", "naive", "names", "networks", "page", "poz"),
-    *("pruning", "ratings", "rdm", "records", "reliability", "removal", "retrieval", "reweighting"),
-    *("rounding", "selection", "sequences", "similarity", "simulations", "stimuli", "store", "subnetworks"),
+    *("pruning", "ratings", "rdm", "records", "reliability", "relus", "removal", "retrieval", "reweighting"),
+    *(
+        "rounding",
+        "selection",
+        "sequences",
+        "similarity",
+        "simulations",
+        "steps",
+        "stimuli",
+        "store",
+        "subnetworks",
+    ),
     *("texts", "training", "transport", "triplets", "units"),
 )
 

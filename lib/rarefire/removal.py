@@ -37,6 +37,7 @@ __all__ = [
     "Cost",
     "Site",
     "ablation",
+    "answers",
     "apoz",
     "balanced_accuracy",
     "cost",
@@ -576,14 +577,84 @@ def balanced_accuracy(
     with _cut(network, images, layer, batch_size) as (n_units, scores):
         if kept is None:
             return _balanced(scores(None), images)
-        sets = np.asarray(kept)
-        if sets.dtype != bool or sets.shape[-1:] != (n_units,) or sets.ndim > 2:
-            raise InputError(
-                f"kept must say of each of the {n_units} units whether it stays, (…, {n_units}) of bool; got "
-                f"{sets.shape} of {sets.dtype}."
-            )
+        sets = _checked_sets(kept, n_units)
         each = [_balanced(scores(row), images) for row in np.atleast_2d(sets)]
         return np.stack(each) if sets.ndim == 2 else each[0]
+
+
+@checked
+def answers(
+    network: nn.Module,
+    images: Stimuli,
+    *,
+    layer: str = PENULTIMATE,
+    kept: ArrayLike | None = None,
+    batch_size: int = 500,
+) -> NDArray[np.intp]:
+    """The output that is largest for each image, with some units set to 0.
+
+    Parameters
+    ----------
+    network, images, layer, kept, batch_size
+        As for :func:`balanced_accuracy`.
+
+    Returns
+    -------
+    ndarray
+        ``(n_images,)``, or ``(n_sets, n_images)``, places among the outputs.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        As for :func:`balanced_accuracy`.
+    """
+    with _cut(network, images, layer, batch_size) as (n_units, scores):
+        if kept is None:
+            return scores(None)
+        sets = _checked_sets(kept, n_units)
+        found = _at_once(network, images, layer, batch_size, np.atleast_2d(sets))
+        if found is None:
+            found = np.stack([scores(row) for row in np.atleast_2d(sets)])
+        return found if sets.ndim == 2 else found[0]
+
+
+def _at_once(
+    network: nn.Module, images: Stimuli, layer: str, batch_size: int, sets: NDArray[np.bool_]
+) -> NDArray[np.intp] | None:
+    """The largest outputs with each of several sets, in one pass; None where that cannot be done.
+
+    From the layer on, each image runs once for each set, as an image of its own. Where other layers join
+    behind it, their images do not fit.
+    """
+    batches = _batches(network, images, batch_size)
+    place, before, _ = _place(network, batches[0][0], layer)
+    masks = torch.from_numpy(sets).to(batches[0][0])
+
+    def repeated(values: Tensor) -> Tensor:
+        shape = (len(sets), 1, -1, *[1] * (values.ndim - 2))
+        return (masks.view(shape) * values[None]).flatten(0, 1)
+
+    found = []
+    try:
+        with _evaluating(network), _tap(network, place, before, repeated), torch.inference_mode():
+            for x, _ in batches:
+                outputs = network(x)
+                if len(outputs) != len(sets) * len(x):
+                    return None
+                found.append(outputs.argmax(1).view(len(sets), len(x)).cpu().numpy())
+    except RuntimeError:  # torch's, of sizes that do not fit
+        return None
+    return np.concatenate(found, axis=1)
+
+
+def _checked_sets(kept: ArrayLike, n_units: int) -> NDArray[np.bool_]:
+    sets = np.asarray(kept)
+    if sets.dtype != bool or sets.shape[-1:] != (n_units,) or sets.ndim > 2:
+        raise InputError(
+            f"kept must say of each of the {n_units} units whether it stays, (…, {n_units}) of bool; got "
+            f"{sets.shape} of {sets.dtype}."
+        )
+    return sets
 
 
 def _balanced(named: NDArray[np.intp], images: Stimuli) -> NDArray[np.float64]:

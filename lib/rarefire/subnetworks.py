@@ -52,6 +52,7 @@ __all__ = [
     "seed_test",
     "spectral",
     "toy",
+    "verdict",
     "ways_test",
     "without_large_norms",
 ]
@@ -65,6 +66,7 @@ DIFFERENCES = ("both", "who", "shape")
 _Floats = NDArray[np.float64]
 _Differ = Literal["both", "who", "shape"]
 _Toy = Literal["blocks", "smooth", "uneven"]
+_NEAR = 0.05  # of R², what is no difference
 _MOST = 12  # blocks that are looked for where nobody says how many
 _SHAPES = ((1, 0), (1, 0.3), (1, 1.5))  # of a plane, and of what is each image's own
 
@@ -272,6 +274,26 @@ def against_chain(distances: ArrayLike, others: ArrayLike, *, most: int | None =
     along = np.append(0, square(values).diagonal(1).cumsum())
     fits = (IsotonicRegression().fit_transform(apart, values) for apart in (j - i, along[j] - along[i]))
     return Gain(found, *(_r2(target, predicted) for predicted in (found.predicted, *fits)))
+
+
+@checked
+def verdict(gain: Gain) -> str:
+    """What :func:`against_chain` found, in words: whether there are blocks."""
+    numbers = (
+        f"On the other images blocks predict R² = {gain.blocks:.2f} of the distances, a smooth chain "
+        f"{gain.chain:.2f} (B = {gain.b:+.2f}), one of uneven steps {gain.uneven:.2f} "
+        f"(b_uneven = {gain.b_uneven:+.2f})"
+    )
+    if gain.partition.n_blocks == 1:
+        return f"{numbers}: there are no blocks."
+    if gain.b <= 0:
+        return f"{numbers}: layers that change a little at every step explain them no worse than blocks."
+    if gain.b_uneven < -_NEAR:
+        return f"{numbers}: more than a smooth chain, less than one that takes larger steps here and there."
+    return (
+        f"{numbers}: more than a smooth chain and no less than one of uneven steps, as blocks do. Whether "
+        "training made them, only other seeds and an untrained twin can say."
+    )
 
 
 @dataclass(frozen=True)

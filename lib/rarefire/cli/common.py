@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
+import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial, wraps
@@ -18,7 +21,7 @@ from typer.exceptions import TyperException
 
 import rarefire
 from rarefire.cli import streams
-from rarefire.errors import InputError, RarefireError, RarefireWarning, unknown
+from rarefire.errors import DataError, InputError, RarefireError, RarefireWarning, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +46,8 @@ __all__ = [
     "Weights",
     "apart",
     "app",
+    "appearing",
+    "categories_of",
     "describe",
     "evenly",
     "images_of",
@@ -53,6 +58,7 @@ __all__ = [
     "opened",
     "outputs",
     "outside",
+    "place_for",
     "reached",
     "read_for",
     "readable",
@@ -500,3 +506,80 @@ def tables_opened(tables: Mapping[Path, Any]) -> Iterator[None]:
         for path, table in tables.items():
             stack.enter_context(store.atomic_write(path)).write(table.to_csv(index=False).encode())
         yield
+
+
+def categories_of(
+    labels: Path, own_file: Path | str, own: Sequence[str] | None, n: int, *, by_position: bool
+) -> tuple[list[str], str]:
+    """Each image's category, in the order of the images; and how they were matched.
+
+    Parameters
+    ----------
+    labels
+        As :func:`rarefire.labels.read` takes them.
+    own_file, own, n
+        Where the images are from, their names, or None, and how many there are.
+    by_position
+        Whatever the names.
+    """
+    from rarefire import labels as read
+    from rarefire import names
+
+    given = read.read(labels, n)
+    said = f" ({given.what})" if given.what else ""
+    if given.names is None:  # a category a line has no place for names
+        beside = f", a line for each image of {Path(own_file).name}" if own else ""
+        return given.categories, f"by position{beside}{said}"
+    matched = names.align(
+        own, given.names, n_images=n, own_file=own_file, other_file=labels, by_position=by_position
+    )
+    return [given.categories[i] for i in matched.rows], matched.how + said
+
+
+def place_for(out: Path, is_ours: Callable[[Path], bool], command: str, read: Iterable[Path]) -> Path:
+    """Where a folder goes: nothing is there, or what the command wrote, and nothing in it is read."""
+    place = Path(os.path.realpath(out))
+    if place.exists() and not is_ours(place):
+        raise InputError(
+            f"{out} is there, and not from rarefire {command}. Name a folder that is not there yet."
+        )
+    for path in read:
+        if place in Path(os.path.realpath(path)).parents:
+            raise InputError(f"{path} lies in {out}, which would be replaced; write elsewhere.")
+    return place
+
+
+def _sweep(place: Path) -> None:
+    """Remove what killed runs have left beside `place`; there is no other one now."""
+    left = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{32}}\.(tmp|old)")
+    found = [path for path in place.parent.glob(".*") if left.fullmatch(path.name)]
+    for path in found:
+        if path.suffix == ".old" and not place.exists():  # stopped between the two steps
+            os.replace(path, place)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def appearing(place: Path) -> Iterator[Path]:
+    """A folder beside `place` that takes its place at the end of the block; it is gone if the block fails."""
+    fresh, old = (place.with_name(f".{place.name}.{uuid.uuid4().hex}.{end}") for end in ("tmp", "old"))
+    _sweep(place)
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        try:
+            if place.exists():
+                os.replace(place, old)
+            os.replace(fresh, place)
+        except BaseException:
+            if old.exists() and not place.exists():
+                os.replace(old, place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"could not write {place}: {error.strerror or error}. Nothing was changed."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,15 +14,13 @@ from rarefire.cli.common import (
     HumanArray,
     apart,
     app,
+    categories_of,
     judged,
     named,
     opened,
     readable,
 )
 from rarefire.errors import InputError
-
-if TYPE_CHECKING:
-    from rarefire.files import Found
 
 __all__ = ["explore"]
 
@@ -70,7 +68,11 @@ def explore(
             f"an explorer shows up to {MOST_FEATURES:,} features; {embedding.name} has {width:,}. Draw some "
             "of them with --features 4096, or make one of each channel with rarefire embed --pooled."
         )
-    categories, sorting = ([], "") if labels is None else _categories(labels, embedding, found, by_position)
+    categories, sorting = (
+        ([], "")
+        if labels is None
+        else categories_of(labels, embedding, found.names, n, by_position=by_position)
+    )
     people, matched = None, ""
     if human is not None:
         reading: dict[str, Any] = {"similarity": similarity, "by_position": by_position, "array": human_array}
@@ -103,25 +105,3 @@ def explore(
         if how:
             print(f"{what}: {how}.")
     print(f"{drawn}. Written: {out}")
-
-
-def _categories(labels: Path, embedding: Path, own: Found, by_position: bool) -> tuple[list[str], str]:
-    """Each image's category, in the order of the embedding's rows; and how they were matched."""
-    from rarefire import labels as read
-    from rarefire import names
-
-    n = own.values.shape[0]
-    given = read.read(labels, n)
-    said = f" ({given.what})" if given.what else ""
-    if given.names is None:  # a category a line has no place for names
-        beside = f", a line for each image of {embedding.name}" if own.names else ""
-        return given.categories, f"by position{beside}{said}"
-    matched = names.align(
-        own.names,
-        given.names,
-        n_images=n,
-        own_file=embedding,
-        other_file=labels,
-        by_position=by_position,
-    )
-    return [given.categories[i] for i in matched.rows], matched.how + said

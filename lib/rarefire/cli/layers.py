@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,17 +28,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
-    from torch import Tensor, nn
-
-    from rarefire.subnetworks import Gain
+    from torch import nn
 
 __all__ = ["layers_command"]
 
 _FEWEST = 3  # layers of which blocks are made
-_ENOUGH = 6  # steps of a network; if it has fewer, these are taken apart
-_WIDEST = 1_000_000  # features of a step
 _SAMPLE = 50  # images of each of two samples, at least
-_NEAR = 0.05  # of R², what is no difference
 
 
 @app.command("layers")
@@ -142,25 +135,7 @@ def _blocks(maps: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.intp], str]
     if len(maps) == 1:
         return subnetworks.best_blocks(maps[0]).labels + 1, ""
     gain = subnetworks.against_chain(*maps)
-    return gain.partition.labels + 1, _verdict(gain)
-
-
-def _verdict(gain: Gain) -> str:
-    numbers = (
-        f"On the other images blocks predict R² = {gain.blocks:.2f} of the distances, a smooth chain "
-        f"{gain.chain:.2f} (B = {gain.b:+.2f}), one of uneven steps {gain.uneven:.2f} "
-        f"(b_uneven = {gain.b_uneven:+.2f})"
-    )
-    if gain.partition.n_blocks == 1:
-        return f"{numbers}: there are no blocks."
-    if gain.b <= 0:
-        return f"{numbers}: layers that change a little at every step explain them no worse than blocks."
-    if gain.b_uneven < -_NEAR:
-        return f"{numbers}: more than a smooth chain, less than one that takes larger steps here and there."
-    return (
-        f"{numbers}: more than a smooth chain and no less than one of uneven steps, as blocks do. Whether "
-        "training made them, only other seeds and an untrained twin can say."
-    )
+    return gain.partition.labels + 1, subnetworks.verdict(gain)
 
 
 def _time(tables: Sequence[pd.DataFrame]) -> str:
@@ -170,86 +145,16 @@ def _time(tables: Sequence[pd.DataFrame]) -> str:
     return f"{total:.0f} s, {seconds['pairs'] / total:.0%} of it for comparing pairs of layers{again}."
 
 
-# --- a network's steps ---------------------------------------------------------------------------
+def _steps(model: nn.Module, images: NDArray[np.floating]) -> list[str]:
+    """The network's own steps; those that are left out are said."""
+    from rarefire import embeddings, steps
 
-
-def _steps(network: nn.Module, images: NDArray[np.floating]) -> list[str]:
-    """Modules of a network from the outside in, until there are enough of them; sequences are taken apart.
-
-    In the order in which they run, without what comes before the first weight (the pixels, normalised), what
-    changes nothing, a linear map whose normalisation or activation comes next, and what is too large.
-    """
-    import torch
-    from torch import nn
-
-    from rarefire import embeddings, removal
-
-    parts = [("", network)]
-    while True:
-        parts = _inside(parts)
-        steps = [
-            each
-            for one in parts
-            for each in (_inside([one]) if isinstance(one[1], nn.Sequential | nn.ModuleList) else [one])
-        ]
-        if len(steps) >= _ENOUGH or _inside(parts) == parts:
-            break
-    modules = dict(steps)
-    ran = _run(network, modules, images)
-    norms = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
-    linear, then = (nn.Linear, nn.modules.conv._ConvNd, *norms), (*norms, *removal.ACTIVATIONS)
-    taken, large, last, begun = list[str](), list[str](), torch.from_numpy(images), False
-    for layer, follows in zip(ran, [*[*ran][1:], ""], strict=True):
-        module, values = modules[layer], ran[layer]
-        begun = begun or any(True for _ in module.parameters())
-        if not begun or (isinstance(module, linear) and isinstance(modules.get(follows), then)):
-            continue
-        if values.numel() == last.numel() and torch.equal(values.flatten(), last.flatten()):
-            continue
-        last = values
-        (taken if values[0].numel() <= _WIDEST else large).append(layer)
+    taken, large = steps.find(model, images)
     if large:
-        print(f"Left out, of more than {_WIDEST:,} features: {', '.join(large)}.")
+        print(f"Left out, of more than {steps.WIDEST:,} features: {', '.join(large)}.")
     if len(taken) < _FEWEST:
         raise InputError(
             f"{len(taken)} of the network's steps can be taken by themselves, {_FEWEST} are needed: name "
-            f"--layers. There are: {', '.join(embeddings.layers(network))}."
+            f"--layers. There are: {', '.join(embeddings.layers(model))}."
         )
     return taken
-
-
-def _inside(modules: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
-    """The modules in each of these; those in which there is none, themselves."""
-    found = list[tuple[str, Any]]()
-    for name, module in modules:
-        own = [(f"{name}.{child}".lstrip("."), inner) for child, inner in module.named_children()]
-        found += own or [(name, module)]
-    return found
-
-
-def _run(
-    network: nn.Module, modules: Mapping[str, nn.Module], images: NDArray[np.floating]
-) -> dict[str, Tensor]:
-    """What modules make of images, in the order in which they run.
-
-    Only of those that run once and make one tensor with the images as its first axis.
-    """
-    import torch
-
-    ran = list[tuple[str, Any]]()
-
-    def keep(name: str, output: Any) -> None:
-        ran.append((name, output.clone() if isinstance(output, torch.Tensor) else output))
-
-    with contextlib.ExitStack() as stack:
-        for name, module in modules.items():
-            hook = module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
-            stack.callback(hook.remove)
-        with torch.inference_mode():
-            network(torch.from_numpy(images))
-    calls = Counter(name for name, _ in ran)
-    return {
-        name: output
-        for name, output in ran
-        if calls[name] == 1 and isinstance(output, torch.Tensor) and output.shape[:1] == (len(images),)
-    }

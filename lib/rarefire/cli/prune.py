@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import shutil
 import sys
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,15 +17,17 @@ import typer
 from rarefire.cli.common import (
     Weights,
     app,
+    appearing,
     is_lenet,
     lenet_options,
     outputs,
     outside,
+    place_for,
     read_for,
     readable,
     suited,
 )
-from rarefire.errors import DataError, InputError, RarefireError, UnknownNameError, unknown
+from rarefire.errors import InputError, RarefireError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +90,7 @@ def prune(
 
     _check(method, keep, layer, scope)
     networks.check_name(network)
-    place = _checked(out, read_for(network, weights))
+    place = place_for(out, _is_ours, "prune", read_for(network, weights))
     ranked, judged = _images(images, network, size, out)
     model, built = _network(network, weights, judged, place)
     n_outputs = outputs(model, judged, networks.short_name(network))
@@ -150,7 +149,7 @@ def prune(
         )
         layers = _layers(model, pruned.network, judged, batch_size)
         tables = {"cost.csv": cost, "layers.csv": layers, pruned.table_name: pruned.table}
-        with _appearing(place) as fresh:
+        with appearing(place) as fresh:
             _write(fresh, pruned, built, judged)
             for name, table in tables.items():
                 table.to_csv(fresh / name, index=False)
@@ -180,17 +179,6 @@ def _check(method: str, keep: float, layers: Sequence[str] | None, scope: str | 
         raise InputError(f"--scope is for --method magnitude; {method} removes units of a layer.")
     if scope not in (None, "layer", "global"):
         raise unknown("scope", str(scope), ["layer", "global"])
-
-
-def _checked(out: Path, read: Sequence[Path]) -> Path:
-    """Where the folder goes: nothing is there, or what this command wrote, and nothing in it is read."""
-    place = Path(os.path.realpath(out))
-    if place.exists() and not _is_ours(place):
-        raise InputError(f"{out} is there, and not from rarefire prune. Name a folder that is not there yet.")
-    for path in read:
-        if place in Path(os.path.realpath(path)).parents:
-            raise InputError(f"{path} lies in {out}, which would be replaced; write elsewhere.")
-    return place
 
 
 def _is_ours(place: Path) -> bool:
@@ -557,39 +545,3 @@ def _write(folder: Path, pruned: _Pruned, built: str, images: Stimuli) -> None:
     again = networks.build(f"{folder / 'network.py'}:network")
     otherwise = "the network cannot be built again as it was: name a function that gives the same each time."
     _check_same(pruned.network, again, images, otherwise)
-
-
-def _sweep(place: Path) -> None:
-    """Remove what killed runs have left beside `place`; there is no other one now."""
-    left = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{32}}\.(tmp|old)")
-    found = [path for path in place.parent.glob(".*") if left.fullmatch(path.name)]
-    for path in found:
-        if path.suffix == ".old" and not place.exists():  # stopped between the two steps
-            os.replace(path, place)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _appearing(place: Path) -> Iterator[Path]:
-    """A folder beside `place` that takes its place at the end of the block; it is gone if the block fails."""
-    fresh, old = (place.with_name(f".{place.name}.{uuid.uuid4().hex}.{end}") for end in ("tmp", "old"))
-    _sweep(place)
-    try:
-        fresh.mkdir(parents=True)
-        yield fresh
-        try:
-            if place.exists():
-                os.replace(place, old)
-            os.replace(fresh, place)
-        except BaseException:
-            if old.exists() and not place.exists():
-                os.replace(old, place)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise DataError(
-            f"could not write {place}: {error.strerror or error}. Nothing was changed."
-        ) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)

@@ -13,6 +13,8 @@
     What the paper says, and what was found.
 ``pruned_tables``, ``dimensions``, ``dimension_findings``, ``layer_groups``, ``subnetwork_findings``
     What chapters 6 to 8 show and say of what was recorded.
+``report``
+    A network of one's own, or an embedding, as one page.
 ``build``, ``static_page``
     The chapters executed and made into pages; what Sphinx is told.
 ``reference``, ``reference_links``
@@ -24,7 +26,7 @@ from rarefire._engine.lazy import submodules
 _MODULES = (
     *("build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame", "layer_groups"),
     *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "reference"),
-    *("reference_links", "scorecard", "static_page", "subnetwork_findings", "try_yours", "widgets"),
+    *("reference_links", "report", "scorecard", "static_page", "subnetwork_findings", "try_yours", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

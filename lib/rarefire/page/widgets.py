@@ -30,7 +30,9 @@ __all__ = [
     "FeatureSwitch",
     "PageWidget",
     "PozHistogram",
+    "document",
     "extents",
+    "figure",
     "fixed",
     "page_of",
     "save",
@@ -133,23 +135,52 @@ def save(path: str | Path, *shown: PageWidget, title: str = "Rarely Firing") -> 
         raise InputError(
             f"a page is an .html file with at least one widget; got {path.name!r}, {len(shown)}."
         )
-    for widget in shown:
-        if not isinstance(widget, PageWidget):
-            raise InputError(f"a page takes widgets of this package; got {type(widget).__name__}.")
+    figures = "".join(figure(widget) for widget in shown)
+    with store.atomic_write(path) as file:
+        file.write(document(figures, shown, title=title))
+
+
+def figure(widget: PageWidget) -> str:
+    """A widget's place in a page: the figure that it takes the place of."""
+    if not isinstance(widget, PageWidget):
+        raise InputError(f"a page takes widgets of this package; got {type(widget).__name__}.")
+    return str(widget._repr_mimebundle_()[0]["text/html"])
+
+
+def document(body: str, shown: Sequence[PageWidget], *, title: str, styles: str = "") -> bytes:
+    """A page that needs nothing beside it: its widgets are alive from disk, without a kernel.
+
+    Parameters
+    ----------
+    body
+        HTML, with the :func:`figure` of each widget.
+    shown
+        The widgets, whose names differ; ``jslink`` between them holds there too.
+    title
+        Of the page.
+    styles
+        More CSS.
+
+    Returns
+    -------
+    bytes
+        The same for the same content: what a process calls its widgets is not in it.
+    """
     names = [widget.name for widget in shown]
     if len(set(names)) < len(names):
         raise InputError(f"widgets on one page need names of their own (name=); got {', '.join(names)}.")
     # Sorted, as a notebook keeps it: what is in order must not hang on the order of keys.
     kept = {"state": dependency_state(shown, drop_defaults=False)}
-    state = json.dumps(kept, allow_nan=False, sort_keys=True).replace("<", "\\u003c")
-    figures = "".join(widget._repr_mimebundle_()[0]["text/html"] for widget in shown)
-    page = page_of(heading=html.escape(title), figures=figures, state=state)
-    with store.atomic_write(path) as file:
-        file.write(page.encode(errors="replace"))  # names of files may be no text
+    state = json.dumps(kept, allow_nan=False)
+    for place, key in enumerate(kept["state"]):
+        state, body = (text.replace(key, f"model-{place}") for text in (state, body))
+    state = json.dumps(json.loads(state), sort_keys=True).replace("<", "\\u003c")
+    page = page_of(heading=html.escape(title), figures=body, state=state, styles=styles)
+    return page.encode(errors="replace")  # names of files may be no text
 
 
-def page_of(*, heading: str, figures: str, state: str) -> str:
-    """A page of its own around figures with widgets; :func:`save` writes it.
+def page_of(*, heading: str, figures: str, state: str, styles: str = "") -> str:
+    """A page of its own around figures with widgets; :func:`document` makes it.
 
     Parameters
     ----------
@@ -157,8 +188,10 @@ def page_of(*, heading: str, figures: str, state: str) -> str:
         HTML.
     state
         Of the widgets, as JSON without ``<``.
+    styles
+        More CSS.
     """
-    style = _joined("static/palette.css", "static/rarefire.css", "js/page.css")
+    style = _joined("static/palette.css", "static/rarefire.css", "js/page.css") + styles
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

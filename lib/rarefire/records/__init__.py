@@ -29,6 +29,8 @@ Each module asks one question; its ``measure`` computes what is not there, its `
     The same of small transformers, on an algebraic and on a language task.
 ``error_rates``
     How often each test is wrong.
+``report``
+    A network of one's own, or an embedding, measured whole.
 ``block_tests``
     Which measure of layers finds planted blocks, and how often the test of blocks is wrong.
 """
@@ -39,7 +41,7 @@ from rarefire.records.record import Record, Stack, answer_each, source
 _MODULES = (
     *("block_tests", "dimension", "ensembles", "error_rates", "ghosts", "ghosts_by_class", "gradient"),
     *("information", "layer_choice", "people", "people_across", "people_by_class", "people_orders"),
-    *("pruned", "rank", "recipes", "record", "sequence_maps", "subnetworks"),
+    *("pruned", "rank", "recipes", "record", "report", "sequence_maps", "subnetworks"),
 )
 __all__ = [*_MODULES, "Record", "Stack", "answer_each", "source"]
 __getattr__, __dir__ = submodules(__name__, _MODULES)

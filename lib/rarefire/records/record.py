@@ -73,6 +73,7 @@ VERSIONS: dict[str, dict[str, int]] = {
     "sequences-shown": {"version": 1},
     "blocks": {"version": 1},
     "block-studies": {"version": 1},
+    "report": {"version": 1},
 }
 
 #: What a chapter computes from the images: digits only, or everything.
