@@ -236,6 +236,22 @@ def test_the_embeddings_of_the_book(page, tmp_path, images):
     assert f"{(rates == 1).sum()} dead" in page.locator(".rf-try .rf-lines").first.inner_text()
 
 
+@pytest.mark.browser
+def test_embeddings_at_the_edge(page, tmp_path):
+    """What has no similarity is not defined in the page either."""
+    edges = {"zeros": np.zeros((5, 4)), "single": E[:, :1], "three": E[:3], "alike": np.ones((4, 6))}
+    for name, given in edges.items():
+        np.save(tmp_path / f"{name}.npy", given)
+        assert "measured in" in give(page, embedding=tmp_path / f"{name}.npy"), name
+        table = saved(page, "curves (CSV)")
+        for order, indices in orders_of(poz.poz(given)).items():
+            for metric in METRICS:
+                own = table[(table.order == order) & (table.metric == metric)]
+                expected = curves.geometry_curve(given, indices, metric=metric)
+                np.testing.assert_allclose(own.r2, expected.r2, rtol=0, atol=1e-6, err_msg=name)
+                np.testing.assert_array_equal(own.n_images, expected.n_images)
+
+
 # --- bad files -----------------------------------------------------------------------------------
 
 NAN = E.copy()

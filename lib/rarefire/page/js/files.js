@@ -397,8 +397,9 @@ const isMissing = cell => MISSING.has(cell.toLowerCase());
 const isNumber = cell => NUMBER.test(cell) || isMissing(cell);
 
 function numberOf(cell) {
-  if (isMissing(cell)) return NaN;
-  return /inf/i.test(cell) ? (cell[0] === "-" ? -Infinity : Infinity) : Number(cell);
+  const value = Number(cell);
+  if (value === value && cell) return value;
+  return isMissing(cell) ? NaN : cell[0] === "-" ? -Infinity : Infinity;
 }
 
 const MARKS = [
