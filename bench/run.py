@@ -369,6 +369,61 @@ def dask_2_workers() -> dict[str, object]:
     return row(times[2], memory, "the same on 1 worker", times[1], difference=difference)
 
 
+def dask_2_workers_poz_and_embed() -> dict[str, object]:
+    """PoZ of 300,000 × 1,024 from disk, and SqueezeNet's features of 512 pictures, on two worker processes.
+
+    Peer: the same on one.
+    """
+    import functools
+
+    import distributed
+    import zarr
+
+    from rarefire import cluster, networks, poz, stimuli
+
+    make = functools.partial(networks.build, "squeezenet1_0", seed=0)
+    rng = np.random.default_rng(0)
+    times: dict[tuple[str, int], float] = {}
+    memory: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "embedding.npy"
+        embedding = np.maximum(rng.standard_normal((300_000, 1024), dtype=np.float32), 0)
+        np.save(path, embedding)
+        rates = poz.poz(embedding)
+        del embedding
+        pixels = rng.integers(0, 256, (512, 224, 224, 3), dtype=np.uint8)
+        zarr.create_array(f"{folder}/pictures.zarr", data=pixels, chunks=(32, 224, 224, 3))
+        pictures = stimuli.gallery(f"{folder}/pictures.zarr")
+        for workers in (2, 1):
+            options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+            with (
+                distributed.LocalCluster(n_workers=workers, **options) as local,
+                distributed.Client(local) as client,
+            ):
+                cluster.poz(path, scheduler=client)  # imports, on the workers, and the file into memory
+                start = time.perf_counter()
+                found = cluster.poz(path, scheduler=client)
+                times["poz", workers] = time.perf_counter() - start
+                assert (found == rates).all()
+                memory.setdefault("poz", max(client.run(peak_mb).values()))
+                for out in ("warm", "timed"):
+                    some = pictures.part(slice(0, 64)) if out == "warm" else pictures
+                    start = time.perf_counter()
+                    cluster.extract(
+                        make, some, out=f"{folder}/{out}{workers}.zarr", scheduler=client, batch_size=16
+                    )
+                times["embed", workers] = time.perf_counter() - start
+                memory.setdefault("embed", max(client.run(peak_mb).values()))
+        kept = [zarr.open(f"{folder}/timed{workers}.zarr", mode="r")[:] for workers in (1, 2)]
+        difference = float(np.abs(kept[0] - kept[1]).max())
+        assert difference < 1e-4
+    lines = {
+        f"dask-2-workers-{what}": row(times[what, 2], memory[what], "the same on 1 worker", times[what, 1])
+        for what in ("poz", "embed")
+    }
+    return {"also": lines}
+
+
 # --- training ------------------------------------------------------------------------------------
 
 
@@ -684,6 +739,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, object]]] = {
     "jackknife": jackknife,
     "people-120x4096": people,
     "dask-2-workers": dask_2_workers,
+    "dask-2-workers-poz-embed": dask_2_workers_poz_and_embed,
     "training": training_epochs,
     "two-nn": two_nn,
     "explorer-step": explorer_step,

@@ -701,3 +701,20 @@ def test_a_network_built_by_hand(detectors, rng):
     share = (others[:, :3].sum(dim=1) / others.sum(dim=1)).numpy()
     np.testing.assert_allclose(outside, share, atol=1e-6)
     assert retrieval.auc(inside, outside).value == 1
+
+
+def test_counters_of_parts_are_added_in_any_order(rng):
+    embedding = np.maximum(rng.normal(size=(40, 30)) - 1.2, 0)
+    category = [3, 17, 18, 31]
+    expected = ghosts.find(embedding, category)
+    assert expected.alone.sum() > 0
+    whole = ghosts.FiringCounter(category, 40)
+    for rows in (slice(25, 40), slice(0, 18), slice(18, 25)):
+        part = whole.part(rows)
+        part.update(embedding[rows], rows)
+        whole.add(part)
+    found = whole.result()
+    for counted in ("fires", "others", "alone", "n_images", "n_others"):
+        np.testing.assert_array_equal(getattr(found, counted), getattr(expected, counted))
+    with pytest.raises(InputError, match="the category has no images"):
+        ghosts.FiringCounter([], 40)

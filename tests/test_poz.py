@@ -339,3 +339,15 @@ def test_what_is_not_capped_is_named():
             poz.saturated(np.ones((2, 2)), at=at)
     with pytest.raises(InputError, match="PoZ needs at least one image"):
         poz.saturated(np.empty((0, 3)))
+
+
+def test_counters_are_added(rng):
+    batches = [np.maximum(rng.normal(size=(n, 5)), 0) for n in (4, 7, 2)]
+    whole, empty = poz.PozCounter.over(batches), poz.PozCounter()
+    for batch in batches:
+        empty.add(poz.PozCounter.over([batch]))
+    empty.add(poz.PozCounter())
+    np.testing.assert_array_equal(empty.result(), whole.result())
+    assert empty.n_images == whole.n_images == 13
+    with pytest.raises(InputError, match="this batch has 3 features, those before it had 5"):
+        whole.add(poz.PozCounter.over([batches[0][:, :3]]))

@@ -110,7 +110,7 @@ Ship = Annotated[Path | None, typer.Option(help="also write the results to this 
 #: Modules that an optional part of the package brings, and what that is called.
 _OPTIONAL = {
     **dict.fromkeys(("yaml", "nbformat", "papermill", "jupyter_book", "latex2mathml"), "book"),
-    **dict.fromkeys(("dask", "distributed", "zarr"), "scale"),
+    **dict.fromkeys(("dask", "distributed", "fsspec", "zarr"), "scale"),
     "h5py": "files",
 }
 
