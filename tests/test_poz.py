@@ -339,3 +339,9 @@ def test_what_is_not_capped_is_named():
             poz.saturated(np.ones((2, 2)), at=at)
     with pytest.raises(InputError, match="PoZ needs at least one image"):
         poz.saturated(np.empty((0, 3)))
+
+
+def test_by_the_packages_name_alone():
+    import rarefire as rf
+
+    assert rf.poz.poz([[0.0, 1.0], [2.0, 3.0]]).tolist() == [0.5, 0.0]
