@@ -2,8 +2,11 @@
 
 import unicodedata
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
+import torch
 
 from rarefire import files, names, ratings, rdm
 from rarefire.errors import InputError
@@ -137,6 +140,26 @@ def test_names_that_thingsvision_writes(tmp_path):
     (tmp_path / "file_names.txt").write_text("b/2.png\na/1.png\n")
     assert files.read(tmp_path / "features.npy").names == ("b/2.png", "a/1.png")
     assert files.read(tmp_path / "other.npy").names is None
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv", "mat", "h5", "pt"])
+def test_names_beside_features_of_every_kind_that_thingsvision_writes(tmp_path, kind):
+    values, path = np.arange(6.0).reshape(3, 2), tmp_path / f"features.{kind}"
+    if kind == "npz":
+        np.savez(path, features=values)
+    elif kind == "csv":
+        np.savetxt(path, values, delimiter=",")
+    elif kind == "mat":
+        scipy.io.savemat(path, {"features": values})
+    elif kind == "h5":
+        with h5py.File(path, "w") as file:
+            file["features"] = values
+    else:
+        torch.save(torch.from_numpy(values), path)
+    (tmp_path / "file_names.txt").write_text("c.png\na.png\nb.png\n")
+    found = files.read(path)
+    np.testing.assert_array_equal(found.values, values)
+    assert found.names == ("c.png", "a.png", "b.png")
 
 
 def test_names_in_an_archive_and_beside_it_agree(tmp_path):

@@ -351,3 +351,9 @@ def test_counters_are_added(rng):
     assert empty.n_images == whole.n_images == 13
     with pytest.raises(InputError, match="this batch has 3 features, those before it had 5"):
         whole.add(poz.PozCounter.over([batches[0][:, :3]]))
+
+
+def test_by_the_packages_name_alone():
+    import rarefire as rf
+
+    assert rf.poz.poz([[0.0, 1.0], [2.0, 3.0]]).tolist() == [0.5, 0.0]

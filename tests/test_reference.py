@@ -108,6 +108,10 @@ def test_a_figure_comes_from_what_its_cell_calls_and_its_variables_come_from():
     cells.read("def curve(e):\n    return curves.geometry_curve(e, order)\n\ncurve_of = curve(rates)")
     made = cells.read("frame.table(curve_of)")
     assert list(made.computed) == ["rarefire.curves.geometry_curve", "rarefire.poz.poz"]
+    # What is said in words is not computed; names of loops are their own; a list is filled.
+    cells.read("rows = []\nfor rates in [1]:\n    rows.append(p.order([rates]))")
+    made = cells.read("frame.table(rows, caption=f'{curve_of}', alt=curve_of)")
+    assert list(made.computed) == ["rarefire.poz.order"]
     assert cells.read("%matplotlib inline") == reference_links.Functions()
 
 

@@ -637,7 +637,8 @@ def to_rsatoolbox(rdms: ArrayLike, *, names: Sequence[str] | None = None, metric
         raise InputError(f"names are one for each of {n} images; got {len(names)}.")
     if names is not None and len(set(names)) < n:
         raise InputError("names must differ: two images have the same.")
-    return rsatoolbox.rdm.RDMs(
+    made: Any = rsatoolbox.rdm
+    return made.RDMs(
         rows,
         dissimilarity_measure=metric,
         pattern_descriptors={} if names is None else {"name": list(names)},

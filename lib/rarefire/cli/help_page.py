@@ -66,7 +66,7 @@ class Commands(SphinxDirective):
         whole.document = self.state.document
         lines = StringList(text().splitlines(), source="rarefire --help")
         nested_parse_with_titles(self.state, lines, whole)
-        return whole.children
+        return list(whole.children)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

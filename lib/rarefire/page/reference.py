@@ -408,9 +408,10 @@ def _untyped(entry: Entry) -> Entry:
 
 def _text(entry: Entry) -> str:
     """A docstring of NumPy's form as reStructuredText."""
-    from sphinx.ext.napoleon import Config, NumpyDocstring
+    from sphinx.ext.napoleon import Config
+    from sphinx.ext.napoleon.docstring import NumpyDocstring
 
-    config = Config(
+    config: Any = Config(
         napoleon_use_param=False,
         napoleon_use_rtype=False,
         napoleon_custom_sections=[("Attributes", "params_style")],

@@ -30,6 +30,8 @@ from rarefire.page import reference
 __all__ = ["Cells", "Functions", "setup"]
 
 _PACKAGE = "rarefire"
+_FRAME = f"{_PACKAGE}.page.frame."
+_CLAIMS = f"{_PACKAGE}.page.claims."  # what others found
 
 
 # --- what a figure was made by -------------------------------------------------------------------
@@ -44,8 +46,8 @@ class Functions:
 
     def add(self, other: Functions) -> None:
         """Those of another one too."""
-        self.drawn |= other.drawn
-        self.computed |= other.computed
+        self.drawn = self.drawn | other.drawn
+        self.computed = self.computed | other.computed
 
 
 class Cells:
@@ -65,23 +67,29 @@ class Cells:
             statements = ast.parse(source).body
         except SyntaxError:  # a line of IPython's
             return Functions()
-        whole, made = Functions(), set[str]()
+        own, behind, made = Functions(), Functions(), set[str]()
         for statement in statements:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 self._import(statement)
                 continue
-            own, uses, targets = self._parts(statement)
-            behind = Functions()
+            called, uses, targets = self._parts(statement)
+            its = Functions()
             for name in uses:
-                behind.add(self._from.get(name, Functions()))
+                its.add(self._from.get(name, Functions()))
                 if name in self._from and name not in made:
-                    whole.add(self._from[name])
-            whole.add(own)
-            found = Functions(own.drawn or behind.drawn, own.computed or behind.computed)
+                    behind.add(self._from[name])
+            own.add(called)
+            found = Functions(called.drawn or its.drawn, called.computed or its.computed)
             for target in targets:
                 self._from[target] = found
+            for target in _filled(statement):
+                more = self._from[target] = Functions(**vars(self._from.get(target, Functions())))
+                more.add(found)
             made |= targets
-        return whole
+        # A figure that is drawn here was not drawn before.
+        here = {name for name in own.drawn if not name.startswith(_FRAME)}
+        drawn = own.drawn if here else behind.drawn | own.drawn
+        return Functions(drawn, own.computed | behind.computed)
 
     def _import(self, statement: ast.Import | ast.ImportFrom) -> None:
         source = getattr(statement, "module", None)
@@ -95,13 +103,14 @@ class Cells:
         own, uses, targets = Functions(), list[str](), set[str]()
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             targets.add(statement.name)
+        local = _local(statement)
         for node in _in_order(statement):
             if isinstance(node, ast.Attribute | ast.Name):
                 name = self._full(node)
                 kind = _kinds().get(name)
                 if kind is not None:
                     getattr(own, kind)[name] = None
-            if isinstance(node, ast.Name):
+            if isinstance(node, ast.Name) and node.id not in local:
                 if isinstance(node.ctx, ast.Load):
                     uses.append(node.id)
                 else:
@@ -118,15 +127,51 @@ class Cells:
         return ".".join([module, *path])
 
 
+#: Arguments that say something, in words and in names; and so do all texts that are put together.
+_WORDS = {"alt", "caption", "legend", "name", "title", "xlabel", "ylabel"}
+
+
 def _in_order(node: ast.AST) -> Iterator[ast.AST]:
-    """All parts of a statement, as they are written."""
+    """All parts of a statement, as they are written, but for the texts."""
     yield node
     for inner in ast.iter_child_nodes(node):
-        yield from _in_order(inner)
+        said = isinstance(inner, ast.keyword) and inner.arg in _WORDS
+        if not said and not isinstance(inner, ast.JoinedStr):
+            yield from _in_order(inner)
+
+
+def _filled(statement: ast.stmt) -> set[str]:
+    """Lists and the like to which a statement adds something."""
+    found = set[str]()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            base: ast.expr = node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            base = node.func.value if node.func.attr in ("append", "extend", "update") else node
+        else:
+            continue
+        found |= {base.id} if isinstance(base, ast.Name) else set()
+    return found
+
+
+def _local(statement: ast.stmt) -> set[str]:
+    """Names of a statement that are its own: arguments, and what loops go through."""
+    found = set[str]()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.comprehension | ast.For):
+            found |= {name.id for name in ast.walk(node.target) if isinstance(name, ast.Name)}
+        elif isinstance(node, ast.FunctionDef):
+            inside = (name for inner in node.body for name in ast.walk(inner))
+            found |= {n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return found
 
 
 def _kind(entry: reference.Entry) -> str | None:
     """Whether something draws or computes, by what it returns; None for what does neither."""
+    if entry.name.startswith(_CLAIMS):
+        return None
     if entry.kind == "class":
         return "drawn" if any("Widget" in base for base in entry.bases) else "computed"
     if re.search(r"\b(HTML|Figure|Axes|Widget)\b", entry.returns):
@@ -144,7 +189,7 @@ def _kinds() -> dict[str, str | None]:
 
 def _told(made: Functions) -> list[tuple[str, list[str]]]:
     """What is said under a figure; what puts every figure on the page, only where nothing else drew it."""
-    frames = [name for name in made.drawn if name.startswith(f"{_PACKAGE}.page.frame.")]
+    frames = [name for name in made.drawn if name.startswith(_FRAME)]
     drawn = [name for name in made.drawn if name not in frames] or frames
     pairs = [("Drawn by", drawn), ("computed by", list(made.computed))]
     return [(said, names) for said, names in pairs if names]
