@@ -832,17 +832,15 @@ def _people(found: Measured, layer: str) -> tuple[dict[str, Any], Callable[[], _
                 arrays[f"{group}{first}"] = np.where(enough(curve.n_images, len(e)), curve.r, np.nan)
                 if group:
                     continue
-                tests = []
-                for share in SHARES:
-                    at = count(share, len(rates))
-                    tests.append(_row(own, human, order, k=at, method=one))
-                arrays[f"tests_{first}"] = np.array(tests)
                 sizes = [count(share, len(rates)) for share in SHARES]
-                at = sorted({*sizes})
-                without = inference.corrected_jackknife(own, order, rdm=human, k=at, silenced=True)
-                silent = without.estimate("difference")
-                places = np.searchsorted(at, sizes)
-                arrays[f"silenced_{first}"] = np.array([silent.estimate, silent.low, silent.high, silent.p]).T
+                tests = [_row(own, human, order, k=size, method=one) for size in sizes]
+                arrays[f"tests_{first}"] = np.array(tests)
+                without = inference.corrected_jackknife(
+                    own, order, rdm=human, k=sorted({*sizes}), silenced=True
+                )
+                places, silent = np.searchsorted(without.k, sizes), without.estimate("difference")
+                columns = (silent.estimate, silent.low, silent.high, silent.p)
+                arrays[f"silenced_{first}"] = np.array(columns).T[places]
                 options: dict[str, Any] = {"method": "maximum", "alternative": "greater", "rng": rng}
                 arrays[f"largest_{first}"] = np.array(_row(own, human, order, k=best, **options))
         drawn = [curves.rdm_curve(e, given.human, rng.permutation(len(rates)), k=k).r for _ in range(_DRAWS)]
