@@ -152,14 +152,17 @@ def test_what_is_measured_is_what_the_functions_say(folder):
         assert (found.given.labels[top[top >= 0]] != inside).all()  # rows of all images
     with torch.inference_mode():
         answers = model(torch.from_numpy(shown)).argmax(1).numpy()
-    np.testing.assert_array_equal(found.pruned["answers"][0, 0], answers)
-    assert found.pruned["right"][0, 0] == pytest.approx((answers == found.given.labels).mean())
+    np.testing.assert_array_equal(found.pruned["answers"][0, -1], answers)
+    assert found.pruned["right"][0, -1] == pytest.approx((answers == found.given.labels).mean())
     kept = np.zeros(20, dtype=bool)
     kept[low[: curves.count(0.5, 20)]] = True
     with torch.inference_mode():
         half = model[-1](torch.from_numpy(e * kept)).argmax(1).numpy()
     place = found.pruned["left"].tolist().index(0.5)
     np.testing.assert_array_equal(found.pruned["answers"][0, place], half)
+    alike = curves.geometry_curve(e.astype(float), low, k=[curves.count(0.5, 20)]).r2[0]
+    assert found.pruned["geometry"][0, place] == pytest.approx(alike, abs=1e-4)
+    assert found.pruned["geometry"][0, -1] == pytest.approx(1)
 
 
 def test_answers_with_some_units_set_to_0(folder):

@@ -13,5 +13,5 @@ def test_steps_run_one_after_the_other(monkeypatch):
     images = np.random.default_rng(0).uniform(size=(2, 3, 8, 8)).astype(np.float32)
     # Neither what comes before an activation nor what changes nothing.
     assert steps.find(network, images) == (["0.2", "1.1", "1.3", "3"], [])
-    monkeypatch.setattr(steps, "WIDEST", 100)
+    monkeypatch.setattr(steps, "WIDEST", 90)
     assert steps.find(network, images) == (["1.3", "3"], ["0.2", "1.1"])

@@ -523,6 +523,7 @@ def _ghosts(found: Measured) -> Section:
         caption="The images that score highest on the components of a category’s ghosts: what it is not. "
         "The control says how much of it random features say too.",
         size=56,
+        category=[*found.ghosts[some["layer"].iloc[0]]].index(most["category"]),
     )
     columns = ["category", "images", "ghosts", "next", "dead", "explained", "control", "ceiling"]
     shown = some[columns].rename(columns={"next": "fire for the next image", "explained": "first component"})
@@ -639,7 +640,7 @@ def _layers(found: Measured) -> Section:
         said = "They were not judged on other images: there are too few for two samples."
     ends = [0, *blocks.cuts, len(taken)]
     runs = [taken[a] if b - a == 1 else f"{taken[a]} to {taken[b - 1]}" for a, b in itertools.pairwise(ends)]
-    finding = f"The layers fall into {_many(blocks.n_blocks, 'block')}: {'; '.join(runs)}."
+    finding = f"The layers are best cut into {_many(blocks.n_blocks, 'block')}: {'; '.join(runs)}."
     caption = (
         f"How far apart the geometries of every two layers are (Gromov–Wasserstein), on {len(rows)} images"
         + (f"; the blocks are judged on {len(found.pairs[1]) and len(rows)} others." if half else ".")

@@ -81,7 +81,7 @@ CATEGORY, _CATEGORIES = 3, 12
 #: Shares of the features that were decided on beforehand; of pruning, the shares that stay.
 SHARES = (0.2, 0.5, 0.8)
 ORDERS = ("low", "high", "random")
-_LEFT = (1.0, 0.8, 0.5, 0.2, 0.1)
+_LEFT = (0.1, 0.2, 0.5, 0.8, 1.0)
 #: Shares of the weights that stay when those of smallest magnitude go.
 MAGNITUDE = (0.8, 0.5, 0.2, 0.1)
 _CURVE = 2000  # images of a curve, at most
@@ -750,7 +750,8 @@ def _pruning(found: Measured, keep: _Keep) -> None:
             network, judged, layer=layer, kept=sets.reshape(-1, len(rates)), batch_size=_BATCH
         )
         own = np.asarray(features[found.sample], dtype=np.float64)
-        geometry = [_r2(curves.geometry_curve(own, order, k=sizes), n_images) for order in orders.values()]
+        each = [curves.geometry_curve(own, order, k=sorted({*sizes})) for order in orders.values()]
+        geometry = [_r2(curve, n_images)[np.searchsorted(curve.k, sizes)] for curve in each]
         whole = rdm.rdm(own)
         smaller, alike = [], []
         masks = pruning.full_masks(network)
@@ -785,8 +786,8 @@ def _pruning(found: Measured, keep: _Keep) -> None:
         arrays["right"] = (arrays["answers"] == labels[found.sample]).mean(axis=-1)
         arrays["magnitude_right"] = (arrays["magnitude"] == labels[found.sample]).mean(axis=-1)
     arrays["n_outputs"] = np.asarray(outputs)
-    arrays["same"] = (arrays["answers"] == arrays["answers"][0, 0]).mean(axis=-1)
-    arrays["magnitude_same"] = (arrays["magnitude"] == arrays["answers"][0, 0]).mean(axis=-1)
+    arrays["same"] = (arrays["answers"] == arrays["answers"][0, -1]).mean(axis=-1)
+    arrays["magnitude_same"] = (arrays["magnitude"] == arrays["answers"][0, -1]).mean(axis=-1)
     arrays["left"] = np.array(_LEFT)
     found.pruned = arrays
 
@@ -831,15 +832,15 @@ def _people(found: Measured, layer: str) -> tuple[dict[str, Any], Callable[[], _
                 arrays[f"{group}{first}"] = np.where(enough(curve.n_images, len(e)), curve.r, np.nan)
                 if group:
                     continue
-                tests = []
-                for share in SHARES:
-                    at = count(share, len(rates))
-                    tests.append(_row(own, human, order, k=at, method=one))
+                sizes = [count(share, len(rates)) for share in SHARES]
+                tests = [_row(own, human, order, k=size, method=one) for size in sizes]
                 arrays[f"tests_{first}"] = np.array(tests)
-                silent = inference.corrected_jackknife(
-                    own, order, rdm=human, k=[count(s, len(rates)) for s in SHARES], silenced=True
-                ).estimate("difference")
-                arrays[f"silenced_{first}"] = np.array([silent.estimate, silent.low, silent.high, silent.p]).T
+                without = inference.corrected_jackknife(
+                    own, order, rdm=human, k=sorted({*sizes}), silenced=True
+                )
+                places, silent = np.searchsorted(without.k, sizes), without.estimate("difference")
+                columns = (silent.estimate, silent.low, silent.high, silent.p)
+                arrays[f"silenced_{first}"] = np.array(columns).T[places]
                 options: dict[str, Any] = {"method": "maximum", "alternative": "greater", "rng": rng}
                 arrays[f"largest_{first}"] = np.array(_row(own, human, order, k=best, **options))
         drawn = [curves.rdm_curve(e, given.human, rng.permutation(len(rates)), k=k).r for _ in range(_DRAWS)]
