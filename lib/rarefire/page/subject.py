@@ -68,7 +68,8 @@ class Subject(PageWidget):
         The reader's: for each, ``done``, and ``trials`` with ``images`` (m,) and ``places`` (m, 2) in units
         of the arena's diameter. In a page without a kernel they stay there.
     who
-        Whose RDM is shown, ``"you"`` or ``"simulated"``; the simulated subject's as long as there is no run.
+        Whose RDM is shown, ``"you"`` or ``"simulated"``; the simulated subject's as long as no run
+        of the reader's is done.
     run
         Which run is shown, from 1; 0 for the mean over runs, each brought to mean 0 and standard deviation 1.
     fraction
@@ -168,14 +169,14 @@ class Subject(PageWidget):
         return proposal["value"]
 
     def rdms(self, who: str) -> _Floats:
-        """Of every run with a finished trial, ``(n_runs, n_pairs)``; of ``"you"`` or ``"simulated"``."""
+        """Of every run that is done, ``(n_runs, n_pairs)``; of ``"you"`` or ``"simulated"``."""
         if who not in WHO:
             raise InputError(f"who is one of {', '.join(WHO)}; got {who!r}.")
         return _rdms(self.runs if who == "you" else self.simulated, self._n)
 
     @property
     def shown(self) -> str:
-        """Whose RDM is shown: `who`, as far as there is a run."""
+        """Whose RDM is shown: `who`, as far as a run is done."""
         return "you" if self.who == "you" and len(self.rdms("you")) else "simulated"
 
     @property
@@ -208,7 +209,7 @@ class Subject(PageWidget):
 
     @property
     def r(self) -> float:
-        """Pearson correlation at the slider's place; NaN if fewer than half of the images have a similarity."""
+        """Pearson correlation at the slider's place; NaN if too few images have a similarity."""
         curve = self.curve()
         return float(curve.r[self.k - 1]) if enough(curve.n_images[self.k - 1], self._n) else float("nan")
 
@@ -303,7 +304,8 @@ def _read(runs: Sequence[Mapping[str, Any]], n: int) -> list[list[Arrangement]]:
 
 
 def _rdms(runs: Sequence[Mapping[str, Any]], n: int) -> _Floats:
-    found = [multiarrange.estimate(trials, n_images=n).rdm for trials in _read(runs, n) if trials]
+    done = [trials for trials, run in zip(_read(runs, n), runs, strict=True) if trials and run.get("done")]
+    found = [multiarrange.estimate(trials, n_images=n).rdm for trials in done]
     return np.array(found).reshape(len(found), n * (n - 1) // 2)
 
 

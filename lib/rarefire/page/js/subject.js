@@ -337,7 +337,7 @@ class Task {
       element("div", { class: "rf-side-task" }, this.lead, this.left, element("div", { class: "rf-buttons" }, this.next, this.again, this.back, this.stop), this.bar, this.state,
         element("div", { class: "rf-buttons" }, this.wipe), this.storage));
     const { runs, draft } = this.kept.read();
-    if (!model.get("runs").length && this.sound(runs)) set(model, { runs, ...(runs.some(run => run.trials.length) ? { who: "you" } : {}) });
+    if (!model.get("runs").length && this.sound(runs)) set(model, { runs, ...(runs.some(run => run.done && run.trials.length) ? { who: "you" } : {}) });
     this.draft = this.fits(draft) ? draft : null;
   }
 
@@ -361,8 +361,8 @@ class Task {
 
   // The run that goes on; null between runs.
   get open() {
-    const last = this.runs.at(-1);
-    return last ? (last.done ? null : last) : { trials: [], done: false };
+    const last = this.runs.at(-1) ?? { trials: [], done: false };
+    return last.done ? null : last;
   }
 
   keep() {
@@ -376,8 +376,8 @@ class Task {
 
   // Show what is to be done.
   draw() {
-    const run = this.open, { arena, n } = this, number = this.runs.length + (this.runs.length && run ? 0 : run ? 1 : 0);
-    const found = (run ?? this.runs.at(-1)).trials.length ? estimate((run ?? this.runs.at(-1)).trials, n) : null;
+    const run = this.open, { arena, n } = this, number = this.runs.length || 1;
+    const { trials } = run ?? this.runs.at(-1), found = trials.length ? estimate(trials, n) : null;
     if (run) {
       const images = found ? nextSubset(found, n) : [...Array(n).keys()];
       const same = this.draft && String(this.draft.map(([i]) => i)) === String(images);
@@ -400,7 +400,7 @@ class Task {
       + (found ? `; the weakest has ${Math.min(...found.evidence).toFixed(2)} of ${this.model.get("required")}.` : ".");
     this.next.hidden = !run;
     this.again.hidden = !!run;
-    this.back.hidden = !run?.trials.length && !(!run && this.runs.length);
+    this.back.hidden = !trials.length;
     this.stop.hidden = !run?.trials.length;
     this.wipe.hidden = !this.runs.length;
     this.wipe.textContent = this.sure ? "Really delete all your runs?" : "Delete all my runs";
@@ -428,7 +428,7 @@ class Task {
     const run = this.open, trial = { images: this.draft.map(([i]) => i), places: this.draft.map(([, place]) => place) };
     const trials = [...run.trials, trial], { evidence } = estimate(trials, this.n);
     const done = trials.length >= this.model.get("most") || Math.min(...evidence) >= this.model.get("required");
-    this.change({ trials, done }, null, { who: "you", run: this.runs.length + (this.runs.length && !this.runs.at(-1).done ? 0 : 1) > 1 && done ? 0 : this.model.get("run") });
+    this.change({ trials, done }, done ? { who: "you", run: 0 } : {});
     (done ? this.again : this.arena.tokens[this.draft?.[0]?.[0] ?? 0]).focus();
   }
 
@@ -442,12 +442,13 @@ class Task {
   }
 
   end() {
-    this.change({ trials: this.open.trials, done: true }, null, { who: "you" });
+    this.change({ trials: this.open.trials, done: true }, { who: "you", run: 0 });
     this.again.focus();
   }
 
   begin() {
     this.draft = null;
+    this.sure = false;
     set(this.model, { runs: [...this.runs, { trials: [], done: false }] });
     this.keep();
     this.changed();
@@ -463,8 +464,9 @@ class Task {
     this.changed();
   }
 
-  change(run, draft, traits) {
-    this.draft = draft;
+  change(run, traits) {
+    this.draft = null;
+    this.sure = false;
     this.replace(run, traits);
     this.changed();
     this.keep();
@@ -512,7 +514,7 @@ class Matrix {
   }
 }
 
-const AXES = { left: 34, top: 8, width: 258, height: 128, bottom: 136 };
+const AXES = { left: 42, top: 8, width: 250, height: 128, bottom: 136 };
 
 // R² against the share of features kept: both orders, what chance gives, and what the runs' noise leaves.
 class Standing {
@@ -545,7 +547,7 @@ class Standing {
       const there = [...chance.keys()].filter(i => chance[i] === chance[i]);
       if (there.length) parts.push(element("svg:path", { class: "rf-around", d: `M${this.x(there[0] + 1)} ${bottom}${path(chance).replaceAll("M", "L")}L${this.x(there.at(-1) + 1)} ${bottom}Z` }));
     }
-    if (ceiling === ceiling && ceiling) parts.push(element("svg:path", { class: "rf-top", d: `M${left} ${this.y(Math.min(end, ceiling))}h${width}` }));
+    if (ceiling > 0) parts.push(element("svg:path", { class: "rf-top", d: `M${left} ${this.y(Math.min(end, ceiling))}h${width}` }));
     for (const name of [...ORDERS_SHOWN].sort(name => (name === order ? 1 : -1)))
       parts.push(element("svg:path", { class: `rf-line rf-${name}${name === order ? " rf-now" : ""}`, d: path(curves[name].map(v => v * v)) }));
     this.still.replaceChildren(...parts);
@@ -588,7 +590,8 @@ class Outcome {
     const features = download(`${model.get("name")}-features`, () => this.features(), "The network’s features (CSV)");
     this.command = element("code");
     const bar = element("div", { class: "rf-bar" }, "alike", element("i", { style: gradient(colours) }), "unlike");
-    const key = element("p", { class: "rf-foot" }, "Shaded: what 95 % of random RDMs stay below. Dashed: what noise between runs leaves for any model (R²).");
+    this.noise = element("span", {}, " Dashed: what noise between runs leaves for any model.");
+    const key = element("p", { class: "rf-foot" }, "Shaded: what 95 % of relabelled RDMs stay below.", this.noise);
     this.box = element("div", { class: "rf-outcome" }, element("b", { class: "rf-heading" }, "Beside the network"), this.badge,
       element("div", { class: "rf-controls" }, this.who.box, this.run.box, this.order.box), this.share.box, element("p", { class: "rf-result" }, this.r2, this.said),
       element("div", { class: "rf-two-by-two" },
@@ -597,9 +600,9 @@ class Outcome {
       element("p", { class: "rf-foot" }, this.saved, " · ", features, ". Then, on your machine: ", this.command));
   }
 
-  // Condensed RDMs of all runs with a trial.
+  // Condensed RDMs of all runs that are done: who sees the network's in between arranges other things.
   rdms(who) {
-    const runs = this.model.get(who === "you" ? "runs" : "simulated").filter(run => run.trials.length);
+    const runs = this.model.get(who === "you" ? "runs" : "simulated").filter(run => run.done && run.trials.length);
     return runs.map(run => estimate(run.trials, this.beside.n).rdm);
   }
 
@@ -617,6 +620,7 @@ class Outcome {
       Object.assign(this, { reference, chance: null, curves: Object.fromEntries(ORDERS_SHOWN.map(name => [name, beside.curve(name, reference)])) });
       const ceiling = agree ? (single ? Math.max(0, agree.r) : agree.corrected) : NaN;
       this.state = { curves: this.curves, order, ceiling, p };
+      this.noise.hidden = !(ceiling > 0);
       this.plot.draw(this.state);
       this.matrices[0].paint(squareOf(human, n, Math.min(...human)), range(squareOf(human, n, 0), n), who === "you" ? "you" : "simulated", `Dissimilarities of ${n} images, ${this.whose()}.`);
       setTimeout(() => { // chance takes longer than a slider may wait
@@ -632,13 +636,13 @@ class Outcome {
     this.run.show([...(rdms.length > 1 ? ["mean of all runs"] : []), ...rdms.map((_, i) => `run ${i + 1}`)], rdms.length > 1 ? run : 0);
     this.badge.textContent = who === "you"
       ? `Yours: ${run || rdms.length === 1 ? `run ${run || 1}` : `the mean of ${rdms.length} runs`}. One person, ${n} images, ${(n * (n - 1)) / 2} pairs: a demonstration, no study.`
-      : `A simulated subject: made up by a program from classes and pixels, with noise. No person arranged this.${mine.length ? "" : " Finish your first arrangement above, and yours stands here."}`;
+      : `A simulated subject: made up by a program from classes and pixels, with noise. No person arranged this.${mine.length ? "" : " Yours stands here when you have ended a run."}`;
     this.badge.classList.toggle("rf-simulated", who !== "you");
     this.facts.runs.show(agree && `r = ${shortly(agree.r, 2)}`);
     this.facts.corrected.show(agree && `${shortly(agree.corrected, 2)} (Spearman–Brown)`);
     const stem = who === "you" ? "you" : "simulated-subject", file = `${stem}-${single ? `run-${run || 1}` : `${rdms.length}-runs`}.csv`;
     this.saved.download = file;
-    this.command.textContent = `rarefire people ${file} --embedding ${model.get("name")}-features.csv`;
+    this.command.replaceChildren(element("span", {}, `rarefire people ${file}`), " ", element("span", {}, `--embedding ${model.get("name")}-features.csv`));
     this.write();
     this.point();
   }
@@ -651,7 +655,8 @@ class Outcome {
   write() {
     const { beside, now: { who, order, single }, curves } = this, { n, p } = beside, k = featuresKept(this.model.get("fraction"), p);
     const r = curves[order][k - 1], known = r === r, partial = this.partial = beside.partial(order, k);
-    const own = who === "you" ? "your RDM" : "the simulated subject’s RDM", which = `${k} ${MOST[order]} of ${p} features (${percent(k / p)})`;
+    const the = k === p ? `all ${p} features` : `the ${k} ${MOST[order]} of ${p} features (${percent(k / p)})`;
+    const own = who === "you" ? "your RDM" : "the simulated subject’s RDM", which = the.replace("the ", "");
     this.share.input.value = k;
     this.share.value.textContent = `${k} of ${p} (${percent(k / p)})`;
     this.share.input.setAttribute("aria-valuetext", `${which}, R² ${known ? shortly(r * r) : "undefined"}`);
@@ -659,21 +664,21 @@ class Outcome {
     this.r2.dataset.r = r;
     const chance = this.chance?.[k - 1], interval = known ? beside.interval(r, partial, this.reference) : null;
     if (interval) this.r2.dataset.low = interval[0];
-    this.said.textContent = known ? `(r = ${shortly(r, 2)}) between the ${which} and ${own}` : `undefined for the ${which}`;
+    this.said.textContent = known ? `(r = ${shortly(r, 2)}) between ${the} and ${own}` : `undefined for ${the}`;
     this.facts.interval.show(interval && `${shortly(interval[0], 2)} to ${shortly(interval[1], 2)}`);
     this.facts.chance.show(chance === chance && chance != null && shortly(chance));
     this.facts.all.show(shortly(curves[order][p - 1] ** 2));
     if (chance != null) this.r2.dataset.chance = chance; else delete this.r2.dataset.chance;
-    this.plot.move(k, `R² with ${own} against the share of features kept. ${known ? shortly(r * r) : "Undefined"} for the ${which}.`);
+    this.plot.move(k, `R² with ${own} against the share of features kept. ${known ? shortly(r * r) : "Undefined"} for ${the}.`);
     const d = partial.map(s => 1 - s);
-    this.matrices[1].paint(d, range(d, n), `network, ${k} of ${p}`, `Dissimilarities of ${n} images in the ${which} of ${this.model.get("network")}.`);
+    this.matrices[1].paint(d, range(d, n), `network, ${k} of ${p}`, `Dissimilarities of ${n} images in ${the} of ${this.model.get("network")}.`);
   }
 
   point() {
     const { cell, names, beside: { n } } = this;
     for (const m of this.matrices) m.mark(cell);
     this.pictures.forEach((box, side) => { box.hidden = !cell; if (cell) box.style = this.picture(cell[side]); });
-    if (!cell) { this.words.textContent = "Point at a cell, tap it, or go there with the arrow keys: which two images?"; return; }
+    if (!cell) { this.words.textContent = `Rows and columns go from ${names[0]} to ${names.at(-1)}. Point at a cell, tap it, or go there with the arrow keys: which two images?`; return; }
     const [i, j] = cell, rank = (values, place) => values.filter(v => v < values[place]).length, pairs = (n * (n - 1)) / 2;
     if (i === j) { this.words.textContent = `${names[i]} with itself.`; return; }
     const place = placeOf(i, j, n), network = [];
