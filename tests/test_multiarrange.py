@@ -154,7 +154,9 @@ def test_two_that_lie_close_together_come_again_with_others_that_do(rng):
     """Two clusters far apart: the next subset lies in one of them."""
     places = np.concatenate([[-0.45, 0] + 0.03 * rng.normal(size=(5, 2)), [[0.45, 0]] * 5])
     places[5:] += 0.03 * rng.normal(size=(5, 2))
-    chosen = multiarrange.next_subset(multiarrange.estimate([Arrangement(np.arange(10), places)], n_images=10))
+    chosen = multiarrange.next_subset(
+        multiarrange.estimate([Arrangement(np.arange(10), places)], n_images=10)
+    )
     assert len({bool(i < 5) for i in chosen}) == 1
     assert len(chosen) >= 3
 
