@@ -197,8 +197,8 @@ def test_page_and_python_give_the_same_numbers(tab, static_page, page, tmp_path)
     np.testing.assert_allclose(read.subjects, widget.rdms("you"), atol=1e-6)
     assert read.reliability == pytest.approx(widget.agreement[1], abs=1e-6)
 
-    tab.get_by_text("a simulated subject’s").click()
-    tab.get_by_text("high→low PoZ").click()
+    tab.get_by_role("radio", name="a simulated subject’s").check()
+    tab.get_by_role("radio", name="high→low PoZ").check()
     tab.get_by_role("combobox", name="Run").select_option("run 2")
     widget.who, widget.order, widget.run = "simulated", "high", 2
     tab.get_by_text("No person arranged this").wait_for()
