@@ -13,6 +13,7 @@ arrangements. *Frontiers in Psychology*, 3, 245. doi:10.3389/fpsyg.2012.00245
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ class Estimate:
     @property
     def n_images(self) -> int:
         """How many images it is of."""
-        return round((1 + np.sqrt(1 + 8 * len(self.rdm))) / 2)
+        return round((1 + math.sqrt(1 + 8 * len(self.rdm))) / 2)
 
 
 @checked

@@ -242,7 +242,7 @@ class Subject(PageWidget):
         human = _mean(_rdms(made, self._n))
         curves = {order: rdm_curve(self._features, human, self._orders[order]) for order in ORDERS}
         own = rdm.rdm(self._features)
-        with plots.style():
+        with palette.style():
             figure, axes = plots.panel(3.0, 2.0, title="PoZ slices against the RDM")
             share = np.arange(1, len(curves["low"].r2) + 1) / len(curves["low"].r2)
             for order, curve in curves.items():
