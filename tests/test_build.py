@@ -406,6 +406,7 @@ ALIVE = {
     "notebooks/06_pruning_compared": 1,
     "notebooks/07_dimension_and_units": 1,
     "notebooks/08_sub_networks": 1,
+    "notebooks/you_are_the_subject": 1,
     "notebooks/09_your_own": 4,
     "notebooks/try_yours": 1,
 }

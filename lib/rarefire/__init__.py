@@ -23,6 +23,7 @@ What never fires for a category
     :mod:`~rarefire.ghosts` finds ghost features and reads them, :mod:`~rarefire.retrieval` searches by them.
 People
     :mod:`~rarefire.judgments` loads public judgments, :mod:`~rarefire.ratings` your own;
+    :mod:`~rarefire.multiarrange` makes RDMs of arrangements;
     :mod:`~rarefire.reliability` says how far people agree; :mod:`~rarefire.triplets` is about answers to
     *which of two looks more like a third*.
 Whether it is more than chance
@@ -47,19 +48,10 @@ from rarefire._engine.lazy import submodules
 
 _MODULES = (
     *("choices", "cli", "cluster", "columns", "curves", "dimension", "embeddings", "errors", "files"),
-    *("ghosts", "inference", "judgments", "labels", "lowlevel", "naive", "names", "networks", "page", "poz"),
-    *("pruning", "ratings", "rdm", "records", "reliability", "relus", "removal", "retrieval", "reweighting"),
-    *(
-        "rounding",
-        "selection",
-        "sequences",
-        "similarity",
-        "simulations",
-        "steps",
-        "stimuli",
-        "store",
-        "subnetworks",
-    ),
+    *("ghosts", "inference", "judgments", "labels", "lowlevel", "multiarrange", "naive", "names", "networks"),
+    *("page", "poz", "pruning", "ratings", "rdm", "records", "reliability", "relus", "removal", "retrieval"),
+    *("reweighting", "rounding", "selection", "sequences", "similarity", "simulations", "steps", "stimuli"),
+    *("store", "subnetworks"),
     *("texts", "training", "transport", "triplets", "units"),
 )
 

@@ -4,9 +4,9 @@
     Colours and names; arrays as panels.
 ``frame``, ``cards``
     Panels, pictures and tables as figures of the page; the paper's claims as cards.
-``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``
+``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``, ``subject``
     What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared, a network
-    layer by layer, its layers pair by pair.
+    layer by layer, its layers pair by pair, the reader as the subject.
 ``try_yours``
     A reader's own embedding, measured in the page itself.
 ``claims``, ``scorecard``
@@ -26,7 +26,8 @@ from rarefire._engine.lazy import submodules
 _MODULES = (
     *("build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame", "layer_groups"),
     *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "reference"),
-    *("reference_links", "report", "scorecard", "static_page", "subnetwork_findings", "try_yours", "widgets"),
+    *("reference_links", "report", "scorecard", "static_page", "subject", "subnetwork_findings", "try_yours"),
+    "widgets",
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)
