@@ -18,7 +18,7 @@ Mersenne Twister, whose stream is short enough to be written down twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -30,15 +30,18 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from rarefire import curves, inference, naive, rdm, simulations
+from rarefire import curves, inference, naive, simulations
 from rarefire._engine.arguments import checked
 from rarefire.errors import InputError
 from rarefire.page import frame, palette, plots
 from rarefire.page.widgets import PageWidget, fixed, script
-from rarefire.rdm import pair_similarities, unit_vectors
+from rarefire.rdm import pair_similarities
 from rarefire.rounding import first_largest
 
-__all__ = ["EFFECTS", "IMAGES", "KEPT", "MOST", "Arcade", "Played", "Setting", "draw", "play", "played", "rates"]
+__all__ = [
+    *("EFFECTS", "IMAGES", "KEPT", "MOST", "Arcade", "Played", "Setting"),
+    *("draw", "play", "played", "rates", "truth"),
+]
 
 _P = NDArray[np.float64]
 
@@ -53,7 +56,6 @@ MOST = 5000
 
 _FOLDS, _SPLITS, _NOISE = (2, 8), (1, 16), (0.25, 3.0)
 _LEVEL = 0.05
-_SHOWN = 100  # places of each board
 _TESTS = {"naive": "Naive test", "valid": "Valid test"}
 
 
@@ -129,13 +131,14 @@ def _step(effect: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _World:
-    """What :meth:`rarefire.simulations.World.groups` says; numbers of features; strengths of decoys."""
+    """What :meth:`rarefire.simulations.World.groups` says; numbers of features; decoys."""
 
     mixing: _P
     thresholds: _P
     weights: _P
     ks: tuple[int, ...]
     gains: tuple[float, ...]  # for EFFECTS above 0
+    signal: float  # r of the first k with what people share
 
     def group(self, g: int, causes: _P) -> _P:
         """Features ``(n, n_features)`` of a group, of ``(n, n_causes)``."""
@@ -145,7 +148,8 @@ class _World:
 @lru_cache(maxsize=1)
 def _world() -> _World:
     made = simulations.world()
-    return _World(*made.groups(), made.ks, tuple(made.decoys(EFFECTS[1:]).tolist()))
+    signal = float(made.r[0] * np.sqrt(1 + made.noise**2))
+    return _World(*made.groups(), made.ks, tuple(made.decoys(EFFECTS[1:]).tolist()), signal)
 
 
 class _Draws(np.random.Generator):
@@ -164,7 +168,7 @@ class _Draws(np.random.Generator):
         both = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
         return np.asarray(both.ravel()[:count].reshape(shape))
 
-    def permutation(self, x: Any, axis: int = 0) -> NDArray[Any]:
+    def permutation(self, x: Any, axis: int = 0) -> NDArray[Any]:  # noqa: ARG002
         """Of the numbers below `x`."""
         return np.argsort(self.random(x), kind="stable")
 
@@ -253,12 +257,226 @@ def rates(setting: Setting, *, n: int, seed: int = 0) -> pd.DataFrame:
     every = [played(setting, seed, index) for index in range(n)]
     return pd.DataFrame(
         [
-            {"test": test, "studies": n, **_tally(sum(getattr(one, f"{test}_p") < _LEVEL for one in every), n)}
+            {
+                "test": test,
+                "studies": n,
+                **_tally(sum(getattr(one, f"{test}_p") < _LEVEL for one in every), n),
+            }
             for test in _TESTS
         ]
     )
 
 
+@checked
+def truth(setting: Setting) -> _P:
+    """``(8,)``: r of the first k features with people over all images that there could be.
+
+    Parameters
+    ----------
+    setting
+        What kind of study; of it, noise and effect.
+    """
+    world = _world()
+    r = np.full(len(world.ks), world.signal / np.sqrt(1 + setting.noise**2))
+    r[-1] /= 1 + setting.effect
+    return r
+
+
 def _tally(found: int, n: int) -> dict[str, float]:
     bounds = stats.binomtest(found, n).proportion_ci(method="wilson")
     return {"found": found, "rate": found / n, "low": bounds.low, "high": bounds.high}
+
+
+# --- the widget -----------------------------------------------------------------------------------
+
+
+class Arcade(PageWidget):
+    """Studies to be drawn, and two boards on which they light up.
+
+    Parameters
+    ----------
+    setting
+        What the sliders set at first.
+    studies
+        Drawn for the figure that stands in pages without scripts.
+    name, caption
+        As for :func:`rarefire.page.frame.show`.
+    **state
+        ``seed``, ``drawn`` and ``shown``, of the traits below.
+
+    Attributes
+    ----------
+    images, noise, folds, splits, effect
+        As in :class:`Setting`.
+    seed
+        Of the studies: the same studies every time.
+    drawn
+        How many studies are drawn, at most :data:`MOST`.
+    shown
+        Index of the one whose curve is shown; where it is not drawn, the last one.
+
+    Raises
+    ------
+    traitlets.TraitError
+        For a value out of range, here or later.
+    """
+
+    _esm = script("arcade_study", "arcade")
+
+    world = traitlets.Dict().tag(sync=True)
+    images = traitlets.Int(Setting.images).tag(sync=True)
+    noise = traitlets.Float(Setting.noise).tag(sync=True)
+    folds = traitlets.Int(Setting.folds).tag(sync=True)
+    splits = traitlets.Int(Setting.splits).tag(sync=True)
+    effect = traitlets.Float(Setting.effect).tag(sync=True)
+    seed = traitlets.Int(0, min=0, max=2**32 - 1).tag(sync=True)
+    drawn = traitlets.Int(0, min=0, max=MOST).tag(sync=True)
+    shown = traitlets.Int(0, min=0, max=MOST).tag(sync=True)
+
+    def __init__(
+        self,
+        setting: Setting | None = None,
+        *,
+        studies: int = 200,
+        name: str = "arcade",
+        caption: str = "Studies of one world, judged by two tests.",
+        **state: Any,
+    ) -> None:
+        setting, world = setting or Setting(), _world()
+        seed = state.get("seed", 0)
+        packed = {f: getattr(world, f).astype("<f8").tobytes() for f in ("mixing", "thresholds", "weights")}
+        groups, causes, each = world.mixing.shape
+        packed |= {"groups": groups, "causes": causes, "each": each, "kept": KEPT, "signal": world.signal}
+        super().__init__(
+            name=name,
+            caption=caption,
+            fallback=_still(setting, studies, seed, name=name, caption=caption),
+            world=packed | {"effects": list(EFFECTS), "gains": list(world.gains), "most": MOST},
+            **asdict(setting),
+            **state,
+        )
+
+    @traitlets.validate("images", "noise", "folds", "splits", "effect")
+    def _in_range(self, proposal: Any) -> Any:
+        try:
+            Setting(**{proposal["trait"].name: proposal["value"]})
+        except InputError as error:
+            raise traitlets.TraitError(str(error)) from error
+        return proposal["value"]
+
+    @property
+    def setting(self) -> Setting:
+        """What the sliders set."""
+        return Setting(self.images, self.noise, self.folds, self.splits, self.effect)
+
+    @property
+    def rates(self) -> pd.DataFrame:
+        """:func:`rates` of the studies that are drawn, at least one."""
+        return rates(self.setting, n=self.drawn, seed=self.seed)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What the page says: of the world, and of the study that is shown."""
+        if not self.drawn:
+            return _of_world(self.setting), "No study yet: draw one, ten or a hundred."
+        index = min(self.shown, self.drawn - 1)
+        return _of_world(self.setting), _of_study(self.setting, self.seed, index)
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def _of_world(setting: Setting) -> str:
+    what = (
+        "A world with an effect: the rarest eighth of the features fires for what people do not see; without "
+        f"it, r with people is {_percent(setting.effect)} higher. Every dark square is a miss."
+        if setting.effect
+        else "A world without an effect: whatever is left out, r with people stays the same. Every light is "
+        "a false positive."
+    )
+    noise = fixed(setting.noise, 2)
+    return (
+        f"{what} {setting.images} images; noise {noise} times what people share; {setting.splits} × "
+        f"{setting.folds} folds."
+    )
+
+
+def _of_study(setting: Setting, seed: int, index: int) -> str:
+    one = played(setting, seed, index)
+
+    def said(d: float, p: float, k: int) -> str:
+        lit = p < _LEVEL
+        what = ("better" if d > 0 else "worse") if lit else "no difference"
+        right = ("rightly" if d > 0 else "the wrong way round") if setting.effect else "a false positive"
+        judged = right if lit else ("a miss" if setting.effect else "rightly")
+        shown = "p\u00a0<\u00a0.001" if p < 0.001 else f"p\u00a0=\u00a0{fixed(p, 3)}"
+        return f"“{what} with {_percent(k / one.ks[-1])} of the features, {shown}”, {judged}"
+
+    return (
+        f"Study {index + 1}. This world has {'an' if setting.effect else 'no'} effect. The naive test: "
+        f"{said(one.naive_d, one.naive_p, one.best)}. The valid test: {said(one.valid_d, one.valid_p, KEPT)}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{fixed(100 * share, 0)}\u00a0%"
+
+
+# --- the figure for pages without scripts ---------------------------------------------------------
+
+
+def _still(setting: Setting, n: int, seed: int, *, name: str, caption: str) -> HTML:
+    track = _running(setting, n, seed)
+    said = [f"{row.test} {row.rate:.0%}" for row in rates(setting, n=n, seed=seed).itertuples()]
+    return frame.show(
+        [_shares(track), _curve(setting, seed, n - 1)],
+        name=name,
+        alt=f"Share of {n} studies with p below .05 against the number of studies: {', '.join(said)}; the "
+        f"line is at 5 %. And the curve of the last study. {_of_study(setting, seed, n - 1)}",
+        caption=caption,
+        numbers=track,
+        legend={"naive test": "naive", "valid test": "ours"},
+    )
+
+
+def _running(setting: Setting, n: int, seed: int) -> pd.DataFrame:
+    """Share of the first studies, with intervals."""
+    every = [played(setting, seed, index) for index in range(n)]
+    columns: dict[str, Any] = {"study": np.arange(1, n + 1)}
+    for test in _TESTS:
+        p = np.array([getattr(one, f"{test}_p") for one in every])
+        rows = [_tally(int(found), i + 1) for i, found in enumerate((p < _LEVEL).cumsum())]
+        columns |= {f"{test}_p": p}
+        columns |= {f"{test}_{what}": [row[what] for row in rows] for what in ("rate", "low", "high")}
+    return pd.DataFrame(columns)
+
+
+def _shares(track: pd.DataFrame) -> Figure:
+    figure, axes = plots.panel(3.6, 2.6, title="share of studies that light up")
+    for test, colour in (("naive", "naive"), ("valid", "ours")):
+        shade, shown = palette.COLOURS[colour], track.iloc[min(9, len(track) - 1) :]
+        low, high = shown[f"{test}_low"], shown[f"{test}_high"]
+        axes.fill_between(shown["study"], low, high, color=shade, alpha=0.2, linewidth=0)
+        axes.plot(shown["study"], shown[f"{test}_rate"], color=shade)
+    axes.axhline(_LEVEL, color=palette.INK, linewidth=0.9, linestyle=(0, (4, 2)))
+    axes.set(xlabel="studies", xlim=(0, len(track)), ylim=(0, None))
+    plots.percent(axes, "y")
+    return figure
+
+
+def _curve(setting: Setting, seed: int, index: int) -> Figure:
+    one = played(setting, seed, index)
+    figure, axes = plots.panel(3.2, 2.6, title=f"study {index + 1}: its curve")
+    share = np.array(one.ks) / one.ks[-1]
+    axes.plot(share, truth(setting), color=palette.INK, linewidth=0.9, linestyle=(0, (4, 2)))
+    axes.plot(share, one.r, color=palette.COLOURS["random"], marker="o", markersize=3)
+    marks = [(one.best, one.naive_p, "naive", "o"), (KEPT, one.valid_p, "ours", "s")]
+    for k, p, colour, marker in marks:
+        shade = palette.COLOURS[colour]
+        place, r = k / one.ks[-1], one.r[one.ks.index(k)]
+        face = shade if p < _LEVEL else "none"
+        axes.plot(place, r, marker=marker, markersize=8, color=shade, markerfacecolor=face, linestyle="none")
+    axes.set(xlabel="features kept, lowest PoZ first", ylabel="r with people")
+    axes.margins(y=0.25)
+    plots.percent(axes, "x")
+    return figure
