@@ -187,14 +187,14 @@ class World:
         -------
         ndarray
             ``(n_effects,)``, by which the activations of the last group are multiplied: found by
-            interpolation, from 20,000 images.
+            interpolation, from 10,000 images.
         """
         wanted = np.asarray(effects, dtype=np.float64)
         if self.effect or not ((wanted > 0) & (wanted <= 0.5)).all():
             raise InputError(f"decoys are for a null world, with effects from above 0 to .5; got {effects}.")
         images, weights = self._made_of()
         rng = np.random.default_rng([0, 82])
-        features, other = images(20_000, rng), images(20_000, rng)
+        features, other = images(10_000, rng), images(10_000, rng)
         size = images.mixing.shape[2]
         seen = _units(np.split(features, len(images.mixing), axis=1))
 

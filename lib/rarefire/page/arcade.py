@@ -18,7 +18,7 @@ Mersenne Twister, whose stream is short enough to be written down twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +27,7 @@ import pandas as pd
 import traitlets
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import stats
 
 from rarefire import curves, inference, naive, simulations
@@ -40,7 +40,7 @@ from rarefire.rounding import first_largest
 
 __all__ = [
     *("EFFECTS", "IMAGES", "KEPT", "MOST", "Arcade", "Played", "Setting"),
-    *("draw", "play", "played", "rates", "truth"),
+    *("draw", "played", "rates", "share", "truth"),
 ]
 
 _P = NDArray[np.float64]
@@ -206,32 +206,32 @@ def draw(setting: Setting, *, seed: int, index: int) -> tuple[_P, _P, np.random.
     return np.concatenate(features, axis=1), human, rng
 
 
-@checked
-def play(embedding: ArrayLike, human: ArrayLike, setting: Setting, *, rng: np.random.Generator) -> Played:
-    """Both tests of one study.
+@lru_cache(maxsize=8192)
+def played(setting: Setting, seed: int, index: int) -> Played:
+    """What both tests say of one study.
 
     Parameters
     ----------
-    embedding, human, rng
-        From :func:`draw`.
-    setting
-        Of the naive test, folds and splits.
+    setting, seed, index
+        As for :func:`draw`.
     """
-    ks, order = _world().ks, np.arange(np.shape(embedding)[1])
-    r = curves.rdm_curve(embedding, human, order, k=ks).r
+    embedding, human, rng = draw(setting, seed=seed, index=index)
+    r, valid = _of_curve(replace(setting, folds=Setting.folds, splits=Setting.splits), seed, index)
+    ks, order = _world().ks, np.arange(embedding.shape[1])
     best = ks[first_largest(r[:-1])]
     cut = {"k": best, "seeds": setting.splits, "folds": setting.folds}
     d = naive.differences_over_folds(embedding, human, order, rng=rng, **cut)
-    valid = inference.change_of_prediction(embedding, human, order, k=KEPT, method="jackknife")
     p = float(stats.ttest_1samp(d, 0).pvalue)  # as naive.paired_t_over_folds
     return Played(ks, r, best, float(d.mean()), p, valid.estimate, valid.p)
 
 
-@lru_cache(maxsize=8192)
-def played(setting: Setting, seed: int, index: int) -> Played:
-    """What both tests say of the study with this index."""
-    embedding, human, rng = draw(setting, seed=seed, index=index)
-    return play(embedding, human, setting, rng=rng)
+@lru_cache(maxsize=4096)
+def _of_curve(setting: Setting, seed: int, index: int) -> tuple[_P, inference.Test]:
+    """What does not depend on folds: r of the first k features, and the valid test."""
+    embedding, human, _ = draw(setting, seed=seed, index=index)
+    order = np.arange(embedding.shape[1])
+    r = curves.rdm_curve(embedding, human, order, k=_world().ks).r
+    return r, inference.change_of_prediction(embedding, human, order, k=KEPT, method="jackknife")
 
 
 def rates(setting: Setting, *, n: int, seed: int = 0) -> pd.DataFrame:
@@ -282,9 +282,28 @@ def truth(setting: Setting) -> _P:
     return r
 
 
+@checked
+def share(found: int, n: int) -> tuple[float, float, float]:
+    """A share, and Wilson's (1927) 95 % interval of it.
+
+    Parameters
+    ----------
+    found, n
+        How many, of how many.
+
+    Returns
+    -------
+    share, low, high
+        In [0, 1].
+    """
+    if not 0 <= found <= n or n < 1:
+        raise InputError(f"a share is of at least 1, and of no more than there are; got {found} of {n}.")
+    bounds = stats.binomtest(int(found), int(n)).proportion_ci(method="wilson")
+    return found / n, float(bounds.low), float(bounds.high)
+
+
 def _tally(found: int, n: int) -> dict[str, float]:
-    bounds = stats.binomtest(found, n).proportion_ci(method="wilson")
-    return {"found": found, "rate": found / n, "low": bounds.low, "high": bounds.high}
+    return {"found": found, **dict(zip(("rate", "low", "high"), share(found, n), strict=True))}
 
 
 # --- the widget -----------------------------------------------------------------------------------
