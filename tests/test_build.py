@@ -434,8 +434,8 @@ def test_widgets_are_alive_offline(browser, html, served, page, width, scheme):
         tab.locator("figure[data-ready]").nth(i).wait_for()
     handle = tab.locator("figure[data-ready] input[type=range]").first
     handle.scroll_into_view_if_needed()
-    # What each says of its state; the arcade's rates stay at none until a study is drawn.
-    shown = ".rf-world, :not(.rf-board) > p > .rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts"
+    # What each says of its state.
+    shown = ".rf-world, .rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts"
     result = tab.locator(shown).first
     box = handle.bounding_box()
     middle = box["y"] + box["height"] / 2
