@@ -109,8 +109,8 @@ def test_rates_and_their_interval():
         (lambda: Setting(folds=2.5), "folds is a whole number from 2 to 8; got 2.5"),
         (lambda: Setting(effect=0.07), "effect is one of 0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3; got 0.07"),
         (
-            lambda: arcade.draw(Setting(), seed=-1, index=0),
-            "seed is a whole number from 0 to 2³² − 1; got -1",
+            lambda: arcade.draw(Setting(), seed=2**32, index=0),
+            "seed is a whole number from 0 to 2³² − 1; got 4294967296",
         ),
         (lambda: arcade.rates(Setting(), n=0), "n is a number of studies from 1 to 5,000; got 0"),
         (lambda: arcade.share(3, 2), "of no more than there are; got 3 of 2"),
@@ -166,6 +166,10 @@ def test_the_page_plays_the_studies_that_python_plays(tab, static_page, tmp_path
             setattr(widget, name, getattr(setting, name))
         effect.fill(str(arcade.EFFECTS.index(setting.effect)))
         widget.effect, widget.drawn, widget.shown = setting.effect, 11, 10
+        tab.get_by_text("No study yet: draw one, ten or a hundred.").wait_for()
+        assert ("The counts start over." in tab.locator(".rf-world").inner_text()) == (
+            setting is not KINDS[0]
+        )
         tab.get_by_role("button", name="Ten").click()
         tab.get_by_text("of 10 (").first.wait_for()
         tab.get_by_role("button", name="One study").click()
@@ -192,7 +196,6 @@ def test_the_page_plays_the_studies_that_python_plays(tab, static_page, tmp_path
         if setting is KINDS[0]:
             assert tab.evaluate(height) == before
     assert tab.locator(".rf-worlds tbody tr").count() == 2
-    assert "The counts start over." in tab.locator(".rf-world").inner_text()
     # An earlier study, by its square and by the keyboard.
     tab.locator(".rf-board.rf-valid .rf-lights i").nth(3).click()
     widget.shown = 3

@@ -60,10 +60,12 @@ def differences_over_folds(
     features, people = _judged(embedding, human)
     first = features[:, _first(order, k, features.shape[1])]
     alike = np.stack([*(z @ z.T for z, _ in map(unit_vectors, (first, features))), -square(people)])
+    least = len(features) // folds
+    pairs = {size: np.triu_indices(size, k=1) for size in (least, least + 1)}
     found = []
     for _ in range(seeds):
         for part in np.array_split(rng.permutation(len(features)), folds):
-            rows, columns = np.triu_indices(len(part), k=1)
+            rows, columns = pairs[len(part)]
             kept, whole = _r(alike[:, part[rows], part[columns]])
             found.append(kept - whole)
     return np.array(found)

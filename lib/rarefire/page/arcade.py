@@ -17,7 +17,7 @@ Mersenne Twister, whose stream is short enough to be written down twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -155,9 +155,9 @@ def _world() -> _World:
 class _Draws(np.random.Generator):
     """Random numbers that a page can draw too: all of them from uniform ones."""
 
-    def __init__(self, key: Sequence[int]) -> None:
+    def __init__(self, state: Mapping[str, Any]) -> None:
         source = np.random.MT19937()
-        source.state = np.random.RandomState(key).get_state(legacy=False)
+        source.state = state
         super().__init__(source)
 
     def normals(self, *shape: int) -> _P:
@@ -171,6 +171,11 @@ class _Draws(np.random.Generator):
     def permutation(self, x: Any, axis: int = 0) -> NDArray[Any]:  # noqa: ARG002
         """Of the numbers below `x`."""
         return np.argsort(self.random(x), kind="stable")
+
+
+def _seeded(*key: int) -> Mapping[str, Any]:
+    """The Mersenne Twister's state after a list of numbers, by the rule that its authors gave."""
+    return np.random.RandomState(key).get_state(legacy=False)  # type: ignore[return-value]
 
 
 @checked
@@ -194,7 +199,7 @@ def draw(setting: Setting, *, seed: int, index: int) -> tuple[_P, _P, np.random.
     for name, value in {"seed": seed, "index": index}.items():
         if not 0 <= value < 2**32:
             raise InputError(f"{name} is a whole number from 0 to 2³² − 1; got {value}.")
-    world, rng, n = _world(), _Draws([seed, index]), setting.images
+    world, rng, n = _world(), _Draws(_seeded(seed, index)), setting.images
     groups, causes, _ = world.mixing.shape
     seen, others = rng.normals(groups, n, causes), rng.normals(n, causes)
     features = [world.group(g, seen[g]) for g in range(groups)]
@@ -215,8 +220,9 @@ def played(setting: Setting, seed: int, index: int) -> Played:
     setting, seed, index
         As for :func:`draw`.
     """
-    embedding, human, rng = draw(setting, seed=seed, index=index)
-    r, valid = _of_curve(replace(setting, folds=Setting.folds, splits=Setting.splits), seed, index)
+    alike = replace(setting, folds=Setting.folds, splits=Setting.splits)
+    embedding, human, state, r, valid = _of_curve(alike, seed, index)
+    rng = _Draws(state)
     ks, order = _world().ks, np.arange(embedding.shape[1])
     best = ks[first_largest(r[:-1])]
     cut = {"k": best, "seeds": setting.splits, "folds": setting.folds}
@@ -225,13 +231,15 @@ def played(setting: Setting, seed: int, index: int) -> Played:
     return Played(ks, r, best, float(d.mean()), p, valid.estimate, valid.p)
 
 
-@lru_cache(maxsize=4096)
-def _of_curve(setting: Setting, seed: int, index: int) -> tuple[_P, inference.Test]:
-    """What does not depend on folds: r of the first k features, and the valid test."""
-    embedding, human, _ = draw(setting, seed=seed, index=index)
+@lru_cache(maxsize=1024)
+def _of_curve(setting: Setting, seed: int, index: int) -> tuple[_P, _P, Any, _P, inference.Test]:
+    """What does not depend on folds: the study, r of the first k features, and the valid test."""
+    embedding, human, rng = draw(setting, seed=seed, index=index)
+    state = rng.bit_generator.state
     order = np.arange(embedding.shape[1])
     r = curves.rdm_curve(embedding, human, order, k=_world().ks).r
-    return r, inference.change_of_prediction(embedding, human, order, k=KEPT, method="jackknife")
+    valid = inference.change_of_prediction(embedding, human, order, k=KEPT, method="jackknife")
+    return embedding, human, state, r, valid
 
 
 def rates(setting: Setting, *, n: int, seed: int = 0) -> pd.DataFrame:

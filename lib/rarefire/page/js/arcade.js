@@ -23,14 +23,14 @@ function render({ model, el }) {
   const given = model.get("world"), world = { ...given };
   for (const name of ["mixing", "thresholds", "weights"]) world[name] = numbers(given[name], Float64Array);
   const { kept, each, groups, effects, gains, most } = world, p = groups * each;
-  let studies = [], key = "", job = 0, busy = false, past = [], note = "", spoken = "";
+  let studies = [], key = "", job = 0, busy = false, past = [], spoken = "";
   const setting = () => Object.fromEntries(DIALS.map(name => [name, model.get(name)]));
   const address_ = address([...PARTS, WORK].join("\n"), "text/javascript"), worker = new Worker(address_);
 
   // --- sliders, buttons ---
 
   const change = changes => {
-    note = studies.length ? " The counts start over." : "";
+    if (studies.length) notice.textContent = " The counts start over.";
     set(model, { ...changes, drawn: 0, shown: 0 });
   };
   const at = name => model.get(name);
@@ -41,10 +41,13 @@ function render({ model, el }) {
     splits: slider("Splits into folds", { min: 1, max: 16, input: () => change({ splits: dials.splits.input.valueAsNumber }) }),
     effect: slider("Planted effect", { min: 0, max: effects.length - 1, input: () => change({ effect: effects[dials.effect.input.valueAsNumber] }) }),
   };
-  const more = count => () => set(model, { drawn: Math.min(most, Math.max(studies.length, at("drawn")) + count), shown: most });
+  const more = count => () => {
+    notice.textContent = "";
+    set(model, { drawn: Math.min(most, at("drawn") + count), shown: most });
+  };
   const press = (label, act, kind = "") => element("button", { type: "button", class: `rf-press ${kind}`, click: act, ...OWN_KEYS }, label);
   const buttons = [press("One study", more(1)), press("Ten", more(10)), press("A hundred", more(100))];
-  const over = press("Start over", () => { note = ""; set(model, { drawn: 0, shown: 0 }); }, "rf-quiet");
+  const over = press("Start over", () => { notice.textContent = ""; set(model, { drawn: 0, shown: 0 }); }, "rf-quiet");
 
   // --- boards, drawings ---
 
@@ -63,14 +66,14 @@ function render({ model, el }) {
   const running = element("svg:svg", { viewBox: "0 0 340 178", role: "img", class: "rf-curve rf-still" });
   const plot = element("svg:svg", { viewBox: "0 0 340 178", role: "img", class: "rf-curve rf-still" });
   const which = slider("Study", { min: 1, max: 2, input: () => set(model, { shown: which.input.valueAsNumber - 1 }) });
-  const told = element("p", { class: "rf-world", role: "status" });
+  const told = element("span"), notice = element("span");
   const counts = element("span", { class: "rf-hidden" }), verdict = element("span"), sentence = element("p", { class: "rf-verdict", role: "status" }, counts, verdict);
   const log = element("tbody"), worlds = element("div", { class: "rf-worlds", hidden: true });
   worlds.append(element("b", {}, "Worlds you have left"), element("div", { class: "rf-scroll", tabindex: 0, role: "region", "aria-label": "Worlds you have left" },
     element("table", {}, element("thead", {}, element("tr", {}, ...["naive", "valid", "studies", "images", "noise", "splits × folds", "effect"].map(title => element("th", { scope: "col" }, title)))), log)));
   const key_ = (test, label) => element("span", { class: `rf-${test}` }, element("i"), label);
   const root = element("div", { class: "rf-arcade", role: "group", "aria-label": "The false-positive arcade" },
-    element("div", { class: "rf-dials" }, ...Object.values(dials).map(dial => dial.box)), told,
+    element("div", { class: "rf-dials" }, ...Object.values(dials).map(dial => dial.box)), element("p", { class: "rf-world", role: "status" }, told, notice),
     element("div", { class: "rf-presses" }, ...buttons, over),
     element("div", { class: "rf-boards" }, ...Object.values(boards).map(board => board.box)),
     element("div", { class: "rf-side" },
@@ -135,7 +138,7 @@ function render({ model, el }) {
       dials[name].value.textContent = values[name];
       dials[name].input.setAttribute("aria-valuetext", values[name]);
     }
-    const text = worldWords(now) + note;
+    const text = worldWords(now);
     if (told.textContent !== text) told.textContent = text;
     for (const button of buttons) button.disabled = at("drawn") >= most;
     over.disabled = !at("drawn");
