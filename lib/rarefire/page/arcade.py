@@ -17,7 +17,6 @@ Mersenne Twister, whose stream is short enough to be written down twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -142,7 +141,7 @@ class _World:
 
     def group(self, g: int, causes: _P) -> _P:
         """Features ``(n, n_features)`` of a group, of ``(n, n_causes)``."""
-        return np.maximum(causes @ self.mixing[g] - self.thresholds[g], 0)
+        return np.asarray(np.maximum(causes @ self.mixing[g] - self.thresholds[g], 0))
 
 
 @lru_cache(maxsize=1)
@@ -155,7 +154,7 @@ def _world() -> _World:
 class _Draws(np.random.Generator):
     """Random numbers that a page can draw too: all of them from uniform ones."""
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: Any) -> None:
         source = np.random.MT19937()
         source.state = state
         super().__init__(source)
@@ -173,9 +172,9 @@ class _Draws(np.random.Generator):
         return np.argsort(self.random(x), kind="stable")
 
 
-def _seeded(*key: int) -> Mapping[str, Any]:
+def _seeded(*key: int) -> Any:
     """The Mersenne Twister's state after a list of numbers, by the rule that its authors gave."""
-    return np.random.RandomState(key).get_state(legacy=False)  # type: ignore[return-value]
+    return np.random.RandomState(key).get_state(legacy=False)
 
 
 @checked
