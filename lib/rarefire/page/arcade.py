@@ -478,7 +478,7 @@ def _running(setting: Setting, n: int, seed: int) -> pd.DataFrame:
 
 
 def _shares(track: pd.DataFrame) -> Figure:
-    figure, axes = plots.panel(3.6, 2.6, title="share of studies that light up")
+    figure, axes = plots.panel(3.3, 2.5, title="share of studies that light up")
     for test, colour in (("naive", "naive"), ("valid", "ours")):
         shade, shown = palette.COLOURS[colour], track.iloc[min(9, len(track) - 1) :]
         low, high = shown[f"{test}_low"], shown[f"{test}_high"]
@@ -492,7 +492,7 @@ def _shares(track: pd.DataFrame) -> Figure:
 
 def _curve(setting: Setting, seed: int, index: int) -> Figure:
     one = played(setting, seed, index)
-    figure, axes = plots.panel(3.2, 2.6, title=f"study {index + 1}: its curve")
+    figure, axes = plots.panel(3.3, 2.5, title=f"study {index + 1}: its curve")
     share = np.array(one.ks) / one.ks[-1]
     axes.plot(share, truth(setting), color=palette.INK, linewidth=0.9, linestyle=(0, (4, 2)))
     axes.plot(share, one.r, color=palette.COLOURS["random"], marker="o", markersize=3)
