@@ -407,6 +407,7 @@ ALIVE = {
     "notebooks/07_dimension_and_units": 1,
     "notebooks/08_sub_networks": 1,
     "notebooks/you_are_the_subject": 1,
+    "notebooks/false_positive_arcade": 1,
     "notebooks/09_your_own": 4,
     "notebooks/try_yours": 1,
 }
@@ -436,9 +437,8 @@ def test_widgets_are_alive_offline(browser, html, served, page, width, scheme):
         tab.locator("figure[data-ready]").nth(i).wait_for()
     handle = tab.locator("figure[data-ready] input[type=range]").first
     handle.scroll_into_view_if_needed()
-    shown = (
-        ".rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts"  # what each says of its state
-    )
+    # What each says of its state.
+    shown = ".rf-world, .rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts"
     result = tab.locator(shown).first
     box = handle.bounding_box()
     middle = box["y"] + box["height"] / 2

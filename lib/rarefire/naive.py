@@ -59,13 +59,14 @@ def differences_over_folds(
     """
     features, people = _judged(embedding, human)
     first = features[:, _first(order, k, features.shape[1])]
-    units, said = [unit_vectors(e)[0] for e in (first, features)], -square(people)
+    alike = np.stack([*(z @ z.T for z, _ in map(unit_vectors, (first, features))), -square(people)])
+    least = len(features) // folds
+    pairs = {size: np.triu_indices(size, k=1) for size in (least, least + 1)}
     found = []
     for _ in range(seeds):
         for part in np.array_split(rng.permutation(len(features)), folds):
-            pairs = np.triu_indices(len(part), k=1)
-            own = said[np.ix_(part, part)][pairs]
-            kept, whole = (_r((z[part] @ z[part].T)[pairs], own) for z in units)
+            rows, columns = pairs[len(part)]
+            kept, whole = _r(alike[:, part[rows], part[columns]])
             found.append(kept - whole)
     return np.array(found)
 
@@ -118,10 +119,14 @@ def smallest_p(embedding: ArrayLike, human: ArrayLike, order: ArrayLike, *, k: S
     return float(np.nanmin(found.p[found.k < np.shape(embedding)[1]]))
 
 
-def _r(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Pearson r; NaN where one of them does not vary, but for rounding."""
-    vary = len(a) > 1 and all(np.ptp(values) > SAME * np.abs(values).max() for values in (a, b))
-    return float(np.corrcoef(a, b)[0, 1]) if vary else np.nan
+def _r(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pearson r of each row with the last; NaN where one of them does not vary, but for rounding."""
+    if values.shape[1] < 2:
+        return np.full(len(values) - 1, np.nan)
+    vary = np.ptp(values, axis=1) > SAME * np.abs(values).max(axis=1)
+    apart = values - values.mean(axis=1, keepdims=True)
+    norm = np.where(vary, np.sqrt((apart**2).sum(axis=1)), np.nan)
+    return np.asarray(np.clip(apart[:-1] @ apart[-1] / (norm[:-1] * norm[-1]), -1, 1))
 
 
 def _judged(embedding: ArrayLike, human: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

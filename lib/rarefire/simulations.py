@@ -35,7 +35,7 @@ is slightly conservative: what varies with the images has 1 − n/N of the varia
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
@@ -158,6 +158,63 @@ class World:
         embedding, (shared, taste) = self.population.draw(n_images, rng)
         exact = shared + rng.normal(size=(n_subjects, 1)) * taste if n_subjects else shared
         return Sample(embedding, exact + self._errors(n_images, exact.shape, rng), self.ks[0], self.ks)
+
+    def groups(self) -> tuple[_P, _P, _P]:
+        """What a world of groups is made of, for a page that draws its images without Python.
+
+        Returns
+        -------
+        mixing, thresholds, weights
+            ``(n_groups, n_causes, n_features)``: features of a group are ``max(causes @ mixing − thresholds,
+            0)`` with standard normal causes; ``(n_groups, n_features)``; and ``(n_groups,)``, by which the
+            dissimilarities in each group of features alone enter what people share.
+        """
+        images, weights = self._made_of()
+        return images.mixing, images.thresholds, weights
+
+    def decoys(self, effects: Sequence[float]) -> _P:
+        """How strongly the last group has to fire for causes that people do not see, for effects of its own.
+
+        Where the last group sees other causes than those that people go by, it is noise, and the first k
+        predict people better than all, whatever k: the better, the stronger it fires.
+
+        Parameters
+        ----------
+        effects
+            r(first k) / r(all) − 1, of a null world of groups; above 0, at most .5.
+
+        Returns
+        -------
+        ndarray
+            ``(n_effects,)``, by which the activations of the last group are multiplied: found by
+            interpolation, from 10,000 images.
+        """
+        wanted = np.asarray(effects, dtype=np.float64)
+        if self.effect or not ((wanted > 0) & (wanted <= 0.5)).all():
+            raise InputError(f"decoys are for a null world, with effects from above 0 to .5; got {effects}.")
+        images, weights = self._made_of()
+        rng = np.random.default_rng([0, 82])
+        features, other = images(10_000, rng), images(10_000, rng)
+        size = images.mixing.shape[2]
+        seen = _units(np.split(features, len(images.mixing), axis=1))
+
+        def r(embedding: _P) -> float:
+            """With what people share, but for a factor that is the same for all embeddings."""
+            z, _ = unit_vectors(embedding)
+            shared = weights @ [_covariance(z, w) for w in seen]
+            return float(shared / np.sqrt(_covariance(z, z)))
+
+        kept, decoy = features[:, :-size], other[:, -size:]
+        strengths = np.linspace(0, 2.5, 21)
+        best = r(kept)
+        better = [best / r(np.concatenate([kept, strength * decoy], axis=1)) - 1 for strength in strengths]
+        return np.interp(wanted, better, strengths)
+
+    def _made_of(self) -> tuple[_Groups, _P]:
+        """Groups of features, and their weights in what people share."""
+        if not isinstance(self.population, _Endless) or not isinstance(self.population.images, _Groups):
+            raise InputError(f"the world {self.name!r} is not made of groups.")
+        return self.population.images, self.population.weights[0]
 
     def _errors(self, n: int, shape: tuple[int, ...], rng: np.random.Generator) -> _P:
         """Independent noise of ratings of the pairs of `n` images, with variance ``noise²`` on average."""

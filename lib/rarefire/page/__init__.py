@@ -4,9 +4,11 @@
     Colours and names; arrays as panels.
 ``frame``, ``cards``
     Panels, pictures and tables as figures of the page; the paper's claims as cards.
-``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``, ``subject``
+``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``
     What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared, a network
-    layer by layer, its layers pair by pair, the reader as the subject.
+    layer by layer, its layers pair by pair.
+``subject``, ``arcade``
+    The reader as the subject; simulated studies judged by two tests.
 ``try_yours``
     A reader's own embedding, measured in the page itself.
 ``claims``, ``scorecard``
@@ -24,10 +26,10 @@
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame", "layer_groups"),
-    *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "reference"),
-    *("reference_links", "report", "scorecard", "static_page", "subject", "subnetwork_findings", "try_yours"),
-    "widgets",
+    *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame"),
+    *("layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader"),
+    *("reference", "reference_links", "report", "scorecard", "static_page", "subject"),
+    *("subnetwork_findings", "try_yours", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)
