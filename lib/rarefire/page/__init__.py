@@ -4,9 +4,9 @@
     Colours and names; arrays as panels.
 ``frame``, ``cards``
     Panels, pictures and tables as figures of the page; the paper's claims as cards.
-``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``
+``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``, ``dying``
     What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared, a network
-    layer by layer, its layers pair by pair.
+    layer by layer, its layers pair by pair, a network that is trained in the page.
 ``claims``, ``scorecard``
     What the paper says, and what was found.
 ``pruned_tables``, ``dimensions``, ``dimension_findings``, ``layer_groups``, ``subnetwork_findings``
@@ -18,8 +18,8 @@
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame", "layer_groups"),
-    *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "scorecard"),
+    *("build", "cards", "claims", "dimension_findings", "dimensions", "dying", "explorer", "frame"),
+    *("layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "scorecard"),
     *("static_page", "subnetwork_findings", "widgets"),
 )
 __all__ = [*_MODULES]

@@ -139,7 +139,9 @@ def epoch_order(n: int, *, seed: int = 0, epoch: int = 0) -> NDArray[np.intp]:
 
 def _uniform(seed: int, stream: int, n: int) -> NDArray[np.float64]:
     """mulberry32: n numbers in [0, 1)."""
-    state = (np.uint64((seed * 1000003 + stream) % 2**32) + np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN) & _WORD
+    state = (
+        np.uint64((seed * 1000003 + stream) % 2**32) + np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN
+    ) & _WORD
     t = ((state ^ (state >> np.uint64(15))) * (state | np.uint64(1))) & _WORD
     t ^= (t + (((t ^ (t >> np.uint64(7))) * (t | np.uint64(61))) & _WORD)) & _WORD
     return np.asarray((t ^ (t >> np.uint64(14))) / 2.0**32)
@@ -205,11 +207,17 @@ def read(path: str | Path) -> nn.Sequential:
         values = table["value"].to_numpy(dtype=np.float32)
         named = table["parameter"].tolist()
     except (KeyError, ValueError, OSError) as error:
-        raise DataError(f"{path} is no table of weights (parameter, value): download it from the page. {error}") from error
+        raise DataError(
+            f"{path} is no table of weights (parameter, value): download it from the page. {error}"
+        ) from error
     width = _width(values)
-    expected = [] if width is None else [n for n, p in _empty(width).named_parameters() for _ in range(p.numel())]
+    expected = (
+        [] if width is None else [n for n, p in _empty(width).named_parameters() for _ in range(p.numel())]
+    )
     if named != expected or not np.isfinite(values).all():
-        raise DataError(f"{path} has {len(values)} weights, not those of the page's network. Download it again.")
+        raise DataError(
+            f"{path} has {len(values)} weights, not those of the page's network. Download it again."
+        )
     return network(values)
 
 
@@ -261,13 +269,11 @@ def loss(weights: NDArray[Any], images: Tensor, labels: Tensor) -> tuple[float, 
     made = network(weights)
     value = nn.functional.cross_entropy(made(images), labels)
     gradients = torch.autograd.grad(value, list(made.parameters()))
-    return float(value), torch.cat([g.flatten() for g in gradients]).numpy()
+    return value.item(), torch.cat([g.flatten() for g in gradients]).numpy()
 
 
 @checked
-def train(
-    settings: Sequence[tuple[float, float, int]], *, width: int = 48, epochs: int = 15
-) -> list[Course]:
+def train(settings: Sequence[tuple[float, float, int]], *, width: int = 48, epochs: int = 15) -> list[Course]:
     """Train networks on the digits, as the page does; all at once, which takes little longer than one.
 
     Parameters
@@ -285,7 +291,9 @@ def train(
         In the order of `settings`. Stochastic gradient descent with :data:`MOMENTUM`, in batches of :data:`BATCH`.
     """
     if not settings or epochs < 1:
-        raise InputError(f"training needs at least one network and one epoch; got {len(settings)} and {epochs}.")
+        raise InputError(
+            f"training needs at least one network and one epoch; got {len(settings)} and {epochs}."
+        )
     for given in settings:
         if len(given) != 3 or not (0 < given[0] < np.inf and 0 <= given[1] < np.inf):
             raise InputError(f"settings are (learning_rate > 0, weight_decay ≥ 0, seed); got {given}.")
@@ -316,7 +324,9 @@ def train(
             total += value
         losses.append((total / len(batches)).numpy())
         shown = look()
-    every = zip(settings, np.stack(losses, 1), np.stack(accuracy, 1), np.stack(rates, 1), shown, weights, strict=True)
+    every = zip(
+        settings, np.stack(losses, 1), np.stack(accuracy, 1), np.stack(rates, 1), shown, weights, strict=True
+    )
     return [
         Course(*given, each.astype(np.float64), right, of, _r2(features, of[-1]), vector.numpy())
         for given, each, right, of, features, vector in every
@@ -436,7 +446,9 @@ class DyingFeatures(PageWidget):
         name, value = proposal["trait"].name, proposal["value"]
         offered = {"learning_rate": RATES, "weight_decay": DECAYS, "width": WIDTHS}[name]
         if value not in offered:
-            raise traitlets.TraitError(f"{name} is one of {', '.join(f'{v:g}' for v in offered)}; got {value:g}.")
+            raise traitlets.TraitError(
+                f"{name} is one of {', '.join(f'{v:g}' for v in offered)}; got {value:g}."
+            )
         return value
 
     def network(self) -> nn.Sequential:
@@ -458,7 +470,11 @@ def _still(courses: Sequence[Course], name: str, caption: str) -> Any:
         shares = course.share("dead")
         dead.plot(epochs, shares, color=ink)
         accuracy.plot(epochs, course.accuracy, color=ink)
-        line = {"learning_rate": course.learning_rate, "weight_decay": course.weight_decay, "seed": course.seed}
+        line = {
+            "learning_rate": course.learning_rate,
+            "weight_decay": course.weight_decay,
+            "seed": course.seed,
+        }
         rows += [
             {**line, "epoch": e, "dead": d, "accuracy": a}
             for e, d, a in zip(epochs, shares, course.accuracy, strict=True)

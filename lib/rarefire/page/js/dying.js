@@ -186,12 +186,12 @@ function render({ model, el }) {
 class Dots {
   constructor({ trained, rare }) {
     Object.assign(this, { trained, rare });
-    this.box = element("svg:svg", { viewBox: "0 0 640 246", role: "img", class: "rf-histogram" });
+    this.box = element("svg:svg", { viewBox: "0 0 640 284", role: "img", class: "rf-histogram" });
     this.marks = [];
   }
 
   draw({ zeros, counts }, text) {
-    const LEFT = 10, WIDTH = 500, TOP = 8, HEIGHT = 192, SIDE = 550, n = zeros.length;
+    const LEFT = 10, WIDTH = 500, TOP = 8, HEIGHT = 220, SIDE = 550, n = zeros.length;
     const columns = Math.ceil((11 * n) / HEIGHT), step = Math.min(12, 80 / columns);
     const x = share => LEFT + WIDTH * share;
     if (this.marks.length !== n) {
@@ -205,7 +205,7 @@ class Dots {
         element("svg:rect", { x: x(this.rare), y: TOP - 4, width: x(1) - x(this.rare), height: HEIGHT + 6, class: "rf-rarely" }),
         element("svg:path", { class: "rf-axis", d: `M${LEFT} ${TOP + HEIGHT + 2}h${WIDTH}M${SIDE - 14} ${TOP + HEIGHT + 2}h96` }),
         ...[0, 0.2, 0.4, 0.6, 0.8, 1].map(v => label(x(v), percent(v), v ? "middle" : "start")), label(SIDE + 34, "dead"),
-        svgText(LEFT, TOP + HEIGHT + 44, "PoZ: share of training images for which the feature is 0", "start"),
+        svgText(LEFT, TOP + HEIGHT + 48, "PoZ: share of training images for which the feature is 0", "start"),
         ...this.marks);
     }
     this.marks.forEach((mark, i) => {
