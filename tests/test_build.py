@@ -434,7 +434,8 @@ def test_widgets_are_alive_offline(browser, html, served, page, width, scheme):
         tab.locator("figure[data-ready]").nth(i).wait_for()
     handle = tab.locator("figure[data-ready] input[type=range]").first
     handle.scroll_into_view_if_needed()
-    shown = ".rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts, .rf-dying .rf-said"  # its state
+    # What each says of its state.
+    shown = ".rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts, .rf-dying .rf-said"
     result = tab.locator(shown).first
     box = handle.bounding_box()
     middle = box["y"] + box["height"] / 2

@@ -124,7 +124,7 @@ def test_errors(courses, widget, tmp_path):
         dying.initial(0)
     with pytest.raises(InputError, match=r"weights are 1258 \+ 75 × width finite numbers.*\(5,\)"):
         dying.network(np.zeros(5))
-    with pytest.raises(InputError, match="at least one network and one epoch; got 0 and 15"):
+    with pytest.raises(InputError, match="a network and an epoch; got 0 and 15"):
         dying.train([])
     with pytest.raises(InputError, match=r"settings are \(learning_rate > 0"):
         dying.train([(0.0, 0.0, 0)])
@@ -168,18 +168,20 @@ def test_without_scripts_there_is_a_figure(widget):
 
 CORE = widgets.script("geometry", "convnet")
 IN_PAGE = """([source, images, labels, rows, weights]) => {
-  const { Convnet, initial, epochOrder } = new Function(source + "; return { Convnet, initial, epochOrder }")();
+  const names = "{ Convnet, initial, epochOrder }";
+  const { Convnet, initial, epochOrder } = new Function(`${source}; return ${names}`)();
   const width = (weights.length - 1258) / 75, net = new Convnet(width, Float32Array.from(weights));
   const logits = rows.map(row => { net.forward(Uint8Array.from(images), row); return [...net.logits]; });
   const loss = net.loss(Uint8Array.from(images), Uint8Array.from(labels), rows);
-  return { logits, loss, gradient: [...net.gradient], start: [...initial(width, 5)], order: epochOrder(1297, 5, 2) };
+  const start = [...initial(width, 5)], order = epochOrder(1297, 5, 2);
+  return { logits, loss, gradient: [...net.gradient], start, order };
 }"""
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [16, 48])
 def test_forward_and_gradient_are_torch_s(tab, width):
-    """The same weights and the same batch: every logit and every derivative, to 1e-4 of the largest of its layer."""
+    """The same weights, the same batch: every logit and derivative, to 1e-4 of the largest of its layer."""
     weights = dying.initial(width, seed=5)
     weights += np.random.default_rng(0).normal(0, 0.05, len(weights)).astype(np.float32)  # biases too
     data, rows = dying.digits(), np.arange(40)
@@ -191,12 +193,9 @@ def test_forward_and_gradient_are_torch_s(tab, width):
     np.testing.assert_allclose(found["logits"], logits, atol=1e-4 * np.abs(logits).max())
     value, gradient = dying.loss(weights, images, labels)
     assert found["loss"] == pytest.approx(value, rel=1e-5)
-    sizes = [p.numel() for p in dying.network(weights).parameters()]
-    for got, expected in zip(
-        np.split(found["gradient"], np.cumsum(sizes)[:-1]),
-        np.split(gradient, np.cumsum(sizes)[:-1]),
-        strict=True,
-    ):
+    ends = np.cumsum([p.numel() for p in dying.network(weights).parameters()])[:-1]
+    layers = zip(np.split(found["gradient"], ends), np.split(gradient, ends), strict=True)
+    for got, expected in layers:
         np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
     np.testing.assert_allclose(found["start"], dying.initial(width, seed=5), rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(found["order"], dying.epoch_order(1297, seed=5, epoch=2))

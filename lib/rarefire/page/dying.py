@@ -1,8 +1,8 @@
 """Features that die: a small LeNet is trained in the page, and its features fall silent one by one.
 
-The browser trains (``js/convnet.js``, in a worker); this module has the same network in torch, which starts from
-the same weights, goes through the digits in the same order and is trained by the same rule: what the page shows
-can be repeated and checked here.
+The browser trains (``js/convnet.js``, in a worker); this module has the same network in torch, which starts
+from the same weights, goes through the digits in the same order and is trained by the same rule: what the
+page shows can be repeated and checked here.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def initial(width: int, *, seed: int = 0) -> _Floats:
     Returns
     -------
     ndarray
-        ``(1258 + 75 width,)``, the parameters of :func:`network` in torch's order: weights normal with variance
-        2 / inputs (He et al. 2015), biases 0.
+        ``(1258 + 75 width,)``, the parameters of :func:`network` in torch's order: weights normal with
+        variance 2 / inputs (He et al. 2015), biases 0.
     """
     if width < 1:
         raise InputError(f"width is a number of features, at least 1; got {width}.")
@@ -163,7 +163,7 @@ def network(weights: NDArray[Any]) -> nn.Sequential:
     Parameters
     ----------
     weights
-        ``(1258 + 75 width,)``, as from :func:`initial`, :attr:`Course.weights` or :attr:`DyingFeatures.weights`.
+        ``(1258 + 75 width,)``, as from :func:`initial` or of a :class:`Course`.
 
     Returns
     -------
@@ -175,8 +175,8 @@ def network(weights: NDArray[Any]) -> nn.Sequential:
     width = _width(values)
     if values.ndim != 1 or width is None or not np.isfinite(values).all():
         raise InputError(
-            f"weights are 1258 + 75 × width finite numbers in one vector; got shape {values.shape}. Take those "
-            "of initial(), of a course or of the page."
+            f"weights are 1258 + 75 × width finite numbers in one vector; got shape {values.shape}. "
+            "Take those of initial(), of a course or of the page."
         )
     made = _empty(width)
     nn.utils.vector_to_parameters(torch.from_numpy(values.copy()), made.parameters())
@@ -207,9 +207,8 @@ def read(path: str | Path) -> nn.Sequential:
         values = table["value"].to_numpy(dtype=np.float32)
         named = table["parameter"].tolist()
     except (KeyError, ValueError, OSError) as error:
-        raise DataError(
-            f"{path} is no table of weights (parameter, value): download it from the page. {error}"
-        ) from error
+        what = "no table of weights (parameter, value): download it from the page"
+        raise DataError(f"{path} is {what}. {error}") from error
     width = _width(values)
     expected = (
         [] if width is None else [n for n, p in _empty(width).named_parameters() for _ in range(p.numel())]
@@ -231,7 +230,7 @@ class Course:
     Attributes
     ----------
     learning_rate, weight_decay, seed
-        How it was trained.
+        How it was trained. Where weights grew beyond all numbers, loss, r2 and weights are not finite.
     loss
         ``(epochs,)``, mean cross-entropy of each epoch's batches.
     accuracy
@@ -288,12 +287,11 @@ def train(settings: Sequence[tuple[float, float, int]], *, width: int = 48, epoc
     Returns
     -------
     list of Course
-        In the order of `settings`. Stochastic gradient descent with :data:`MOMENTUM`, in batches of :data:`BATCH`.
+        In the order of `settings`. Stochastic gradient descent with :data:`MOMENTUM`, in batches of
+        :data:`BATCH`.
     """
     if not settings or epochs < 1:
-        raise InputError(
-            f"training needs at least one network and one epoch; got {len(settings)} and {epochs}."
-        )
+        raise InputError(f"training needs a network and an epoch; got {len(settings)} and {epochs}.")
     for given in settings:
         if len(given) != 3 or not (0 < given[0] < np.inf and 0 <= given[1] < np.inf):
             raise InputError(f"settings are (learning_rate > 0, weight_decay ≥ 0, seed); got {given}.")
@@ -307,7 +305,7 @@ def train(settings: Sequence[tuple[float, float, int]], *, width: int = 48, epoc
 
     def look() -> NDArray[np.float32]:
         features, answers = (t.numpy() for t in _run(weights, images))
-        rates.append((features[:, : data.n_train] == 0).mean(axis=1))
+        rates.append((~(features[:, : data.n_train] > 0)).mean(axis=1))
         accuracy.append((answers == data.labels)[:, data.n_train :].mean(axis=1))
         return features[:, data.n_train : data.n_train + SHOWN]
 
@@ -324,9 +322,8 @@ def train(settings: Sequence[tuple[float, float, int]], *, width: int = 48, epoc
             total += value
         losses.append((total / len(batches)).numpy())
         shown = look()
-    every = zip(
-        settings, np.stack(losses, 1), np.stack(accuracy, 1), np.stack(rates, 1), shown, weights, strict=True
-    )
+    taken = (np.stack(each, axis=1) for each in (losses, accuracy, rates))
+    every = zip(settings, *taken, shown, weights, strict=True)
     return [
         Course(*given, each.astype(np.float64), right, of, _r2(features, of[-1]), vector.numpy())
         for given, each, right, of, features, vector in every
@@ -358,6 +355,8 @@ def _run(weights: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _r2(features: NDArray[Any], rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not np.isfinite(features).all():
+        return np.full(len(rates), np.nan)
     curve = curves.geometry_curve(features, poz.order(rates, first="low"))
     return np.where(curves.enough(curve.n_images, len(features)), curve.r2, np.nan)
 
@@ -446,9 +445,8 @@ class DyingFeatures(PageWidget):
         name, value = proposal["trait"].name, proposal["value"]
         offered = {"learning_rate": RATES, "weight_decay": DECAYS, "width": WIDTHS}[name]
         if value not in offered:
-            raise traitlets.TraitError(
-                f"{name} is one of {', '.join(f'{v:g}' for v in offered)}; got {value:g}."
-            )
+            listed = ", ".join(f"{v:g}" for v in offered)
+            raise traitlets.TraitError(f"{name} is one of {listed}; got {value:g}.")
         return value
 
     def network(self) -> nn.Sequential:
@@ -486,7 +484,7 @@ def _still(courses: Sequence[Course], name: str, caption: str) -> Any:
     return frame.show(
         [left, right],
         name=name,
-        alt=f"Share of dead features and test accuracy by epoch. By learning rate, at the end: {'; '.join(told)}.",
+        alt=f"Dead features and test accuracy by epoch. By learning rate, at the end: {'; '.join(told)}.",
         caption=caption,
         numbers=pd.DataFrame(rows),
         legend=legend,
