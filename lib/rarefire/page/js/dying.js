@@ -49,13 +49,13 @@ function render({ model, el }) {
   }
 
   function fresh() {
-    [running, until, past, first] = [false, 0, [], null];
+    [now, running, until, past, first] = [null, false, 0, [], null];
     tell("network", { width: model.get("width"), seed: model.get("seed") });
   }
 
   function train() {
     if (now && !now.finite) fresh();
-    if (!until || now.epoch >= until) until += model.get("epochs");
+    if (!until || now?.epoch >= until) until += model.get("epochs");
     running = true;
     tell("run", { until });
     say(`Training with learning rate ${model.get("learning_rate")}, weight decay ${model.get("weight_decay")}.`);
@@ -64,12 +64,12 @@ function render({ model, el }) {
 
   function pause() {
     tell("pause");
-    stopped(`Paused. ${summary()}`);
+    stopped(now ? `Paused. ${summary()}` : "Paused.");
   }
 
   function stopped(text) {
     running = false;
-    set(model, { weights: new DataView(now.weights.slice().buffer) });
+    if (now) set(model, { weights: new DataView(now.weights.slice().buffer) });
     say(text);
     draw();
   }
@@ -82,6 +82,7 @@ function render({ model, el }) {
     first ??= now;
     if (running && !now.finite) stopped("The weights grew beyond all numbers. Lower the learning rate or the decay and start again.");
     else if (running && now.epoch >= until) stopped(`Done. ${summary()} Train on, or start again with other settings.`);
+    begin();
     soon();
   };
   worker.onerror = event => say(`The training stopped: ${event.message}`);
@@ -106,11 +107,18 @@ function render({ model, el }) {
   document.addEventListener("visibilitychange", sleep);
   // The first training starts when it comes into view, where nobody minds things that move.
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let seen = false;
   const watch = new IntersectionObserver(([entry]) => {
-    if (!entry.isIntersecting || !now) return;
+    if (!entry.isIntersecting) return;
     watch.disconnect();
-    if (!touched && !still) train();
+    seen = true;
+    begin();
   }, { threshold: 0.3 });
+  function begin() {
+    if (!seen || !now || touched || still) return;
+    touched = true;
+    train();
+  }
 
   // --- drawing ---
 
@@ -131,7 +139,7 @@ function render({ model, el }) {
       if (known[i] === before[i]) return;
       hand();
       if (i > 1) { fresh(); say(`${title} ${known[i]}: a new network. Press Train to see.`); }
-      else say(running ? `${title} ${known[i]} from here on (epoch ${now.epoch}).` : `${title} ${known[i]}: train to see.`);
+      else say(running ? `${title} ${known[i]} from here on${now ? ` (epoch ${now.epoch})` : ""}.` : `${title} ${known[i]}: train to see.`);
     });
   }
 
