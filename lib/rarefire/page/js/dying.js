@@ -81,7 +81,7 @@ function render({ model, el }) {
     else if (data.epoch < past.at(-1).epoch) past = [now];
     first ??= now;
     if (running && !now.finite) stopped("The weights grew beyond all numbers. Lower the learning rate or the decay and start again.");
-    else if (running && now.epoch >= until) stopped(`Done. ${summary()} Train on, or start again with other settings.`);
+    else if (running && now.epoch >= until) stopped(`Done. ${summary()}`);
     begin();
     soon();
   };
@@ -274,7 +274,7 @@ class LeftPlot {
       d: pathOf(Array.from(values, (v, i) => [x((i + 1) / p), y(v), v]).filter(([, , v]) => v === v)) });
     const gone = x((p - counts.dead) / p);
     plot.replaceChildren(...sharesGrid(this, "share of features, low→high PoZ"),
-      ...[0, 0.25, 0.5, 0.75, 1].map(v => svgText(x(v), bottom + 16, percent(v), "middle")),
+      ...[0, 0.25, 0.5, 0.75, 1].map(v => svgText(x(v), bottom + 16, percent(v), v < 1 ? "middle" : "end")),
       element("svg:path", { class: "rf-gone", d: `M${gone} ${top}V${bottom}` }), line("start", first.r2), line("low rf-now", r2),
       ...(r2.some(v => v === v) ? [] : [svgText((left + right) / 2, y(0.5), "no two images differ any more", "middle")]));
     const half = r2[Math.ceil(p / 2) - 1];
