@@ -322,12 +322,12 @@ def train(settings: Sequence[tuple[float, float, int]], *, width: int = 48, epoc
             total += value
         losses.append((total / len(batches)).numpy())
         shown = look()
-    taken = (np.stack(each, axis=1) for each in (losses, accuracy, rates))
-    every = zip(settings, *taken, shown, weights, strict=True)
-    return [
-        Course(*given, each.astype(np.float64), right, of, _r2(features, of[-1]), vector.numpy())
-        for given, each, right, of, features, vector in every
-    ]
+    made = []
+    for i, (learning_rate, weight_decay, seed) in enumerate(settings):
+        each, right, of = (np.stack(values)[:, i] for values in (losses, accuracy, rates))
+        told = each.astype(np.float64), right, of, _r2(shown[i], of[-1]), weights[i].numpy()
+        made.append(Course(learning_rate, weight_decay, seed, *told))
+    return made
 
 
 def _loss(made: nn.Sequential, weights: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
