@@ -225,13 +225,19 @@ def test_a_short_training_in_the_page(tab, static_page, courses):
     assert course["loss"].iloc[-1] < course["loss"].iloc[1]
     assert course["accuracy"].iloc[-1] > 0.85
 
-    features = pd.read_csv(table(tab, "features"))
+    ranked = pd.read_csv(table(tab, "features"))
+    features = ranked.sort_values("feature")
     made = dying.read(table(tab, "weights"))
     data = dying.digits()
     images, labels = data.tensors()
     with torch.no_grad():
         before = made[:-2](images).double().numpy()
         right = (made(images).argmax(1) == labels).numpy()[data.n_train :].mean()
+    assert ranked["feature"].tolist() == poz.order(features["poz"], first="low").tolist()
+    shown = np.maximum(before[data.n_train :][: dying.SHOWN], 0)
+    curve, r2 = curves.geometry_curve(shown, ranked["feature"].to_numpy()), ranked["r2"].to_numpy()
+    assert np.isfinite(r2[len(r2) // 2 :]).all()
+    np.testing.assert_allclose(r2[np.isfinite(r2)], curve.r2[np.isfinite(r2)], atol=2e-3)
     # A sum that is 0 but for rounding may fall on either side of it.
     least, most = ((before[: data.n_train] <= limit).mean(axis=0) for limit in (-1e-5, 1e-5))
     counted = features["poz"].to_numpy()
@@ -267,3 +273,11 @@ def test_the_page_says_at_once_what_a_slider_does(tab, static_page, widget):
     tab.get_by_text("Paused. After").wait_for()
     tab.get_by_role("button", name="Start again").click()
     tab.get_by_text("Untrained again, seed 0").wait_for()
+
+
+@pytest.mark.browser
+def test_the_first_training_starts_when_it_is_seen(tab, static_page, courses):
+    """Where nobody asked for less motion."""
+    tab.goto(static_page(dying.DyingFeatures(courses, width=16, epochs=1)))
+    tab.get_by_text("Done. After 1 epoch ").wait_for()
+    assert tab.get_by_role("button", name="Train on").is_visible()

@@ -205,5 +205,5 @@ function survey(net, { images, labels, trained, shown }) {
   const prefixes = residuals(embedding, shown, width, order, "correlation");
   const { r, images: defined } = nestedCurve(prefixes, similarities(prefixes, width, new Float64Array(shown * shown)));
   const r2 = r.map((v, i) => (2 * defined[i] >= shown ? v * v : NaN));
-  return { zeros, accuracy: right / (labels.length - trained), r2 };
+  return { zeros, order, accuracy: right / (labels.length - trained), r2 };
 }

@@ -95,7 +95,7 @@ function render({ model, el }) {
 
   function summary() {
     const { dead, rare, all } = now.counts;
-    return `After ${now.epoch} epochs ${dead} of ${all} features are dead, ${rare} rare; test accuracy ${percent(now.accuracy, 1)}.`;
+    return `After ${now.epoch} ${now.epoch === 1 ? "epoch" : "epochs"} ${dead} of ${all} features are dead, ${rare} rare; test accuracy ${percent(now.accuracy, 1)}.`;
   }
 
   // --- when it works ---
@@ -163,7 +163,8 @@ function render({ model, el }) {
   }
 
   function features() {
-    return Array.from(now.zeros, (zeros, feature) => ({ feature, poz: zeros / fixed.trained, kind: now.counts.kinds[feature] }));
+    const { zeros, counts: { kinds }, order, r2 } = now; // r2: of the features up to this one, with all
+    return Array.from(order, (feature, k) => ({ feature, poz: zeros[feature] / fixed.trained, kind: kinds[feature], r2: r2[k] }));
   }
 
   function courseTable() {
