@@ -410,6 +410,7 @@ ALIVE = {
     "notebooks/false_positive_arcade": 1,
     "notebooks/09_your_own": 4,
     "notebooks/try_yours": 1,
+    "notebooks/watch_features_die": 1,
 }
 
 
@@ -438,7 +439,9 @@ def test_widgets_are_alive_offline(browser, html, served, page, width, scheme):
     handle = tab.locator("figure[data-ready] input[type=range]").first
     handle.scroll_into_view_if_needed()
     # What each says of its state.
-    shown = ".rf-world, .rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts"
+    shown = (
+        ".rf-world, .rf-r2, :is(.rf-prunings, .rf-layers) .rf-result, .rf-pairs .rf-cuts, .rf-dying .rf-said"
+    )
     result = tab.locator(shown).first
     box = handle.bounding_box()
     middle = box["y"] + box["height"] / 2

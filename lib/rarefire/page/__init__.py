@@ -7,8 +7,8 @@
 ``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``
     What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared, a network
     layer by layer, its layers pair by pair.
-``subject``, ``arcade``
-    The reader as the subject; simulated studies judged by two tests.
+``subject``, ``dying``, ``arcade``
+    The reader as the subject; a network that is trained in the page; simulated studies judged by two tests.
 ``try_yours``
     A reader's own embedding, measured in the page itself.
 ``claims``, ``scorecard``
@@ -26,7 +26,7 @@
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame"),
+    *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "dying", "explorer", "frame"),
     *("layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader"),
     *("reference", "reference_links", "report", "scorecard", "static_page", "subject"),
     *("subnetwork_findings", "try_yours", "widgets"),
