@@ -75,7 +75,7 @@ AREAS = (
         "people",
         "People",
         "Judgments that are public, judgments of your own, and how far people agree.",
-        ("judgments", "ratings", "choices", "triplets", "reliability"),
+        ("judgments", "ratings", "choices", "triplets", "multiarrange", "reliability"),
     ),
     Area(
         "inference",
@@ -121,7 +121,7 @@ AREAS = (
         "How it is drawn, and what the paper claims.",
         (
             *("page", "page.plots", "page.frame", "page.palette", "page.widgets", "page.explorer"),
-            *("page.pairs", "page.try_yours", "page.report"),
+            *("page.pairs", "page.try_yours", "page.report", "page.subject", "page.dying", "page.arcade"),
             *("page.claims", "page.scorecard", "page.cards", "page.prunings", "page.pruned_tables"),
             *("page.dimensions", "page.dimension_findings", "page.layers", "page.layer_groups"),
             *("page.subnetwork_findings", "page.reader", "page.build", "page.reference"),
