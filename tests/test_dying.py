@@ -30,7 +30,7 @@ def widget(courses):
 # --- in Python -------------------------------------------------------------------------------------
 
 
-def test_the_digits_are_the_book_s(monkeypatch):
+def test_the_digits_are_the_book_s():
     given, test = dying.digits(), stimuli.load("digits", "test")
     assert given.images.shape == (1797, 8, 8)
     assert given.images.max() == 16
