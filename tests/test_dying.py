@@ -1,5 +1,7 @@
 """Features that die: the page's network against torch, and what the page counts against what Python does."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,7 +30,7 @@ def widget(courses):
 # --- in Python -------------------------------------------------------------------------------------
 
 
-def test_the_digits_are_the_book_s(monkeypatch):
+def test_the_digits_are_the_book_s():
     given, test = dying.digits(), stimuli.load("digits", "test")
     assert given.images.shape == (1797, 8, 8)
     assert given.images.max() == 16
@@ -271,6 +273,12 @@ def test_the_page_says_at_once_what_a_slider_does(tab, static_page, widget):
     tab.get_by_role("button", name="Train").click()
     tab.get_by_role("button", name="Pause").click()
     tab.get_by_text("Paused. After").wait_for()
+    epoch, dead = re.search(
+        r"After ([\d.]+) epochs? (\d+) of 32", tab.locator(".rf-said").inner_text()
+    ).groups()
+    shown = tab.locator(".rf-dying .rf-result").inner_text()
+    assert f"{dead} of 32 dead" in shown
+    assert f"epoch {float(epoch):.2f}" in shown
     tab.get_by_role("button", name="Start again").click()
     tab.get_by_text("Untrained again, seed 0").wait_for()
 

@@ -4,7 +4,7 @@ function render({ model, el }) {
   const fixed = model.get("fixed"), bytes = name => numbers(model.get(name), Uint8Array);
   const worker = new Worker(address(model.get("worker"), "text/javascript"));
   const tell = (what, given) => worker.postMessage([what, given]);
-  let now = null, past = [], first = null, running = false, until = 0, asleep = false, touched = false;
+  let now = null, past = [], first = null, running = false, ending = false, until = 0, asleep = false, touched = false;
 
   const rate = slider("Learning rate", { min: 0, max: fixed.rates.length - 1, input: () => chosen("learning_rate", fixed.rates, rate) });
   const decay = slider("Weight decay", { min: 0, max: fixed.decays.length - 1, input: () => chosen("weight_decay", fixed.decays, decay) });
@@ -49,32 +49,37 @@ function render({ model, el }) {
   }
 
   function fresh() {
-    [now, running, until, past, first] = [null, false, 0, [], null];
+    [now, running, ending, until, past, first] = [null, false, false, 0, [], null];
     tell("network", { width: model.get("width"), seed: model.get("seed") });
   }
 
   function train() {
     if (now && !now.finite) fresh();
     if (!until || now?.epoch >= until) until += model.get("epochs");
-    running = true;
+    [running, ending] = [true, false];
     tell("run", { until });
     say(`Training with learning rate ${model.get("learning_rate")}, weight decay ${model.get("weight_decay")}.`);
     draw();
   }
 
   function pause() {
+    [running, ending] = [false, true];
     tell("pause");
-    stopped(now ? `Paused. ${summary()}` : "Paused.");
+    draw();
   }
 
   function stopped(text) {
-    running = false;
+    [running, ending] = [false, false];
     if (now) set(model, { weights: new DataView(now.weights.slice().buffer) });
     say(text);
     draw();
   }
 
   worker.onmessage = ({ data }) => {
+    if (data.paused) {
+      if (ending) stopped(now ? `Paused. ${summary()}` : "Paused.");
+      return;
+    }
     if (data.zeros.length !== model.get("width") || data.seed !== model.get("seed")) return; // of the network before
     now = { ...data, counts: counted(data.zeros) };
     if (!past.length || data.epoch > past.at(-1).epoch) past.push(now);

@@ -20,7 +20,10 @@ const HEAR = {
     ({ until } = given);
     waiting ??= setTimeout(piece, 0);
   },
-  pause,
+  pause() { // answered: what was on its way comes before
+    pause();
+    self.postMessage({ paused: true });
+  },
 };
 
 self.onmessage = ({ data: [what, given] }) => HEAR[what](given);
