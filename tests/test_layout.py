@@ -36,8 +36,8 @@ LINES = (
     "records.ghosts records.ghosts_by_class records.error_rates records.block_tests",
     "page.palette page.frame page.plots page.claims page.cards page.scorecard",
     "page.dimension_findings page.pruned_tables page.dimensions page.widgets page.explorer page.reader",
-    "page.subnetwork_findings page.layer_groups page.prunings page.layers page.pairs page.static_page",
-    "page.build",
+    "page.subnetwork_findings page.layer_groups page.prunings page.layers page.pairs page.arcade",
+    "page.static_page page.build",
     "cli.streams cli.common cli.poz cli.curve cli.explore cli.people cli.rdm cli.ghosts cli.embed cli.prune",
     "cli.dimension cli.layers cli.book cli.record",
 )
