@@ -18,8 +18,8 @@
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
-    *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame", "layer_groups"),
-    *("layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "scorecard"),
+    *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame"),
+    *("layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "scorecard"),
     *("static_page", "subnetwork_findings", "widgets"),
 )
 __all__ = [*_MODULES]
