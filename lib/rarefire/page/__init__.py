@@ -19,8 +19,8 @@ from rarefire._engine.lazy import submodules
 
 _MODULES = (
     *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "explorer", "frame"),
-    *("layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader", "scorecard"),
-    *("static_page", "subnetwork_findings", "widgets"),
+    *("layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader"),
+    *("scorecard", "static_page", "subnetwork_findings", "widgets"),
 )
 __all__ = [*_MODULES]
 __getattr__, __dir__ = submodules(__name__, _MODULES)
