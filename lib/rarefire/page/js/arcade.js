@@ -176,7 +176,7 @@ function render({ model, el }) {
   }
 
   const line = points => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
-  const FRAME = { left: 36, right: 332, top: 8, bottom: 148 };
+  const FRAME = { left: 42, right: 332, top: 8, bottom: 148 };
 
   function shares() {
     const n = studies.length, wide = Math.max(20, n), step = Math.ceil(n / 250), names = Object.keys(TESTS), tracks = {};
