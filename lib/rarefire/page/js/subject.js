@@ -44,6 +44,14 @@ function estimate(trials, n) {
   return { rdm, evidence };
 }
 
+// Once for each series of trials: a slider does not wait for it again.
+const ESTIMATES = new WeakMap();
+
+function estimated(trials, n) {
+  if (!ESTIMATES.has(trials)) ESTIMATES.set(trials, estimate(trials, n));
+  return ESTIMATES.get(trials);
+}
+
 // What arranging these images would add, for each unit of cost.
 function promise(chosen, { rdm, evidence }, n) {
   const where = [];
@@ -377,7 +385,7 @@ class Task {
   // Show what is to be done.
   draw() {
     const run = this.open, { arena, n } = this, number = this.runs.length || 1;
-    const { trials } = run ?? this.runs.at(-1), found = trials.length ? estimate(trials, n) : null;
+    const { trials } = run ?? this.runs.at(-1), found = trials.length ? estimated(trials, n) : null;
     if (run) {
       const images = found ? nextSubset(found, n) : [...Array(n).keys()];
       const same = this.draft && String(this.draft.map(([i]) => i)) === String(images);
@@ -426,7 +434,7 @@ class Task {
 
   finish() {
     const run = this.open, trial = { images: this.draft.map(([i]) => i), places: this.draft.map(([, place]) => place) };
-    const trials = [...run.trials, trial], { evidence } = estimate(trials, this.n);
+    const trials = [...run.trials, trial], { evidence } = estimated(trials, this.n);
     const done = trials.length >= this.model.get("most") || Math.min(...evidence) >= this.model.get("required");
     this.change({ trials, done }, done ? { who: "you", run: 0 } : {});
     (done ? this.again : this.arena.tokens[this.draft?.[0]?.[0] ?? 0]).focus();
@@ -606,7 +614,7 @@ class Outcome {
   // Condensed RDMs of all runs that are done: who sees the network's in between arranges other things.
   rdms(who) {
     const runs = this.model.get(who === "you" ? "runs" : "simulated").filter(run => run.done && run.trials.length);
-    return runs.map(run => estimate(run.trials, this.beside.n).rdm);
+    return runs.map(run => estimated(run.trials, this.beside.n).rdm);
   }
 
   draw() {
