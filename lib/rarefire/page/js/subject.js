@@ -44,6 +44,14 @@ function estimate(trials, n) {
   return { rdm, evidence };
 }
 
+// Once for each series of trials: a slider does not wait for it again.
+const ESTIMATES = new WeakMap();
+
+function estimated(trials, n) {
+  if (!ESTIMATES.has(trials)) ESTIMATES.set(trials, estimate(trials, n));
+  return ESTIMATES.get(trials);
+}
+
 // What arranging these images would add, for each unit of cost.
 function promise(chosen, { rdm, evidence }, n) {
   const where = [];
@@ -377,7 +385,7 @@ class Task {
   // Show what is to be done.
   draw() {
     const run = this.open, { arena, n } = this, number = this.runs.length || 1;
-    const { trials } = run ?? this.runs.at(-1), found = trials.length ? estimate(trials, n) : null;
+    const { trials } = run ?? this.runs.at(-1), found = trials.length ? estimated(trials, n) : null;
     if (run) {
       const images = found ? nextSubset(found, n) : [...Array(n).keys()];
       const same = this.draft && String(this.draft.map(([i]) => i)) === String(images);
@@ -426,7 +434,7 @@ class Task {
 
   finish() {
     const run = this.open, trial = { images: this.draft.map(([i]) => i), places: this.draft.map(([, place]) => place) };
-    const trials = [...run.trials, trial], { evidence } = estimate(trials, this.n);
+    const trials = [...run.trials, trial], { evidence } = estimated(trials, this.n);
     const done = trials.length >= this.model.get("most") || Math.min(...evidence) >= this.model.get("required");
     this.change({ trials, done }, done ? { who: "you", run: 0 } : {});
     (done ? this.again : this.arena.tokens[this.draft?.[0]?.[0] ?? 0]).focus();
@@ -516,6 +524,9 @@ class Matrix {
 
 const AXES = { left: 42, top: 8, width: 250, height: 128, bottom: 136 };
 
+// Whether what noise leaves is drawn: high above all curves, it would press them flat.
+const near = (ceiling, r2) => ceiling > 0 && ceiling <= 2.5 * Math.max(...r2);
+
 // R² against the share of features kept: both orders, what chance gives, and what the runs' noise leaves.
 class Standing {
   constructor(moved) {
@@ -529,7 +540,7 @@ class Standing {
 
   draw({ curves, order, chance, ceiling, p }) {
     const { left, top, width, height, bottom } = AXES, known = Object.values(curves).flatMap(r => [...r]).filter(v => v === v).map(v => v * v);
-    const most = Math.max(0.05, 1.1 * Math.max(...known, ...(chance ?? []).filter(v => v === v)), ceiling ? Math.min(1, ceiling) : 0);
+    const most = Math.max(0.05, 1.1 * Math.max(...known, ...(chance ?? []).filter(v => v === v)), near(ceiling, known) ? ceiling : 0);
     const axis = fromZero(most), end = axis.values.at(-1);
     Object.assign(this, { p, r: curves[order], order, x: k => left + (k / p) * width, y: v => bottom - (v / end) * height });
     const path = values => {
@@ -547,7 +558,7 @@ class Standing {
       const there = [...chance.keys()].filter(i => chance[i] === chance[i]);
       if (there.length) parts.push(element("svg:path", { class: "rf-around", d: `M${this.x(there[0] + 1)} ${bottom}${path(chance).replaceAll("M", "L")}L${this.x(there.at(-1) + 1)} ${bottom}Z` }));
     }
-    if (ceiling > 0) parts.push(element("svg:path", { class: "rf-top", d: `M${left} ${this.y(Math.min(end, ceiling))}h${width}` }));
+    if (near(ceiling, known)) parts.push(element("svg:path", { class: "rf-top", d: `M${left} ${this.y(Math.min(end, ceiling))}h${width}` }));
     for (const name of [...ORDERS_SHOWN].sort(name => (name === order ? 1 : -1)))
       parts.push(element("svg:path", { class: `rf-line rf-${name}${name === order ? " rf-now" : ""}`, d: path(curves[name].map(v => v * v)) }));
     this.still.replaceChildren(...parts);
@@ -590,7 +601,7 @@ class Outcome {
     const features = download(`${model.get("name")}-features`, () => this.features(), "The network’s features (CSV)");
     this.command = element("code");
     const bar = element("div", { class: "rf-bar" }, "alike", element("i", { style: gradient(colours) }), "unlike");
-    this.noise = element("span", {}, " Dashed: what noise between runs leaves for any model.");
+    this.noise = element("span");
     const key = element("p", { class: "rf-foot" }, "Shaded: what 95 % of relabelled RDMs stay below.", this.noise);
     this.box = element("div", { class: "rf-outcome" }, element("b", { class: "rf-heading" }, "Beside the network"), this.badge,
       element("div", { class: "rf-controls" }, this.who.box, this.run.box, this.order.box), this.share.box, element("p", { class: "rf-result" }, this.r2, this.said),
@@ -603,7 +614,7 @@ class Outcome {
   // Condensed RDMs of all runs that are done: who sees the network's in between arranges other things.
   rdms(who) {
     const runs = this.model.get(who === "you" ? "runs" : "simulated").filter(run => run.done && run.trials.length);
-    return runs.map(run => estimate(run.trials, this.beside.n).rdm);
+    return runs.map(run => estimated(run.trials, this.beside.n).rdm);
   }
 
   draw() {
@@ -620,7 +631,9 @@ class Outcome {
       Object.assign(this, { reference, chance: null, curves: Object.fromEntries(ORDERS_SHOWN.map(name => [name, beside.curve(name, reference)])) });
       const ceiling = agree ? (single ? Math.max(0, agree.r) : agree.corrected) : NaN;
       this.state = { curves: this.curves, order, ceiling, p };
-      this.noise.hidden = !(ceiling > 0);
+      const r2 = ORDERS_SHOWN.flatMap(name => [...this.curves[name]]).filter(v => v === v).map(v => v * v);
+      this.noise.textContent = !(ceiling > 0) ? "" : near(ceiling, r2)
+        ? " Dashed: what noise between runs leaves for any model." : ` Noise between runs leaves any model an R² of ${shortly(ceiling, 2)}, above this picture.`;
       this.plot.draw(this.state);
       this.matrices[0].paint(squareOf(human, n, Math.min(...human)), range(squareOf(human, n, 0), n), who === "you" ? "you" : "simulated", `Dissimilarities of ${n} images, ${this.whose()}.`);
       setTimeout(() => { // chance takes longer than a slider may wait
