@@ -711,6 +711,11 @@ def _pruning(found: Measured) -> Section:
         f"Supervised pruning, by the magnitude of all weights, with half of them left: "
         f"{_of(at('magnitude', 0.5, column))} and R² = {_r2(at('magnitude', 0.5, 'geometry'))}."
     )
+    if labelled and at("low", 1, column) <= 2 / len(found.given.categories):
+        more += (
+            " The whole network is no better than chance: check its weights, --size, and whether its outputs "
+            "are the categories in alphabetical order."
+        )
     note = "" if labelled else _no_accuracy(found, int(arrays["n_outputs"]))
     panels = []
     for title, y in ((f"images {what}", column), ("geometry", "geometry")):
