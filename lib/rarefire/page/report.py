@@ -378,7 +378,7 @@ def _result(found: Measured, layer: str, arrays: Mapping[str, NDArray[Any]]) -> 
 
     n_features = int(arrays["k"][-1])
     random = [_at_random(arrays, "random", "k", 0.8, i) for i in (0, 2)]
-    whole = at("low", 0.8)
+    whole, band = at("low", 0.8), interval(random[0], random[1])
     if not np.isfinite([whole, *random]).all():
         verdict = "which cannot be compared with random ones"
     elif whole > random[1]:
@@ -395,7 +395,7 @@ def _result(found: Measured, layer: str, arrays: Mapping[str, NDArray[Any]]) -> 
     )
     said = (
         f"Leaving out the rarest 20 % of the {n_features:,} features of {_title(found, layer)} keeps R² = "
-        f"{r2(whole)} of the geometry (90 % of random choices: {interval(random[0], random[1])}), so they matter "
+        f"{r2(whole)} of the geometry (90 % of random choices: {band}), so they matter "
         f"{verdict}; {alone_said}."
     )
     more = (
