@@ -722,7 +722,7 @@ def _pruning(found: Measured) -> Section:
         )
     note = "" if labelled else _no_accuracy(found, int(arrays["n_outputs"]))
     panels = []
-    for title, y in ((f"images {what}", column), ("geometry", "geometry")):
+    for title, y in (("right" if labelled else "as before", column), ("geometry", "geometry")):
         panel, axes = plots.panel(2.6, 2.2, title=title)
         for kept, colour in (("random", "random"), ("high", "high"), ("low", "low"), ("magnitude", "ours")):
             own = table[table["kept"] == kept]
