@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rarefire import inference, poz, subnetworks
@@ -269,7 +270,7 @@ def _relu_panel(table: pd.DataFrame) -> Figure:
     gone = table["dead"].to_numpy() > 0
     axes.plot(x[gone], table["dead"][gone], "x", color=COLOURS["peak"], markersize=5)
     axes.set(xlabel="ReLU, in order", ylabel="share", ylim=(0, 1.02), xlim=(0.3, len(x) + 0.7))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     plots.percent(axes, "y")
     return drawn
 
@@ -377,7 +378,7 @@ def _result(found: Measured, layer: str, arrays: Mapping[str, NDArray[Any]]) -> 
 
     n_features = int(arrays["k"][-1])
     random = [_at_random(arrays, "random", "k", 0.8, i) for i in (0, 2)]
-    whole = at("low", 0.8)
+    whole, band = at("low", 0.8), interval(random[0], random[1])
     if not np.isfinite([whole, *random]).all():
         verdict = "which cannot be compared with random ones"
     elif whole > random[1]:
@@ -394,7 +395,7 @@ def _result(found: Measured, layer: str, arrays: Mapping[str, NDArray[Any]]) -> 
     )
     said = (
         f"Leaving out the rarest 20 % of the {n_features:,} features of {_title(found, layer)} keeps R² = "
-        f"{r2(whole)} of the geometry (90 % of random choices: {interval(*random)}), so they matter "
+        f"{r2(whole)} of the geometry (90 % of random choices: {band}), so they matter "
         f"{verdict}; {alone_said}."
     )
     more = (
@@ -457,8 +458,8 @@ def _explorer(found: Measured) -> Section:
         share = steps[enough[0]] / steps[-1]
         said = (
             f"The most active {_of(share)} of the features are enough for R² = .95 of the geometry of the "
-            f"{len(scenes[0].embedding):,} images shown; move the slider to see where it "
-            f"breaks."  # type: ignore[arg-type]
+            f"{len(np.asarray(scenes[0].embedding)):,} images shown; move the slider to see where it "
+            f"breaks."
         )
     return Section("explorer", said, "", figure(widget), [widget])
 
@@ -513,7 +514,9 @@ def _ghosts(found: Measured) -> Section:
             f"{_of(most['control'])}, and of one another’s {_of(most['ceiling'])}: "
             + ("other features say the same." if alike else "ghosts say something of their own.")
         )
-    sizes = np.bincount(given.labels, minlength=len(given.categories)) if given.labels is not None else []
+    sizes: Any = (
+        np.bincount(given.labels, minlength=len(given.categories)) if given.labels is not None else []
+    )
     if len(some) < len(sizes):
         more += (
             f" These are the {len(some)} largest of {len(sizes):,} categories, with at least three images."
@@ -563,7 +566,7 @@ def _dimension(found: Measured) -> Section:
         drawn: list[Any] = []
     else:
         peak = table.loc[table["two_nn"].idxmax()] if table["two_nn"].notna().any() else table.iloc[0]
-        inside = 0 < int(peak.name) < len(table) - 1  # type: ignore[call-overload]
+        inside = 0 < int(peak.name) < len(table) - 1
         shape = "it rises and falls again" if inside else "it has no peak in between"
         said = (
             f"Intrinsic dimension (TwoNN, {n} images) is {number(table['two_nn'].iloc[0], digits=1)} in "
@@ -627,7 +630,8 @@ def _layers(found: Measured) -> Section:
     taken = [*space]
     half = len(found.pairs) > 1
     rows = found.sample[::2] if half else found.sample
-    group, groups = np.zeros(len(rows), dtype=np.intp), ("images",)
+    groups: tuple[str, ...] = ("images",)
+    group = np.zeros(len(rows), dtype=np.intp)
     if given.labels is not None and len(given.categories) <= _GROUPS:
         group, groups = np.sort(given.labels[rows]), tuple(given.categories)
     shown = Shown.of(space, pairs, group=group, groups=groups)
@@ -711,9 +715,14 @@ def _pruning(found: Measured) -> Section:
         f"Supervised pruning, by the magnitude of all weights, with half of them left: "
         f"{_of(at('magnitude', 0.5, column))} and R² = {_r2(at('magnitude', 0.5, 'geometry'))}."
     )
+    if labelled and at("low", 1, column) <= 2 / len(found.given.categories):
+        more += (
+            " The whole network is no better than chance: check its weights, --size, and whether its outputs "
+            "are the categories in alphabetical order."
+        )
     note = "" if labelled else _no_accuracy(found, int(arrays["n_outputs"]))
     panels = []
-    for title, y in ((f"images {what}", column), ("geometry", "geometry")):
+    for title, y in (("right" if labelled else "as before", column), ("geometry", "geometry")):
         panel, axes = plots.panel(2.6, 2.2, title=title)
         for kept, colour in (("random", "random"), ("high", "high"), ("low", "low"), ("magnitude", "ours")):
             own = table[table["kept"] == kept]

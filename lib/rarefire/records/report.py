@@ -479,7 +479,7 @@ def _packed(found: Sequence[Relu]) -> dict[str, Any]:
 
 def _unpacked(arrays: _Arrays) -> list[Relu]:
     sizes = arrays["relu_sizes"].astype(int)
-    ends = np.cumsum(sizes[:, 2])[:-1] if len(sizes) else []
+    ends: Any = np.cumsum(sizes[:, 2])[:-1] if len(sizes) else []
     zeros, silent = (np.split(arrays[f"relu_{what}"], ends) for what in ("zeros", "silent"))
     words = zip(arrays["relu_names"], arrays["relu_functions"], strict=True)
     return [
@@ -518,7 +518,7 @@ def _curves(found: Measured, layer: str) -> tuple[dict[str, Any], Callable[[], _
             if len(kept) < 2:
                 raise InputError(f"{len(kept)} features of {layer} fire; curves need at least two.")
             e, k, rng = own[:, kept], _grid(len(kept)), np.random.default_rng(seed)
-            orders = {first: poz.order(rates[kept], first=first) for first in ("low", "high")}  # type: ignore[arg-type]
+            orders = {first: poz.order(rates[kept], first=first) for first in ("low", "high")}
             arrays[f"{group}k"] = np.array(k)
             for first, order in orders.items():
                 arrays[f"{group}{first}"] = _r2(curves.geometry_curve(e, order, k=k), len(rows))
@@ -827,7 +827,7 @@ def _people(found: Measured, layer: str) -> tuple[dict[str, Any], Callable[[], _
             steps_ = k if not group else _grid(len(kept))
             arrays[f"{group}k"] = np.array(steps_)
             for first in ("low", "high"):
-                order = poz.order(rates[kept], first=first)  # type: ignore[arg-type]
+                order = poz.order(rates[kept], first=first)
                 curve = curves.rdm_curve(own, given.human, order, k=steps_)
                 arrays[f"{group}{first}"] = np.where(enough(curve.n_images, len(e)), curve.r, np.nan)
                 if group:
