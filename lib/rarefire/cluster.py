@@ -137,7 +137,7 @@ def geometry_curve(
         for group in grams.groups(steps, n_features):
             empty = Grams(steps[group], metric, precision=precision)
             work = partial(_correlate, order=indices)
-            total = _summed(client, parts, work, lambda _, empty=empty: empty, grams.BLOCK, progress)
+            total = _summed(client, parts, work, partial(_given, empty), grams.BLOCK, progress)
             r[group] = correlation(total.sums(), least=LEAST[precision])
             left[group] = total.images
     return Curve(steps, r, left, n_features)
@@ -457,6 +457,10 @@ def _parts(
     ends = np.cumsum((0, *source.chunks[0])).tolist()
     spans = [slice(start, stop) for start, stop in pairwise(ends)]
     return source, list(zip(source.to_delayed()[:, 0], spans, strict=True))
+
+
+def _given(begun: Grams, _: slice) -> Grams:
+    return begun
 
 
 def _summed(

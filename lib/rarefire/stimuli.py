@@ -463,7 +463,7 @@ class Gallery:
         some.__dict__["_said"] = None  # it is said of the whole
         return some
 
-    def _from(self, _: int, **changes: Any) -> Gallery:
+    def _from(self, start: int, **changes: Any) -> Gallery:  # noqa: ARG002
         return replace(self, **changes)
 
     def __getitem__(self, rows: slice | NDArray[np.integer] | Sequence[int]) -> NDArray[np.float32]:
@@ -536,7 +536,7 @@ class _Stored(Gallery):
             read = np.asarray(self._array[self.first + low : self.first + high])[chosen - low]
         else:
             read = np.asarray(self._array.oindex[self.first + chosen])
-        return np.divide(read.transpose(0, 3, 1, 2), 255, dtype=np.float32)
+        return np.asarray(np.divide(read.transpose(0, 3, 1, 2), 255, dtype=np.float32))
 
     @cached_property
     def digest(self) -> str:

@@ -123,9 +123,8 @@ class Growing:
         remote = files.address(self.place) is not None
         opened = FsspecStore.from_url(self.place) if remote else LocalStore(self.place)
         # A chunk of zeros is written too: one that is left out would seem missing.
-        array = zarr.Array(
-            zarr.AsyncArray(self._metadata, StorePath(opened), config={"write_empty_chunks": True})
-        )
+        inner: Any = zarr.AsyncArray
+        array = zarr.Array(inner(self._metadata, StorePath(opened), config={"write_empty_chunks": True}))
         array[rows] = np.asarray(values, dtype=array.dtype)
         return len(values)
 

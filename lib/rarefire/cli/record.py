@@ -209,7 +209,7 @@ def people_across(
         found, gaps, caps = across.known(), across.known_gaps(), across.known_capped()
     if found is None or gaps is None:
         chosen = {"only": networks or list(across.NETWORKS), "sets": sets or list(across.SETS)}
-        found, gaps = across.measure_here(**chosen, use_shipped=not recompute)
+        found, gaps = across.measure_here(only=chosen["only"], sets=chosen["sets"], use_shipped=not recompute)
         caps = across.capped_here(only=chosen["only"], use_shipped=not recompute)
     columns = ["set", "network", "estimate", "low", "high", "p", "holm", "cosine", "silenced", "elsewhere"]
     print(found.headline()[columns].to_string(index=False, float_format="%.3f"))
@@ -239,7 +239,7 @@ def people_orders(
     found = None if recompute or networks or sets else orders.known()
     if found is None:
         chosen = {"only": networks or list(across.NETWORKS), "sets": sets or list(across.SETS)}
-        found = orders.measure_here(**chosen, use_shipped=not recompute)
+        found = orders.measure_here(only=chosen["only"], sets=chosen["sets"], use_shipped=not recompute)
     print(found.headline().to_string(index=False, float_format="%.3f"))
     print(records.source(found))
     if ship is not None:
