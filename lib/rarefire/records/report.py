@@ -401,7 +401,7 @@ def part(network: nn.Module, images: NDArray[np.float32], *, layers: Sequence[st
     Returns
     -------
     dict
-        ``relus``, a list of :class:`rarefire.relus.Relu`; ``smooth``, :attr:`rarefire.relus.Watched.others`;
+        ``relus``, a list of :class:`rarefire.relus.Relu`; ``smooth``, what of :class:`rarefire.relus.Watched` is ``others``;
         and by place of the layer ``features_0``, … ``(n, n_features)``, channels averaged over positions,
         ``zeros_0`` ``(n_features,)``, how many of them were 0, and ``positions_0``.
     """
