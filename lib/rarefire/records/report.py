@@ -401,9 +401,10 @@ def part(network: nn.Module, images: NDArray[np.float32], *, layers: Sequence[st
     Returns
     -------
     dict
-        ``relus``, a list of :class:`rarefire.relus.Relu`; ``smooth``, what of :class:`rarefire.relus.Watched` is ``others``;
-        and by place of the layer ``features_0``, … ``(n, n_features)``, channels averaged over positions,
-        ``zeros_0`` ``(n_features,)``, how many of them were 0, and ``positions_0``.
+        ``relus``, a list of :class:`rarefire.relus.Relu`; ``smooth``, the ``others`` of
+        :class:`rarefire.relus.Watched`; and by place of the layer ``features_0``, … ``(n, n_features)``,
+        channels averaged over positions, ``zeros_0`` ``(n_features,)``, how many of them were 0, and
+        ``positions_0``.
     """
     counted, smooth, rows = list[list[Relu]](), dict[str, int](), list[dict[str, Any]]()
     for start in range(0, len(images), _BATCH):
