@@ -181,8 +181,16 @@ def framed(body: str, name: str, caption: str, numbers: pd.DataFrame | None) -> 
         raise InputError(f"the figure {name!r} needs a text alternative and a caption.")
     return HTML(
         f'<figure class="rf-figure" id="figure-{name}">{body}'
-        f"<figcaption>{caption}{_download(numbers, name)}</figcaption></figure>"
+        f"<figcaption>{_folded(caption)}{_download(numbers, name)}</figcaption></figure>"
     )
+
+
+def _folded(caption: str) -> str:
+    """A caption that ends with where its numbers come from (:func:`rarefire.records.source`), behind a mark."""
+    said, mark, origin = caption.partition("Source: ")
+    if not mark:
+        return caption
+    return f'{said}<details class="rf-source"><summary>Source</summary> {origin}</details>'
 
 
 def _image(alt: str) -> str:
@@ -259,7 +267,8 @@ def table(
     return HTML(
         f'<figure class="rf-figure" id="table-{name}"><div class="rf-scroll" tabindex="0" role="region" '
         f'aria-label="table {name}">{body}</div>'
-        f"<figcaption>{caption}{_download(frame if numbers is None else numbers, name)}</figcaption></figure>"
+        f"<figcaption>{_folded(caption)}{_download(frame if numbers is None else numbers, name)}</figcaption>"
+        "</figure>"
     )
 
 

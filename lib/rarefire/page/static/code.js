@@ -1,0 +1,22 @@
+// Code that is folded away: one switch for the whole page, which the next page remembers.
+(() => {
+  const folded = document.querySelectorAll("details.hide"), heading = document.querySelector("article h1");
+  if (!folded.length || !heading) return;
+  const kept = window.localStorage ?? {}, button = document.createElement("button");
+  let shown = false;
+  try { shown = kept.getItem("rf-code") === "shown"; } catch {} // a page from disk may have no store
+  const show = () => {
+    document.documentElement.classList.toggle("rf-code-shown", shown);
+    for (const each of folded) each.open = shown;
+    button.setAttribute("aria-pressed", shown);
+    button.textContent = shown ? "Hide the code" : "Show the code";
+  };
+  button.addEventListener("click", () => {
+    shown = !shown;
+    try { kept.setItem("rf-code", shown ? "shown" : ""); } catch {}
+    show();
+  });
+  Object.assign(button, { type: "button", className: "rf-code-switch" });
+  heading.after(button);
+  show();
+})();
