@@ -463,7 +463,7 @@ def test_circles_and_long_names_in_commands(files, given, name):
             f"--seed is a whole number below 2**63; got {2**63}.",
         ),
         (["explore", "E.npy", "--out", "o.csv"], "--out is an .html file; got 'o.csv'."),
-        (["embed", "folder", "--out", "o.csv"], "--out is a .npy file; got 'o.csv'."),
+        (["embed", "folder", "--out", "o.csv"], "--out is a .npy file or a .zarr store; got 'o.csv'."),
     ],
 )
 def test_options_of_commands(files, given, sentence):

@@ -624,7 +624,7 @@ def test_errors_with_a_network_of_ones_own(pictures, tmp_path, monkeypatch, caps
         (["none", "--out", "E.npy"], "there is no folder none"),
         (["images/in/0.png", "--out", "E.npy"], "there is no folder images/in/0.png"),
         (["empty", "--out", "E.npy"], "empty and its folders hold no pictures"),
-        (["images", "--out", "E.csv", *SQUEEZENET], "--out is a .npy file; got 'E.csv'"),
+        (["images", "--out", "E.csv", *SQUEEZENET], "--out is a .npy file or a .zarr store; got 'E.csv'"),
         (["images", "--out", "E.npy", *SQUEEZENET, "--layer", "feature"], "there is no layer 'feature'"),
         (["images", "--out", "E.npy", "--network", "squeezenet1_0", "--weights", "none.pth"], "none.pth"),
     ],

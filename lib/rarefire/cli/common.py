@@ -305,8 +305,8 @@ def trained(network: str, weights: str, size: int) -> Any:
     return trainer(network, weights, size)()
 
 
-def trainer(network: str, weights: str, size: int) -> Callable[[], Any]:
-    """What makes a network with its weights, as :func:`trained`, wherever it is called."""
+def trainer(network: str, weights: str, size: int, *, anywhere: bool = False) -> Callable[[], Any]:
+    """What makes a network with its weights, as :func:`trained`; `anywhere`: from other folders too."""
     from rarefire import networks
 
     networks.check_name(network)
@@ -316,9 +316,10 @@ def trainer(network: str, weights: str, size: int) -> Callable[[], Any]:
             f"no weights of {network} on this machine. Say --weights DEFAULT to download torchvision's, "
             "or name a state dict."
         )
-    own = networks.own_file(network)
-    name = f"{own.absolute()}:{networks.short_name(network)}" if own else network
-    if state is not None and os.path.exists(state):
+    own, name = networks.own_file(network), network
+    if anywhere and own:
+        name = f"{own.absolute()}:{networks.short_name(network)}"
+    if anywhere and state is not None and os.path.exists(state):
         state = Path(state).absolute()
     return partial(networks.build, name, input_shape=(3, size, size), weights=state)
 

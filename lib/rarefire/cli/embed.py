@@ -83,7 +83,7 @@ def embed(
     apart(out, None if in_store else beside, None if names == beside else names, *read_for(network, weights))
     outside(folder, out, names)
     images = stimuli.gallery(folder, size=size, background=background)
-    make = trainer(network, weights, images.size)
+    make = trainer(network, weights, images.size, anywhere=scheduler is not None)
     model = make()
     options: dict[str, Any] = {
         "layer": layer,

@@ -38,8 +38,18 @@ from rarefire.rdm import pair_similarities
 from rarefire.rounding import first_largest
 
 __all__ = [
-    *("EFFECTS", "IMAGES", "KEPT", "MOST", "Arcade", "Played", "Setting"),
-    *("draw", "played", "rates", "share", "truth"),
+    "EFFECTS",
+    "IMAGES",
+    "KEPT",
+    "MOST",
+    "Arcade",
+    "Played",
+    "Setting",
+    "draw",
+    "played",
+    "rates",
+    "share",
+    "truth",
 ]
 
 _P = NDArray[np.float64]
