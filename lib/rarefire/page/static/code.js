@@ -9,7 +9,7 @@
     document.documentElement.classList.toggle("rf-code-shown", shown);
     for (const each of folded) each.open = shown;
     button.setAttribute("aria-pressed", shown);
-    button.textContent = shown ? "Hide the code" : "Show the code";
+    button.textContent = shown ? "Hide code again" : "Show all code";
   };
   button.addEventListener("click", () => {
     shown = !shown;
