@@ -186,7 +186,7 @@ def framed(body: str, name: str, caption: str, numbers: pd.DataFrame | None) -> 
 
 
 def _folded(caption: str) -> str:
-    """A caption that ends with where its numbers come from (:func:`rarefire.records.source`), behind a mark."""
+    """A caption that ends with the source of its numbers (:func:`rarefire.records.source`), behind a mark."""
     said, mark, origin = caption.partition("Source: ")
     if not mark:
         return caption
