@@ -365,3 +365,42 @@ def test_embedding_outlasts_a_worker(client, pictures, alone, killing, monkeypat
     network = MAKE if out == "E.npy" else MAKE()  # the one that was sent is lost with the worker
     found = cluster.extract(network, pictures[0], out=tmp_path / out, scheduler=client, batch_size=8)
     np.testing.assert_allclose(found[:], alone, atol=1e-5, rtol=0)
+
+
+def test_what_is_measured_apart_is_spread(client, rng):
+    """Pairs of layers, on the workers: the same as in this process."""
+    from rarefire import transport
+
+    spaces = {name: transport.distances(rng.normal(size=(20, 4))) for name in "abc"}
+    expected = dict(transport.each_pair(spaces, jobs=1))
+    with cluster.at_work(client) as used:
+        assert used is client
+        found = dict(transport.each_pair(spaces))
+    assert set(found) == set(expected)
+    for pair, one in expected.items():
+        assert found[pair].upper == pytest.approx(one.upper, abs=1e-9)
+        assert found[pair].lower == pytest.approx(one.lower, abs=1e-9)
+
+
+def _where(place):
+    return place, {"process": np.array(os.getpid()), "place": np.array(place)}
+
+
+def test_records_are_measured_by_a_cluster(client):
+    """Each task on a worker, and none here; after the block, here again."""
+    from rarefire.records.record import each_apart
+
+    options = {"jobs": 2, "what": "tasks", "progress": False}
+    with cluster.at_work(client):
+        found = dict(each_apart(_where, [(i,) for i in range(6)], **options))
+    assert sorted(found) == list(range(6))
+    assert {int(one["process"]) for one in found.values()} <= set(client.run(os.getpid).values())
+    again = dict(each_apart(_where, [(0,)], **options))
+    assert int(again[0]["process"]) not in client.run(os.getpid).values()
+
+
+def test_records_say_where_no_scheduler_answers(monkeypatch):
+    monkeypatch.setattr(cluster, "_ANSWER", 0.5)
+    done = CliRunner().invoke(cli.app, ["record", "--scheduler", "tcp://127.0.0.1:9", "blocks"])
+    assert done.exit_code == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in done.output

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rarefire.poz import PozCounter
     from rarefire.stimuli import Gallery, Stimuli
 
-__all__ = ["connected", "extract", "geometry_curve", "ghosts", "poz"]
+__all__ = ["at_work", "connected", "extract", "geometry_curve", "ghosts", "poz"]
 
 # Workers import this module before their first task: what only some tasks need is imported there.
 _FAN_IN = 8  # sums that are added in one task
@@ -84,6 +84,28 @@ def connected(scheduler: Client | str | None) -> Iterator[Client]:
     quiet: dict[str, Any] = {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
     local = LocalCluster(n_workers=blocks.cores(), threads_per_worker=1, **quiet)
     with local, Client(local) as client, dask.config.set(_QUIET):
+        yield client
+
+
+@contextmanager
+def at_work(scheduler: Client | str | None) -> Iterator[Client]:
+    """Within the block, what is measured of many networks, layers or studies apart is measured by a cluster.
+
+    What would go to processes of this machine (:mod:`rarefire.records`,
+    :func:`rarefire.transport.each_pair`) goes to the workers; results come back one by one and are kept
+    here. Training stays on this machine, with its checkpoints.
+
+    Parameters
+    ----------
+    scheduler
+        As for :func:`geometry_curve`.
+
+    Raises
+    ------
+    DataError
+        As for :func:`connected`.
+    """
+    with connected(scheduler) as client, blocks.spread_over(client):
         yield client
 
 

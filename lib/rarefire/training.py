@@ -735,7 +735,7 @@ def _train_apart(tasks: list[_Task], *, jobs: int, bar: _Bar) -> None:
         hearing = threading.Thread(target=_hear, args=(listener, bar), daemon=True)
         hearing.start()
         try:
-            with blocks.processes(jobs):
+            with blocks.processes(jobs, here=True):  # which its checkpoints and its progress are
                 joblib.Parallel(max_nbytes="1M", mmap_mode="r", batch_size=1)(
                     joblib.delayed(_train_in_worker)(task, listener.address, key) for task in tasks
                 )

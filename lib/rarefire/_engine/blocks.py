@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -208,14 +208,30 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def processes(count: int) -> AbstractContextManager[Any]:
+_CLUSTERS: list[Any] = []  # clients of Dask whose workers are used, the last one
+
+
+@contextmanager
+def spread_over(client: Any) -> Iterator[None]:
+    """Within the block, :func:`processes` are the workers of a Dask cluster."""
+    _CLUSTERS.append(client)
+    try:
+        yield
+    finally:
+        _CLUSTERS.remove(client)
+
+
+def processes(count: int, *, here: bool = False) -> AbstractContextManager[Any]:
     """Have joblib use so many processes, of one thread each, within the block.
 
     They end with the process that has them work, also where that was killed: by themselves, those without
-    work would notice after minutes. The next block finds the same ones.
+    work would notice after minutes. The next block finds the same ones. In :func:`spread_over` the workers
+    of a cluster take their place, as many as there are, but for what has to happen `here`.
     """
     import joblib
 
+    if _CLUSTERS and not here:
+        return joblib.parallel_config("dask", n_jobs=-1, client=_CLUSTERS[-1])  # type: ignore[no-any-return]
     options = {"inner_max_num_threads": 1, "initializer": _end_with, "initargs": (os.getpid(),)}
     return joblib.parallel_config("loky", n_jobs=count, **options)  # type: ignore[no-any-return]
 

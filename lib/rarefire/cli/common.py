@@ -47,6 +47,7 @@ __all__ = [
     "apart",
     "app",
     "appearing",
+    "at_work",
     "categories_of",
     "describe",
     "evenly",
@@ -262,6 +263,17 @@ def _main(
     ] = False,
 ) -> None:
     """What rarely firing features do in a vision network: PoZ, nested RSA curves, and the book on them."""
+
+
+@contextmanager
+def at_work(scheduler: str | None) -> Iterator[None]:
+    """Within the block, what is measured apart is measured by a cluster, where one is named."""
+    with ExitStack() as stack:
+        if scheduler is not None:
+            from rarefire import cluster
+
+            stack.enter_context(cluster.at_work(None if scheduler == "local" else scheduler))
+        yield
 
 
 def opened(embedding: Path | str, array: str | None = None) -> Found:

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from rarefire.cli.common import Network, Recompute, Ship, Weights, apart, read_for, readable, record, trained
+from rarefire.cli.common import (
+    Network,
+    Recompute,
+    Scheduler,
+    Ship,
+    Weights,
+    apart,
+    at_work,
+    read_for,
+    readable,
+    record,
+    trained,
+)
 
 __all__ = [
     "Images",
@@ -46,6 +58,13 @@ Networks = Annotated[
     int | None,
     typer.Option(help="of LeNets: seeds 0, 1, … of that many; default: what is recorded", min=1),
 ]
+
+
+@record.callback()
+@readable
+def _options(context: typer.Context, scheduler: Scheduler = None) -> None:
+    """Measure what the book keeps. Stop it at any time; it goes on where it was."""
+    context.with_resource(at_work(scheduler))
 
 
 @record.command()

@@ -20,6 +20,7 @@ from rarefire.cli.common import (
     Weights,
     app,
     appearing,
+    at_work,
     categories_of,
     named,
     opened,
@@ -100,6 +101,10 @@ def report(
     title: Annotated[str, typer.Option(help="of the page; default: the network's or the file's name")] = "",
     seed: Annotated[int, typer.Option(help="of random orders and starts", min=0)] = 0,
     jobs: Annotated[int | None, typer.Option(help="processes; default: one for each core", min=1)] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="compare layers with Dask: local, or the address of a scheduler (tcp://host:8786)"),
+    ] = None,
 ) -> None:
     """Your network on one page: silence, curves, explorer, ghosts, dimension, layers, pruning, people.
 
@@ -145,7 +150,8 @@ def report(
     print(about)
     for line in said:
         print(line)
-    found = records.report.measure(given, sections=chosen, jobs=jobs, progress=sys.stderr.isatty())
+    with at_work(scheduler):
+        found = records.report.measure(given, sections=chosen, jobs=jobs, progress=sys.stderr.isatty())
     facts = {
         "images": images,
         "network": network or None,
