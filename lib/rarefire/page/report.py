@@ -39,6 +39,7 @@ _WORK = 2**28  # images² × features of an explorer: a step of the slider stays
 _FEATURES = 4096  # of an explorer
 _NAMED = 50  # categories that can be chosen in an explorer
 _GROUPS = 12  # classes by which images of a layer map are sorted
+_FEW_GHOSTS = 5  # of a category, below which their components are not compared with others
 _TITLES = {"low": "low→high PoZ", "high": "high→low PoZ", "random": "random"}
 _STYLE = """
 main { max-width: 60rem; }
@@ -498,15 +499,17 @@ def _ghosts(found: Measured) -> Section:
     table = pd.DataFrame(listing)
     some = table[table["layer"] == table["layer"].iloc[0]]
     most, more = some.loc[some["ghosts"].idxmax()], ""
+    n_ghosts, n_features = int(most["ghosts"]), next(iter(found.features.values())).shape[1]
     said = (
-        f"{most['category']} has most ghosts: {int(most['ghosts']):,} of "
-        f"{next(iter(found.features.values())).shape[1]:,} features fire for other images and for none of "
-        f"its {int(most['images'])}."
+        f"Most ghosts has the category {most['category']}: {n_ghosts:,} of {n_features:,} features fire for "
+        f"other images and for none of its {int(most['images'])}."
     )
     if most["ghosts"] == 0:
         said = (
             "No category has ghosts: every feature that fires at all fires for some image of each category."
         )
+    elif n_ghosts < _FEW_GHOSTS:
+        more = "These are too few to say more than random features do."
     elif np.isfinite([most["control"], most["ceiling"]]).all():
         alike = most["control"] >= most["ceiling"] - 0.05
         more = (
