@@ -38,6 +38,7 @@ __all__ = [
     "read",
     "spans",
     "spread",
+    "spread_over",
     "threads",
 ]
 
