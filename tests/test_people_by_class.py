@@ -192,7 +192,7 @@ def test_what_is_shipped_is_of_the_present_version():
     """So that a chapter never reads what older code recorded."""
     for question, version in VERSIONS.items():
         shipped = store.shipped(question)
-        # Of others' weights, and large: cached. Nothing of the last two is recorded yet.
+        # Of others' weights, and large: cached. Nothing is recorded of the last two.
         assert shipped or question in ("poz-elsewhere", "importances", "report")
         assert all(version.items() <= answer.provenance["facts"].items() for answer in shipped)
     assert records.people_by_class.known("cifar10h", images="mnist") is None
