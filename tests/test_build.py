@@ -407,7 +407,6 @@ ALIVE = {
     "notebooks/07_dimension_and_units": 1,
     "notebooks/08_sub_networks": 1,
     "notebooks/you_are_the_subject": 1,
-    "notebooks/false_positive_arcade": 1,
     "notebooks/09_your_own": 4,
     "notebooks/try_yours": 1,
     "notebooks/watch_features_die": 1,
