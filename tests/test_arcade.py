@@ -71,8 +71,8 @@ def test_a_study_is_what_it_is_said_to_be():
     assert silent[-1] > silent[0] + 0.1
     assert sorted(rng.permutation(60)) == list(range(60))
     again, said, _ = arcade.draw(Setting(images=60, noise=0.25, effect=0.3, folds=2), seed=3, index=5)
-    np.testing.assert_array_equal(again[:, :56], embedding[:, :56])  # planted in the rarest group alone
-    np.testing.assert_array_equal(said, human)
+    np.testing.assert_allclose(again[:, :56], embedding[:, :56])  # planted in the rarest group alone
+    np.testing.assert_allclose(said, human)
     assert not np.allclose(again[:, 56:], embedding[:, 56:])
 
 
