@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test portable lint bench lab lock clean
+.PHONY: help setup book test portable lint bench picture lab lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ lint: $(READY) ## style, types, notebooks without outputs
 
 bench: $(READY) ## benchmarks: tab-separated on standard output, readable on standard error
 	@$(BIN)/python bench/run.py
+
+picture: book ## the README's picture, taken anew from the built landing page
+	$(BIN)/python tests/picture.py
 
 lab: $(READY) ## the chapters in JupyterLab
 	$(BIN)/jupyter lab index.ipynb

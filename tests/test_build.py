@@ -557,6 +557,32 @@ def test_the_landing_page_has_a_line_for_each_finding(html):
 
 
 @pytest.mark.browser
+def test_the_readme_s_picture_shows_what_the_landing_page_does(browser, html):
+    """`make picture` took it; networks that another processor trained differ in the second decimal."""
+    import picture
+
+    said = picture.said()
+    about = f"(LeNet-5 on handwritten {said['images']}, seed 0.)"
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert about in readme
+    assert f"with {picture.SHARE:.0%}".replace("%", " %") in readme
+    there = re.match(
+        r"R² = ([\d.]+) (of the .* most active of .* features \(40 %\) with all .*)", said["result"]
+    )
+    tab = browser.new_page()
+    tab.goto((html / "index.html").as_uri())
+    explorer = tab.locator("#figure-landing .rf-explorer")
+    explorer.wait_for()
+    place = explorer.locator("input[type=range]").first.evaluate(
+        "(e, share) => Math.round(share * e.max)", 0.4
+    )
+    (r,) = explorer.evaluate(AT_PLACES, [place])
+    assert r**2 == pytest.approx(float(there[1]), abs=0.05)
+    assert there[2] in " ".join(explorer.locator(".rf-result").inner_text().split())
+    tab.close()
+
+
+@pytest.mark.browser
 def test_the_map_s_slider_is_against_people_where_they_are_here(browser, html, mur):
     """R² with people's mean in the built page, against Python with the real network and judgments."""
     from rarefire import curves, judgments, poz
