@@ -242,6 +242,8 @@ def test_generators(use, rng):
             lambda: embeddings.extract(NETWORK, "x"),
             "images must be (n, c, h, w), or batches of ",
         ),
+        (lambda: embeddings.extract("lenet5", IMAGES), "network is a torch.nn.Module (networks.build makes "),
+        (lambda: embeddings.extract(networks.lenet5, IMAGES), "network is a torch.nn.Module (call what "),
         (lambda: embeddings.each(NETWORK, IMAGES, layers="relu1"), "layers are several names; got 'relu1'."),
         (lambda: poz.kinds([0.5], rare=np.nan), "rare is a finite number; got nan."),
         (lambda: poz.rare_share([0.5], rare=np.inf), "rare is a finite number; got inf."),

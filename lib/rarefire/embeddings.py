@@ -70,6 +70,7 @@ _FORGOTTEN = 7 * 24 * 3600  # seconds after which nobody goes on with a stopped 
 _CLASS_TOKENS = ("class_token", "cls_token", "class_embedding", "cls_embedding")
 
 
+@checked
 def layers(network: nn.Module) -> list[str]:
     """Names of the network's layers, in the order in which they were defined."""
     return [name for name, _ in networks.unwrapped(network).named_modules() if name]

@@ -247,6 +247,8 @@ def _check_of(kind: Any) -> _Check | None:
     if origin in (Sequence, tuple) and args[0] in (int, float, str):
         one = {int: check_whole, float: check_number, str: _text}[args[0]]
         return partial(_each, one, len(args) if origin is tuple and args[-1] is not ... else None)
+    if getattr(kind, "__module__", "") == "torch.nn.modules.module":
+        return partial(_network, kind)
     known: dict[Any, _Check] = {int: check_whole, float: check_number, str: _text, Path: check_path}
     return {**known, np.random.Generator: lambda name, value: check_rng(value, name)}.get(kind)
 
@@ -272,6 +274,12 @@ def _by_name(name: str, value: Any) -> None:
 def _path_or_other(name: str, value: Any) -> None:
     if isinstance(value, str | Path):
         check_path(name, value)
+
+
+def _network(kind: type, name: str, value: Any) -> None:
+    if not isinstance(value, kind):
+        how = "networks.build makes one of a name" if isinstance(value, str) else "call what makes one"
+        raise InputError(f"{name} is a torch.nn.Module ({how}); got {_shown(value)}.")
 
 
 def _text(name: str, value: Any) -> None:

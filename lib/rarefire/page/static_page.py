@@ -4,6 +4,7 @@
   converter does not know, which it would print as it stands, is a warning, hence an error of the build;
 * the theme's scripts for live code (they name another host) are left out;
 * the code of a page that is folded away is opened by one switch (``code.js``);
+* what the theme leaves without a name has one (``landmarks.js``);
 * widgets run on ``host.js``, without a kernel (the configuration names it); one that a static page cannot
   draw is a warning, hence an error of the build.
 """
@@ -88,6 +89,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", _style)
     app.add_js_file(None, body="document.documentElement.classList.add('rf-scripts')")
     app.add_js_file("code.js", loading_method="defer")
+    app.add_js_file("landmarks.js", loading_method="defer")
     app.add_css_file("palette.css")
     app.add_css_file("rarefire.css")
     app.connect("html-page-context", _drop_live_code, priority=999)
