@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import wait_until
 
 import rarefire
@@ -394,6 +395,12 @@ def test_page_in_chromium(browser, html, served, page, width, mode, scheme):
     for selector in (".rf-panels, .rf-widget, .rf-claims", "figcaption", *verdicts):
         ink = tab.evaluate("s => getComputedStyle(document.querySelector(s)).color", selector)
         assert tab.evaluate(contrast, [ink, ground]) > 4.5, (selector, ink, ground)
+    if (width, mode, scheme) in ((1280, "light", "file"), (390, "dark", "file")):
+        tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        for i in range(ALIVE.get(page, 0)):
+            tab.locator("figure[data-ready]").nth(i).wait_for()
+        found = Axe().run(tab).response["violations"]
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
     context.close()
 
 
