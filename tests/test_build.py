@@ -329,6 +329,19 @@ def test_accuracy_is_typical_in_the_built_page(html):
         assert min(float(v.strip(" %")) for v in live[2].split(",")) >= 98
 
 
+def test_what_the_theme_would_add_late_is_in_the_page(html):
+    """The few icons as a style, not the theme's script of all; and the switch for folded code."""
+    drawn = set(re.findall(r"\.fa-([\w-]+) \{ --wide", (html / "_static" / "icons.css").read_text()))
+    for page in pages():
+        given = (html / f"{page}.html").read_text()
+        assert "fontawesome.js" not in given
+        shown = re.findall(r'<(?:i|span) class="([^"]*\bfa-[^"]*)"', given)
+        assert {n for one in shown for n in re.findall(r"fa-([\w-]+)", one)} - {"solid", "lg"} <= drawn
+        folded = re.search(r'<details class="[^"]*\bhide\b', given) is not None
+        assert given.count('<button type="button" class="rf-code-switch"') == folded
+    assert {"bars", "moon", "download"} <= drawn
+
+
 # --- in a real browser ---------------------------------------------------------------------------
 
 

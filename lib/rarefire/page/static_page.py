@@ -5,6 +5,7 @@
 * the theme's scripts for live code (they name another host) are left out;
 * the code of a page that is folded away is opened by one switch (``code.js``);
 * what the theme leaves without a name has one (``landmarks.js``);
+* of the theme's icons, 1.5 MB that every page would read before it is alive, those that are shown travel;
 * widgets run on ``host.js``, without a kernel (the configuration names it); one that a static page cannot
   draw is a warning, hence an error of the build.
 """
@@ -15,10 +16,12 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import latex2mathml.converter
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 __all__ = ["setup"]
@@ -45,6 +48,16 @@ def _inline(self: Any, node: nodes.math) -> None:
 def _block(self: Any, node: nodes.math_block) -> None:
     self.body.append(f'<div class="rf-formula" tabindex="0">{_mathml(node, "block")}</div>')
     raise nodes.SkipNode
+
+
+def _code_switch(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Before the title of a page with folded code, so that nothing moves when ``code.js`` comes."""
+    body = str(context.get("body", ""))
+    if re.search(r'<details class="[^"]*\bhide\b', body):
+        switch = '<button type="button" class="rf-code-switch" aria-pressed="false">Show all code</button>'
+        context["body"] = body.replace("<h1>", f"{switch}<h1>", 1)
 
 
 def _drop_live_code(
@@ -83,6 +96,44 @@ def _style(app: Sphinx, config: Any) -> None:
     config.html_favicon = str(static / "favicon.svg")
 
 
+_FONT = re.compile(r"<script[^>]*scripts/fontawesome\.js[^>]*></script>")
+_ICONS = """\
+:is(.fa-solid, .fas)::before {
+  content: ""; display: inline-block; width: var(--wide); height: 1em; vertical-align: -0.125em;
+  background: currentcolor; mask: var(--icon) center / contain no-repeat;
+}
+.fa-lg { font-size: 1.25em; line-height: 0.05em; vertical-align: -0.075em; }
+"""
+
+
+def _icon(name: str, font: str) -> str:
+    """The rule that draws an icon of the theme's script."""
+    found = re.search(rf'["{{,]{name}"?:\[(\d+),(\d+),\[[^\]]*\],"\w+","([^"]+)"\]', font)
+    if found is None:
+        raise ExtensionError(f"the theme has no icon {name}")
+    wide, high, path = found.groups()
+    drawing = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {wide} {high}'><path d='{path}'/></svg>"
+    address = f'url("data:image/svg+xml,{quote(drawing)}")'
+    return f".fa-{name} {{ --wide: {int(wide) / int(high):.4g}em; --icon: {address}; }}\n"
+
+
+def _few_icons(app: Sphinx, exception: Exception | None) -> None:
+    """The icons that are on pages as a style of a few kilobytes, in the place of the theme's script."""
+    script = Path(app.outdir) / "_static" / "scripts" / "fontawesome.js"
+    if exception or not script.exists():
+        return
+    font, names = script.read_text("utf-8"), set[str]()
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text("utf-8")
+        shown = " ".join(re.findall(r'<(?:i|span) class="([^"]*)"', text))
+        names |= set(re.findall(r"fa-([\w-]+)", shown))
+        page.write_text(_FONT.sub("", text), "utf-8")
+    rules = [_icon(name, font) for name in sorted(names - {"solid", "lg"})]
+    (Path(app.outdir) / "_static" / "icons.css").write_text(_ICONS + "".join(rules), "utf-8")
+    for part in (script, script.with_suffix(".js.map")):
+        part.unlink(missing_ok=True)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
@@ -90,8 +141,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file(None, body="document.documentElement.classList.add('rf-scripts')")
     app.add_js_file("code.js", loading_method="defer")
     app.add_js_file("landmarks.js", loading_method="defer")
+    app.add_css_file("icons.css")
     app.add_css_file("palette.css")
     app.add_css_file("rarefire.css")
+    app.connect("html-page-context", _code_switch)
     app.connect("html-page-context", _drop_live_code, priority=999)
     app.connect("env-check-consistency", _check_widgets)
+    app.connect("build-finished", _few_icons)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,8 @@
 // Code that is folded away: one switch for the whole page, which the next page remembers.
 (() => {
-  const folded = document.querySelectorAll("details.hide"), heading = document.querySelector("article h1");
-  if (!folded.length || !heading) return;
-  const kept = window.localStorage ?? {}, button = document.createElement("button");
+  const folded = document.querySelectorAll("details.hide"), button = document.querySelector(".rf-code-switch");
+  if (!button) return;
+  const kept = window.localStorage ?? {};
   let shown = false;
   try { shown = kept.getItem("rf-code") === "shown"; } catch {} // a page from disk may have no store
   const show = () => {
@@ -16,7 +16,5 @@
     try { kept.setItem("rf-code", shown ? "shown" : ""); } catch {}
     show();
   });
-  Object.assign(button, { type: "button", className: "rf-code-switch" });
-  heading.after(button);
   show();
 })();
