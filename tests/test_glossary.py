@@ -185,7 +185,7 @@ def test_the_line_under_a_page_runs_it_again(small):
     page = (html / "notebooks" / "one.html").read_text()
     under = re.search(r'<p class="rf-rerun">.*?</p>', page, re.DOTALL)[0]
     codes = [re.sub(r"<[^>]+>", "", code) for code in re.findall(r"<code.*?</code>", under, re.DOTALL)]
-    assert codes[0] == "pip install &#39;.[book]&#39;"
+    assert codes[0] == "pip install '.[book]'"
     assert codes[2:] == ["-p y …", "-p z …", "rarefire book"]
     again = [*shlex.split(codes[1]), "-p", "y", "7"]
     assert again[0] == "papermill"

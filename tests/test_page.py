@@ -438,6 +438,9 @@ def test_p_values_and_intervals_in_words():
     assert frame.interval(-0.125, 0.5) == "−0.12\u00a0to\u00a00.50"
     assert frame.interval(-0.125, 0.5, frame.signed) == "−.125\u00a0to\u00a0+.500"
     assert frame.interval(np.nan, np.nan) == "–"
+    assert frame.span([0.5, np.nan, -0.125]) == "−0.12\u00a0to\u00a00.50"
+    assert frame.span([0.944, 0.941]) == "0.94"
+    assert frame.span([np.nan]) == "–"
 
 
 def test_words_as_a_sentence_has_them():

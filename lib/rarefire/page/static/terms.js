@@ -3,7 +3,7 @@
   const terms = document.querySelectorAll("a.rf-term[title]"), WAIT = 200; // ms: room to move onto what has opened
   if (!terms.length || !HTMLElement.prototype.showPopover) return; // the browser shows the title
   const box = document.createElement("div"), said = document.createElement("p"), more = document.createElement("a");
-  Object.assign(box, { className: "rf-definition", popover: "auto" }); // Escape and a click elsewhere close it
+  Object.assign(box, { className: "rf-definition", popover: "auto" }); // a click elsewhere closes it
   Object.assign(said, { id: "rf-definition", role: "tooltip" });
   more.textContent = "Glossary";
   box.append(said, more);
@@ -29,11 +29,10 @@
     box.style.left = `${Math.max(8, Math.min(last.left, right - own.width)) + scrollX}px`;
     box.style.top = `${top + scrollY}px`;
   };
-  box.addEventListener("toggle", event => {
-    if (event.newState === "closed" && !box.matches(":popover-open")) shown?.removeAttribute("aria-describedby");
-  });
+  box.addEventListener("beforetoggle", event => { if (event.newState === "closed") shown?.removeAttribute("aria-describedby"); });
   box.addEventListener("pointerenter", () => clearTimeout(timer));
   box.addEventListener("pointerleave", event => { if (event.pointerType === "mouse") later(close); });
+  document.addEventListener("keydown", event => { if (event.key === "Escape") close(); });
   for (const term of terms) {
     term.dataset.definition = term.title;
     term.removeAttribute("title");
