@@ -743,7 +743,7 @@ def recorded(values: Mapping[str, float]) -> HTML:
         off = check.index[~check["same"].astype(bool)]
         raise DataError(f"no longer what the recorded runs found:\n{check.loc[off].to_string()}")
     caption = (
-        "<strong>This build against the recorded runs.</strong> Tolerance: what fifty networks of another "
-        "processor, trained anew, may be off (four standard errors of a difference of medians)."
+        "<strong>This build finds what the recorded runs found.</strong> Tolerance: what fifty networks of "
+        "another processor, trained anew, may be off (four standard errors of a difference of medians)."
     )
     return table(check.reset_index(), name="recorded", digits=3, caption=caption)
