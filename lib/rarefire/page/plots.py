@@ -985,7 +985,7 @@ def save_people(path: str | Path, predictions: Sequence[Prediction]) -> None:
     kind = Path(path).suffix[1:].lower()
     if kind not in ("png", "svg"):
         raise InputError(f"curves are drawn into a .png or .svg file; got {Path(path).name!r}.")
-    lines = {"low": "lowest PoZ (most active) first", "high": "highest PoZ (rarest) first"}
+    lines = {"low": "low→high PoZ (most active first)", "high": "high→low PoZ (rarest first)"}
     with style():
         figure = Figure(figsize=(max(4.4, 2.6 * len(predictions)), 3.4))
         for axes, found in zip(
