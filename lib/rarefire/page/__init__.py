@@ -29,8 +29,8 @@ from rarefire._engine.lazy import submodules
 
 _MODULES = (
     *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "dying", "explorer", "frame"),
-    *("glossary_links", "layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader"),
-    *("reference", "reference_links", "report", "rerun", "scorecard", "static_page", "subject"),
+    *("glossary_links", "layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings"),
+    *("reader", "reference", "reference_links", "report", "rerun", "scorecard", "static_page", "subject"),
     *("subnetwork_findings", "try_yours", "widgets"),
 )
 __all__ = [*_MODULES]
