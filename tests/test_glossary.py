@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,10 @@ def test_the_line_under_a_page_runs_it_again(small):
     under = re.search(r'<p class="rf-rerun">.*?</p>', page, re.DOTALL)[0]
     codes = [re.sub(r"<[^>]+>", "", code) for code in re.findall(r"<code.*?</code>", under, re.DOTALL)]
     assert codes[0] == "pip install '.[book]'"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = " ".join(project["optional-dependencies"]["book"])
+    assert "papermill" in extra
+    assert "ipykernel" in extra
     assert codes[2:] == ["-p y …", "-p z …", "rarefire book"]
     again = [*shlex.split(codes[1]), "-p", "y", "7"]
     assert again[0] == "papermill"

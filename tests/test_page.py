@@ -515,6 +515,7 @@ def test_medians_for_a_caption(rng):
     assert said == f"digits {low[0]:.2f} and {high[0]:.2f}; MNIST {low[1]:.2f} and {high[1]:.2f}"
     said = plots.medians(found, 0.5, "low", digits=3, form="{text} on {name}")
     assert said == f"{low[0]:.3f} on digits; {low[1]:.3f} on MNIST"
+    assert plots.medians_span(found, 0.5, "low", digits=3) == frame.span(low, "{:.3f}".format)
 
 
 def test_panels_of_people_are_those_that_are_recorded():
