@@ -314,7 +314,7 @@ def test_the_readme_says_what_was_recorded():
     photographs = records.dimension.known_networks()
     names = ("mnist", "cifar10-jpg")
     every = {name: records.dimension.known(name) for name in names} | photographs
-    without = [*figures.remaining(every, "low PoZ first", 0.8).values()]
+    without = [*figures.remaining(every, "low→high PoZ", 0.8).values()]
     shape = figures.shapes(photographs)
     seen, peak = (shape.loc[shape["trained"], column] for column in ("input", "peak"))
     for said in (

@@ -92,20 +92,20 @@ def test_random_orders_are_drawn_as_their_mean(found):
     _, numbers = dimensions.kept_panels({"mnist": found}, column=1, ylabel="participation ratio")
     by = dict(tuple(numbers.groupby("order")))
     assert list(by) == sorted(dimensions.KEPT)
-    np.testing.assert_allclose(by["high PoZ first"]["middle"], np.median(found.kept[:, -1, 1, :, 1], axis=0))
+    np.testing.assert_allclose(by["high→low PoZ"]["middle"], np.median(found.kept[:, -1, 1, :, 1], axis=0))
     mean = found.kept[:, -1, 2:, :, 1].mean(axis=1)
-    np.testing.assert_allclose(by["random"]["low"], mean.min(axis=0))
-    assert by["random"]["share"].tolist() == list(SHARES)
+    np.testing.assert_allclose(by["random order"]["low"], mean.min(axis=0))
+    assert by["random order"]["share"].tolist() == list(SHARES)
 
 
 def test_what_remains_of_the_dimension(found):
     kept = found.kept[:, -1, :, :, 0]
-    left = dimensions.remaining({"mnist": found}, "high PoZ first", SHARES[1])
+    left = dimensions.remaining({"mnist": found}, "high→low PoZ", SHARES[1])
     assert left == {"mnist": pytest.approx(np.median(kept[:, 1, 1] / kept[:, 0, -1]))}
-    drawn = dimensions.remaining({"mnist": found}, "random", SHARES[1])["mnist"]
+    drawn = dimensions.remaining({"mnist": found}, "random order", SHARES[1])["mnist"]
     assert drawn == pytest.approx(np.median(kept[:, 2:, 1].mean(axis=1) / kept[:, 0, -1]))
     with pytest.raises(InputError, match="share is one of 0.1, .* got 0.33"):
-        dimensions.remaining({"mnist": found}, "random", 0.33)
+        dimensions.remaining({"mnist": found}, "random order", 0.33)
     with pytest.raises(UnknownNameError, match="no order 'low'"):
         dimensions.remaining({"mnist": found}, "low", 0.8)
 

@@ -38,7 +38,7 @@ LINES = (
     "page.dimension_findings page.pruned_tables page.dimensions page.widgets page.explorer page.reader",
     "page.subnetwork_findings page.layer_groups page.prunings page.layers page.pairs page.subject",
     "page.dying page.arcade page.try_yours page.report page.static_page page.reference",
-    "page.reference_links page.build",
+    "page.reference_links page.glossary_links page.rerun page.build",
     "cli.streams cli.common cli.poz cli.curve cli.explore cli.people cli.rdm cli.ghosts cli.embed cli.prune",
     "cli.dimension cli.layers cli.report cli.book cli.record cli.help_page",
 )

@@ -438,6 +438,9 @@ def test_p_values_and_intervals_in_words():
     assert frame.interval(-0.125, 0.5) == "−0.12\u00a0to\u00a00.50"
     assert frame.interval(-0.125, 0.5, frame.signed) == "−.125\u00a0to\u00a0+.500"
     assert frame.interval(np.nan, np.nan) == "–"
+    assert frame.span([0.5, np.nan, -0.125]) == "−0.12\u00a0to\u00a00.50"
+    assert frame.span([0.944, 0.941]) == "0.94"
+    assert frame.span([np.nan]) == "–"
 
 
 def test_words_as_a_sentence_has_them():
@@ -512,6 +515,7 @@ def test_medians_for_a_caption(rng):
     assert said == f"digits {low[0]:.2f} and {high[0]:.2f}; MNIST {low[1]:.2f} and {high[1]:.2f}"
     said = plots.medians(found, 0.5, "low", digits=3, form="{text} on {name}")
     assert said == f"{low[0]:.3f} on digits; {low[1]:.3f} on MNIST"
+    assert plots.medians_span(found, 0.5, "low", digits=3) == frame.span(low, "{:.3f}".format)
 
 
 def test_panels_of_people_are_those_that_are_recorded():

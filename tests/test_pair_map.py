@@ -142,13 +142,13 @@ def test_the_words(lenet, shown):
     assert widget.words == (
         f"conv2 and fc2: distance {one.distance:.3f}, at least {np.sqrt(one.lower) / 2:.3f}; the best match "
         f"that was found costs {100 * one.relative:.0f}\xa0% of a random one. Every image goes to itself: no "
-        f"cheaper match was found. 2 blocks (conv1–relu3 | fc2–fc3): R² {widget.blocks.r2:.3f}, "
-        f"{100 * widget.blocks.r2:.0f}\xa0% of how distances vary; no number of blocks does better."
+        f"cheaper match was found. 2 groups (conv1–relu3 | fc2–fc3): R² {widget.blocks.r2:.3f}, "
+        f"{100 * widget.blocks.r2:.0f}\xa0% of how distances vary; no number of groups does better."
     )
     widget.n_blocks = 1
-    assert widget.words.endswith(" 1 block (conv1–fc3): R² 0.000, 0\xa0% of how distances vary; 2 do best.")
+    assert widget.words.endswith(" 1 group (conv1–fc3): R² 0.000, 0\xa0% of how distances vary; 2 do best.")
     widget.n_blocks = 7
-    assert re.search(r"\. 7 blocks: R² 0\.\d{3}, \d+\xa0% of how distances vary; 2 do best\.$", widget.words)
+    assert re.search(r"\. 7 groups: R² 0\.\d{3}, \d+\xa0% of how distances vary; 2 do best\.$", widget.words)
 
 
 def test_layers_without_any_difference_in_distance():
@@ -178,7 +178,7 @@ def test_state_falls_back_where_a_network_has_less(shown):
     widget.network = "moved"  # four layers
     assert widget.words.startswith("c and d: ")
     assert widget.words.endswith(
-        " 4 blocks (a | b | c | d): R² 0.000, 0\xa0% of how distances vary; 1 does best."
+        " 4 groups (a | b | c | d): R² 0.000, 0\xa0% of how distances vary; 1 does best."
     )
     assert widget.blocks.n_blocks == 4
 
@@ -266,7 +266,7 @@ def test_the_figure_without_scripts_says_the_same(shown):
     assert "A finding." in page
     assert page.count("<svg") == 2
     said = (
-        "Map of every two layers of LeNet-5, cost relative to chance, with blocks outlined; and which image"
+        "Map of every two layers of LeNet-5, cost relative to chance, with groups outlined; and which image"
     )
     assert f"{said} goes where. {widget.words}" in page
     data = re.search(r'href="data:text/csv;base64,([^"]+)"', page)[1]
@@ -519,7 +519,7 @@ def test_another_network_is_shown_at_about_the_same_depth(tab, static_page, show
     assert handle.get_attribute("max") == "6"
     handle.press("ArrowRight")
     assert seen(tab).slider == "4"
-    assert handle.get_attribute("aria-valuetext") == "4 blocks"
+    assert handle.get_attribute("aria-valuetext") == "4 groups"
 
 
 @pytest.mark.browser

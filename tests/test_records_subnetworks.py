@@ -83,7 +83,7 @@ def test_what_is_left_out_is_of_those_that_fire(layers):
     for o, order in enumerate(subnetworks.ORDERS):
         for s, share in enumerate(subnetworks.SHARES):
             n = len(fires) - round(share * len(fires))
-            kept = {"rarest": fires[:n], "most frequent": fires[-n:]}.get(order)
+            kept = {"rarest": fires[:n], "most active": fires[-n:]}.get(order)
             if kept is not None:
                 near = transport.bracket(whole, transport.distances(rows[:, kept]), rng=rng, n_random=0)
                 assert found["without"][1, o, s] == pytest.approx(near.relative, rel=HALF)

@@ -731,6 +731,14 @@ def test_how_many_have_which_verdict():
     assert scorecard.tally(card[:2]) == "2 reproduced"
     assert scorecard.tally(card[5:]) == "2 undecided (reproduced or not reproduced)"
     assert scorecard.tally(card[:0]) == ""
+    assert scorecard.in_short(card) == (
+        "2 of 7 readings of what the papers state are reproduced, 1 not; 4 stay open."
+    )
+    partly = score(("poz-80", "a", 0.25), ("poz-80", "a", 0.4))
+    assert "1 of 2" in scorecard.in_short(partly)
+    assert "are reproduced, 1 in direction, 0 not; 0 stay open." in scorecard.in_short(partly)
+    with pytest.raises(InputError, match="card has no line"):
+        scorecard.in_short(card[:0])
 
 
 def test_verdicts_of_several_ensembles_read_in_several_ways(rng):

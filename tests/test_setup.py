@@ -80,6 +80,11 @@ def test_notebooks_are_clean_and_their_cells_small(path):
     assert max(len(c["source"]) for c in code) <= 20, [c["source"][0] for c in code if len(c["source"]) > 20]
     lines = [line.rstrip("\n") for c in code for line in c["source"]]
     assert max(map(len, lines)) <= 110, [line for line in lines if len(line) > 110]
+    # What a page shows of its code fits the width of a page; JupyterLab, too, folds what is hidden.
+    wide = [line for line in read_by_readers(notebook) if len(line) > 88]
+    assert not wide, wide
+    folded = [c["metadata"].get("jupyter", {}).get("source_hidden") for c in code if hides(c)]
+    assert all(folded), folded
     # Two hidden cells in a row are one, but where that would be too long; parameters stand alone.
     for one, other in itertools.pairwise(notebook["cells"]):
         if hides(one) and hides(other) and one not in tagged and other not in tagged:
@@ -90,6 +95,26 @@ def hides(cell):
     """Whether a cell's code is hidden from the reader."""
     tags = cell["metadata"].get("tags", [])
     return cell["cell_type"] == "code" and not {"hide-input", "remove-input"}.isdisjoint(tags)
+
+
+def read_by_readers(notebook):
+    """Lines of code that a page shows: of cells that are not hidden, and of examples in the text."""
+    for cell in notebook["cells"]:
+        fenced = cell["cell_type"] == "code" and not hides(cell)
+        for line in "".join(cell["source"]).splitlines():
+            if cell["cell_type"] == "markdown" and line.lstrip().startswith("```"):
+                fenced = not fenced
+            elif fenced:
+                yield line
+
+
+def test_lines_that_readers_read():
+    made = [
+        {"cell_type": "markdown", "source": ["so\n", "```python\n", "shown = 1\n", "```\n", "and on"]},
+        {"cell_type": "code", "metadata": {}, "source": ["x = 1\n", "y = 2"]},
+        {"cell_type": "code", "metadata": {"tags": ["hide-input"]}, "source": ["hidden = 3"]},
+    ]
+    assert list(read_by_readers({"cells": made})) == ["shown = 1", "x = 1", "y = 2"]
 
 
 def test_every_chapter_is_in_the_table_of_contents():

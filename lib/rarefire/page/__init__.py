@@ -21,14 +21,16 @@
     The chapters executed and made into pages; what Sphinx is told.
 ``reference``, ``reference_links``
     Pages of all public names and commands; the links from chapters and figures into them.
+``glossary_links``, ``rerun``
+    The first mention of each term, linked to its definition; how to run a page again.
 """
 
 from rarefire._engine.lazy import submodules
 
 _MODULES = (
     *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "dying", "explorer", "frame"),
-    *("layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings", "reader"),
-    *("reference", "reference_links", "report", "scorecard", "static_page", "subject"),
+    *("glossary_links", "layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings"),
+    *("reader", "reference", "reference_links", "report", "rerun", "scorecard", "static_page", "subject"),
     *("subnetwork_findings", "try_yours", "widgets"),
 )
 __all__ = [*_MODULES]

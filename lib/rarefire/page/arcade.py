@@ -512,7 +512,7 @@ def _curve(setting: Setting, seed: int, index: int) -> Figure:
         place, r = k / one.ks[-1], one.r[one.ks.index(k)]
         face = shade if p < _LEVEL else "none"
         axes.plot(place, r, marker=marker, markersize=8, color=shade, markerfacecolor=face, linestyle="none")
-    axes.set(xlabel="features kept, lowest PoZ first", ylabel="r with people")
+    axes.set(xlabel="features kept, low→high PoZ", ylabel="r with people")
     axes.margins(y=0.25)
     plots.percent(axes, "x")
     return figure

@@ -41,8 +41,17 @@ class BuildError(RarefireError):
 
 
 def chapters(root: str | Path) -> list[str]:
-    """Pages in reading order, without extension, from ``_toc.yml``; without those of the reference."""
-    return [page for page in _pages(root) if not reference.is_page(page)]
+    """Pages in reading order, without extension, from ``_toc.yml``: notebooks.
+
+    Without those of the reference, which the build writes, and those that are text (Markdown).
+    """
+    texts = _texts(root)
+    return [p for p in _pages(root) if not reference.is_page(p) and Path(root) / f"{p}.md" not in texts]
+
+
+def _texts(root: str | Path) -> list[Path]:
+    """Files of the pages that are text, with nothing to execute."""
+    return [file for page in _pages(root) if (file := Path(root) / f"{page}.md").is_file()]
 
 
 def _pages(root: str | Path) -> list[str]:
@@ -227,6 +236,8 @@ def _make_pages(root: Path, staging: Path, pages: list[str], html: Path, *, verb
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(root / name, staging / name)
     reference.write(staging, [page for page in _pages(root) if reference.is_page(page)])
+    for text in _texts(root):
+        shutil.copy2(text, staging / text.relative_to(root))
     # Built anew each time: an incremental build keeps pages that are no longer in the book.
     shutil.rmtree(staging / "_build", ignore_errors=True)
     jupyter_book = "from jupyter_book.cli.main import main; main()"
@@ -270,7 +281,9 @@ def _chapter_stamp(root: Path, source: Path, parameters: Mapping[str, Any]) -> s
 
 def _page_stamp(root: Path, pages: list[str], staging: Path) -> str:
     page = _PACKAGE / "page"
-    files = [root / "_config.yml", root / "_toc.yml", page / "static_page.py", page / "reference_links.py"]
+    extensions = ("static_page", "reference_links", "glossary_links", "rerun")
+    files = [root / "_config.yml", root / "_toc.yml", *_texts(root)]
+    files += [page / f"{name}.py" for name in extensions]
     files += sorted((page / "static").glob("*"))
     files += [staging / f"{page}.ipynb" for page in pages]
     # The reference changes with the package, as the chapters' own stamps do.

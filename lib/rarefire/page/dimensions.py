@@ -42,7 +42,7 @@ __all__ = [
 #: Whether a network is trained -> its colour.
 STATES = {True: "low", False: "random"}
 #: Order of the features -> its colour.
-KEPT = {"low PoZ first": "low", "high PoZ first": "high", "random": "random"}
+KEPT = {"low→high PoZ": "low", "high→low PoZ": "high", "random order": "random"}
 #: What networks of the toy were trained on, in the order of :data:`rarefire.records.gradient.CONDITIONS` ->
 #: its colour.
 CONDITIONS = {"images as they are": "low", "with amounts of light": "high", "with shuffled labels": "entropy"}

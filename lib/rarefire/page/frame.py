@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from rarefire.errors import InputError
@@ -34,6 +34,7 @@ __all__ = [
     "p_value",
     "show",
     "signed",
+    "span",
     "sprite",
     "table",
 ]
@@ -231,6 +232,23 @@ def p_value(p: float) -> str:
 def interval(low: float, high: float, form: Callable[[float], str] = number) -> str:
     """From `low` to `high`, each written by `form`, on one line; ``–`` where `low` is NaN."""
     return "–" if np.isnan(low) else f"{form(low)}\u00a0to\u00a0{form(high)}"
+
+
+def span(values: ArrayLike, form: Callable[[float], str] = number) -> str:
+    """From the smallest to the largest of some values, as :func:`interval`; one where both are written alike.
+
+    Parameters
+    ----------
+    values
+        At least one; NaN is left out.
+    form
+        Writes a number.
+    """
+    found = np.asarray(values, dtype=float)
+    if np.isnan(found).all():
+        return "–"
+    low, high = float(np.nanmin(found)), float(np.nanmax(found))
+    return form(low) if form(low) == form(high) else interval(low, high, form)
 
 
 def enumerated(words: Sequence[str]) -> str:

@@ -267,10 +267,10 @@ def _of_blocks(own: _Network, n_blocks: int) -> str:
     found = own.partitions[n_blocks - 1]
     ends = [0, *found.cuts, len(own.layers)]
     runs = " | ".join(_run(own.layers[a:b]) for a, b in itertools.pairwise(ends))
-    text = f"{n_blocks} block{'s' if n_blocks > 1 else ''}{f' ({runs})' if n_blocks <= _NAMED else ''}: "
+    text = f"{n_blocks} group{'s' if n_blocks > 1 else ''}{f' ({runs})' if n_blocks <= _NAMED else ''}: "
     text += f"R² {fixed(found.r2, 3)}, {_percent(found.r2)} of how distances vary; "
     if n_blocks == own.best:
-        return f"{text}no number of blocks does better."
+        return f"{text}no number of groups does better."
     return f"{text}{own.best} do{'es' if own.best == 1 else ''} best."
 
 
@@ -292,7 +292,7 @@ def _still(
     return frame.show(
         [_map(own, first, second, n_blocks, quantity), _coupling(own, first, second)],
         name=name,
-        alt=f"Map of every two layers of {own.title}, {QUANTITIES[quantity]}, with blocks outlined; and "
+        alt=f"Map of every two layers of {own.title}, {QUANTITIES[quantity]}, with groups outlined; and "
         f"which image goes where. {words}",
         caption=caption,
         numbers=_table(own),

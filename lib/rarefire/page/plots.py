@@ -20,7 +20,7 @@ from PIL import Image
 from rarefire import store
 from rarefire.curves import Curve, enough
 from rarefire.errors import InputError
-from rarefire.page.frame import enumerated, listed, signed
+from rarefire.page.frame import enumerated, listed, signed, span
 from rarefire.page.palette import COLOUR_MAP, COLOURS, INK, LABELS, style
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ __all__ = [
     "layer_panels",
     "left_panels",
     "medians",
+    "medians_span",
     "nested_panels",
     "panel",
     "people_panels",
@@ -260,6 +261,14 @@ def medians(
         return [f"{ensemble.median_at(c, fraction, firing=firing):.{digits}f}" for c in curves]
 
     return listed({name: enumerated(values(each)) for name, each in ensembles.items()}, form)
+
+
+def medians_span(
+    ensembles: Mapping[str, Ensemble], fraction: float, curve: str, *, firing: bool = False, digits: int = 2
+) -> str:
+    """The smallest and the largest of :func:`medians` over image sets, such as ``0.995 to 0.997``."""
+    values = [each.median_at(curve, fraction, firing=firing) for each in ensembles.values()]
+    return span(values, f"{{:.{digits}f}}".format)
 
 
 def strips(
@@ -976,7 +985,7 @@ def save_people(path: str | Path, predictions: Sequence[Prediction]) -> None:
     kind = Path(path).suffix[1:].lower()
     if kind not in ("png", "svg"):
         raise InputError(f"curves are drawn into a .png or .svg file; got {Path(path).name!r}.")
-    lines = {"low": "lowest PoZ (most active) first", "high": "highest PoZ (rarest) first"}
+    lines = {"low": "low→high PoZ (most active first)", "high": "high→low PoZ (rarest first)"}
     with style():
         figure = Figure(figsize=(max(4.4, 2.6 * len(predictions)), 3.4))
         for axes, found in zip(

@@ -125,7 +125,7 @@ AREAS = (
             *("page.claims", "page.scorecard", "page.cards", "page.prunings", "page.pruned_tables"),
             *("page.dimensions", "page.dimension_findings", "page.layers", "page.layer_groups"),
             *("page.subnetwork_findings", "page.reader", "page.build", "page.reference"),
-            *("page.reference_links", "page.static_page"),
+            *("page.reference_links", "page.glossary_links", "page.rerun", "page.static_page"),
         ),
         typed=False,
     ),

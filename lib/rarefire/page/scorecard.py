@@ -53,6 +53,7 @@ __all__ = [
     "geometry",
     "geometry_verdicts",
     "ghosts",
+    "in_short",
     "labelled",
     "lacking",
     "of_groups",
@@ -558,6 +559,33 @@ def tally(card: pd.DataFrame) -> str:
     return ", ".join(said)
 
 
+def in_short(card: pd.DataFrame) -> str:
+    """One sentence: how many readings of statements are reproduced, and how many are not.
+
+    Parameters
+    ----------
+    card
+        Lines of a scorecard that test statements of papers, as :func:`on_the_paper` chooses them.
+
+    Returns
+    -------
+    str
+        What is neither reproduced, in direction or not, is open.
+
+    Raises
+    ------
+    InputError
+        If the card has no line.
+    """
+    if not len(card):
+        raise InputError("card has no line: give one that tests a statement of a paper.")
+    n = {verdict: int((card["verdict"] == verdict).sum()) for verdict in claims.VERDICTS}
+    right, partly, wrong = n[claims.REPRODUCED], n[claims.DIRECTION], n[claims.NOT_REPRODUCED]
+    direction = f", {partly} in direction" if partly else ""
+    either = f"{right} of {len(card)} readings of what the papers state are reproduced{direction}, {wrong} not"
+    return f"{either}; {len(card) - right - partly - wrong} stay open."
+
+
 def labelled(card: pd.DataFrame) -> pd.DataFrame:
     """A scorecard whose image sets are named for readers (:data:`rarefire.page.palette.LABELS`)."""
     return card.assign(images=card["images"].map(lambda name: LABELS.get(name, name)))
@@ -743,7 +771,7 @@ def recorded(values: Mapping[str, float]) -> HTML:
         off = check.index[~check["same"].astype(bool)]
         raise DataError(f"no longer what the recorded runs found:\n{check.loc[off].to_string()}")
     caption = (
-        "<strong>This build against the recorded runs.</strong> Tolerance: what fifty networks of another "
-        "processor, trained anew, may be off (four standard errors of a difference of medians)."
+        "<strong>This build finds what the recorded runs found.</strong> Tolerance: what fifty networks of "
+        "another processor, trained anew, may be off (four standard errors of a difference of medians)."
     )
     return table(check.reset_index(), name="recorded", digits=3, caption=caption)

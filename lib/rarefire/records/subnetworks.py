@@ -71,7 +71,7 @@ MEASURES = ("gw", "cka", "pearson", "cosine")
 #: in any layer; without each layer's rarest fifth of features, and without another fifth.
 CONTROLS = ("normalised", "rarest", "random")
 #: Which features of a layer are left out, of those that fire, and shares of these.
-ORDERS = ("rarest", "random", "most frequent")
+ORDERS = ("rarest", "random", "most active")
 SHARES = (0.2, 0.5)
 #: Of ImageNet networks.
 STATES = ("untrained", "trained")
@@ -334,7 +334,7 @@ def _kept(
     fires = np.flatnonzero(rates < 1)
     ranked = rng.permutation(len(fires)) if order == "random" else poz.order(rates[fires], first="low")
     n = max(1, len(fires) - round(share * len(fires)))
-    return np.sort(fires[ranked[-n:] if order == "most frequent" else ranked[:n]])
+    return np.sort(fires[ranked[-n:] if order == "most active" else ranked[:n]])
 
 
 def _root(rows: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -223,7 +223,7 @@ function render({ model, el }) {
         svgText(bx, by - 9 < FRAME.top + 6 ? by + 17 : by - 9, pText(shown.naive.p), bx > 290 ? "end" : bx < 70 ? "start" : "middle"),
         svgText(kx + (shown.best * each + each === kept ? 8 : 0), shown.best * each + each === kept ? ky + 4 : Math.min(FRAME.bottom - 3, ky + 18), pText(shown.valid.p), shown.best * each + each === kept ? "start" : "middle"));
     }
-    plot.replaceChildren(...parts, ...[2, 4, 6, 8].map(g => svgText(x(g - 1), 163, percent(g / groups), "middle")), svgText((FRAME.left + FRAME.right) / 2, 175, "features kept, lowest PoZ first", "middle"));
+    plot.replaceChildren(...parts, ...[2, 4, 6, 8].map(g => svgText(x(g - 1), 163, percent(g / groups), "middle")), svgText((FRAME.left + FRAME.right) / 2, 175, "features kept, low→high PoZ", "middle"));
     plot.setAttribute("aria-label", shown ? `Correlation with people by features kept: ${shown.curve.map((r, g) => `${percent((g + 1) / groups)}: ${shortly(r, 2)}`).join(", ")}.` : "Correlation with people by features kept: no study yet.");
   }
 

@@ -338,7 +338,7 @@ function render({ model, el }) {
 
   const network = menu("Network", chosen => go(networks[chosen]));
   const quantity = menu("Show", chosen => set(model, { quantity: words.order[chosen] }));
-  const count = slider("Blocks", { min: 1, input: () => set(model, { n_blocks: count.input.valueAsNumber }) });
+  const count = slider("Groups", { min: 1, input: () => set(model, { n_blocks: count.input.valueAsNumber }) });
   const live = { role: "status", "aria-live": "polite" };
   const said = element("p", { class: "rf-result", ...live }), room = element("div", { class: "rf-room" });
   const cuts = element("p", { class: "rf-cuts", ...live }), cutRoom = element("div", { class: "rf-room" });
@@ -347,7 +347,7 @@ function render({ model, el }) {
   const root = element("div", { class: "rf-pairs", role: "group", "aria-label": "Layers pair by pair" },
     element("div", { class: "rf-controls" }, network.box, quantity.box), lead,
     element("div", { class: "rf-halves" },
-      element("div", { class: "rf-cut-into" }, count.box, cutRoom, element("p", {}, "Blocks, outlined in the map, are runs of layers that are closer to each other than to the rest.")),
+      element("div", { class: "rf-cut-into" }, count.box, cutRoom, element("p", {}, "Groups, outlined in the map, are runs of layers that are closer to each other than to the rest.")),
       map.box, element("div", { class: "rf-one-pair" }, room, bracket.box)),
     matched.box, element("p", { class: "rf-foot" }, "All pairs: ", download(`${model.get("name")}-pairs`, table)));
 
@@ -360,7 +360,7 @@ function render({ model, el }) {
     const best = blocks === s.best ? ", the best number" : "";
     count.input.value = blocks;
     count.value.textContent = `${blocks}${best}`;
-    count.input.setAttribute("aria-valuetext", `${blocks} block${blocks > 1 ? "s" : ""}${best}`);
+    count.input.setAttribute("aria-valuetext", `${blocks} group${blocks > 1 ? "s" : ""}${best}`);
     map.cut(s.blocks(blocks));
     const text = ofBlocks(s, blocks);
     if (cuts.textContent !== text) cuts.textContent = text;
@@ -408,8 +408,8 @@ function render({ model, el }) {
   function ofBlocks(s, blocks) {
     const r2 = s.r2[blocks - 1], run = ([start, end]) => (end - start > 1 ? `${s.layers[start]}–${s.layers[end - 1]}` : s.layers[start]);
     const runs = blocks <= words.named ? ` (${s.blocks(blocks).map(run).join(" | ")})` : "";
-    return `${blocks} block${blocks > 1 ? "s" : ""}${runs}: R² ${r2.toFixed(3)}, ${FORMS.relative(r2)} of how distances vary; `
-      + (blocks === s.best ? "no number of blocks does better." : `${s.best} do${s.best > 1 ? "" : "es"} best.`);
+    return `${blocks} group${blocks > 1 ? "s" : ""}${runs}: R² ${r2.toFixed(3)}, ${FORMS.relative(r2)} of how distances vary; `
+      + (blocks === s.best ? "no number of groups does better." : `${s.best} do${s.best > 1 ? "" : "es"} best.`);
   }
 
   function table() {
