@@ -6,30 +6,7 @@ const REFERENCES = { network: "all features", people: "people" };
 const VIEWS = { matrices: "matrices", maps: "maps" };
 const WHICH = { low: "most active", high: "rarest", random: "randomly chosen" };
 
-// --- scenes: the geometry, with names and pictures ---
-
-class Scene extends Geometry {
-  constructor(given, least, sprites) {
-    super(given, least);
-    this.sprite = sprites[given.sprite] ?? null;
-  }
-
-  name(image) {
-    return this.names[this.labels[image]] ?? `image ${image + 1}`;
-  }
-
-  // A single one of its category.
-  title(image) {
-    return this.names.length ? `${this.name(image)} (image ${image + 1})` : this.name(image);
-  }
-
-  // Put an image on a canvas, once it is there.
-  stamp(pen, image, x, y, width, height) {
-    if (!this.sprite?.sheet.complete) return;
-    const { sheet, tile: [w, h], columns } = this.sprite;
-    pen.drawImage(sheet, (image % columns) * w, Math.floor(image / columns) * h, w, h, x, y, width, height);
-  }
-}
+// --- scenes ---
 
 // All that can be chosen; each is opened when it is first shown. `loaded` is called when pictures are there.
 class Scenes {
@@ -38,16 +15,13 @@ class Scenes {
     this.given = model.get("scenes");
     this.stimuli = [...new Set(this.given.map(s => s.stimuli))];
     this.opened = new Map();
-    this.sprites = model.get("sprites").map(({ file, type, tile, columns }) => {
-      const sheet = Object.assign(new Image(), { onload: loaded, src: address(file, type) });
-      return { sheet, tile, columns };
-    });
+    this.sprites = sheets(model.get("sprites"), loaded);
   }
 
   get shown() {
-    const i = this.model.get("scene");
-    if (!this.opened.has(i)) this.opened.set(i, new Scene(this.given[i], this.model.get("least"), this.sprites));
-    return this.opened.get(i);
+    const i = this.model.get("scene"), firing = Boolean(this.model.get("firing")), key = `${i} ${firing}`;
+    if (!this.opened.has(key)) this.opened.set(key, new Scene(this.given[i], this.model.get("least"), this.sprites, firing));
+    return this.opened.get(key);
   }
 
   // Indices of the scenes with these images.
@@ -405,7 +379,9 @@ function controls(model, scenes) {
   const metric = choice("Similarity", METRICS, value => set(model, { metric: value }));
   const reference = choice("Compare with", REFERENCES, value => set(model, { reference: value }));
   const view = choice("Show", VIEWS, value => set(model, { view: value }));
-  const boxes = [images, networks, order, metric, reference, view].map(part => part.box);
+  const dead = element("input", { type: "checkbox", ...OWN_KEYS, change: () => set(model, { firing: dead.checked }) }), without = element("span");
+  const alive = { box: element("label", { class: "rf-tick" }, dead, without) };
+  const boxes = [images, networks, order, metric, reference, view, alive].map(part => part.box);
   return {
     box: element("div", { class: "rf-controls" }, ...boxes),
     open(s) {
@@ -413,6 +389,9 @@ function controls(model, scenes) {
       images.show(scenes.stimuli, scenes.stimuli.indexOf(s.stimuli));
       networks.show(there.map(i => scenes.given[i].network), there.indexOf(model.get("scene")));
       reference.box.hidden = !s.human;
+      dead.checked = model.get("firing");
+      dead.disabled = !s.dead || s.dead === s.shape[1];
+      without.textContent = s.dead ? `without the ${s.dead} dead feature${s.dead === 1 ? "" : "s"}` : "no feature is dead";
     },
     settle(now) {
       order.show(now.order); metric.show(now.metric); reference.show(now.against); view.show(now.view);
@@ -487,7 +466,7 @@ function key(colours) {
 function facts(model) {
   const ghostsOf = menu("ghosts kept (ticks), of", chosen => set(model, { category: chosen }));
   const rows = {
-    signed: fact("signed r"), ceiling: fact("noise ceiling of this R²"), poz: fact("PoZ at the cut"), dead: fact("dead features kept"), ghosts: fact(ghostsOf.box),
+    level: fact("mean dissimilarity, left → right"), signed: fact("signed r"), ceiling: fact("noise ceiling of this R²"), poz: fact("PoZ at the cut"), dead: fact("dead features kept"), ghosts: fact(ghostsOf.box),
   };
   return {
     box: element("dl", {}, ...Object.values(rows).map(row => row.box)),
@@ -495,9 +474,10 @@ function facts(model) {
       ghostsOf.show(s.groups, category);
       ghostsOf.box.hidden = false;
     },
-    write({ s, k, r, order, against, defined, ceiling, ghosts }) {
+    write({ s, k, r, order, metric, against, partial, defined, ceiling, ghosts }) {
       const dead = s.where(order, feature => s.poz[feature] === 1);
       const among = places => (places.length ? `${places.filter(place => place < k).length} of ${places.length}` : "there are none");
+      rows.level.show(against !== "people" && `${shortly(middle(s.full(metric), s.n), 2)} → ${shortly(middle(partial, s.n), 2)}`);
       rows.signed.show(against === "people" && shortly(defined ? r : NaN));
       rows.ceiling.show(ceiling && ceiling.map(c => shortly(c * c, 2)).join("–"));
       rows.poz.show(order !== "random" && percent(s.poz[s.order[order][k - 1]], 1));
@@ -525,6 +505,7 @@ class Explorer {
     this.scenes = new Scenes(model, () => {
       for (const panel of this.views.maps.panels) panel.draw();
       this.show();
+      this.portray();
     });
     const look = (cell, stays) => this.look(cell, stays), keep = k => this.keep(k);
     const colours = numbers(model.get("colours"), Uint8Array), name = model.get("name"); // 256 × RGB
@@ -535,6 +516,7 @@ class Explorer {
     this.key = key(colours);
     this.plot = new CurvePlot(share => keep(share * this.scenes.shown.p));
     this.facts = facts(model);
+    this.feature = new FeaturePanel({ name, choose: feature => set(model, { feature }), follows: "the one at the cut" });
     this.coordinates = element("span", {}, "; the maps: ", this.views.maps.numbers);
     this.box = this.layout(download(`${name}-curve`, () => this.table()));
     Object.assign(this, { now: {}, cell: null, pinned: null });
@@ -545,6 +527,7 @@ class Explorer {
       this.controls.box, ...this.answer.boxes, this.views.matrices.box, this.views.maps.box,
       element("div", { class: "rf-under" }, this.detail.box, this.key.box),
       element("div", { class: "rf-side" }, this.plot.box, this.facts.box),
+      this.feature.box,
       element("p", { class: "rf-foot" }, "Everything here is computed in this page, as you move. The curve in use: ", numbers, this.coordinates));
   }
 
@@ -568,6 +551,13 @@ class Explorer {
     this.views[now.view].paintKept(now);
     this.write();
     this.show();
+    this.portray();
+  }
+
+  // The feature that was chosen, or else the one kept last.
+  portray() {
+    const { s, k, order, metric } = this.now, chosen = s.features.indexOf(this.model.get("feature"));
+    this.feature.show(s, chosen < 0 ? s.order[order][k - 1] : chosen, metric, chosen < 0);
   }
 
   // What belongs to a scene.
@@ -633,13 +623,13 @@ class Explorer {
 
   table() {
     const { s, curve, order } = this.now, inserted = s.order[order];
-    return [...curve.r].map((r, i) => ({ k: i + 1, feature: inserted[i], poz: s.poz[inserted[i]], r, r2: r * r, n_images: curve.images[i] }));
+    return [...curve.r].map((r, i) => ({ k: i + 1, feature: s.features[inserted[i]], poz: s.poz[inserted[i]], r, r2: r * r, n_images: curve.images[i] }));
   }
 }
 
 function render({ model, el }) {
   const explorer = new Explorer(model);
-  const unmount = mount({ model, el }, explorer.box, ["scene", "fraction", "order", "metric", "reference", "category", "view"], () => explorer.draw());
+  const unmount = mount({ model, el }, explorer.box, ["scene", "fraction", "order", "metric", "reference", "category", "view", "firing", "feature"], () => explorer.draw());
   return () => {
     unmount();
     explorer.scenes.close();
