@@ -77,6 +77,9 @@ class Panel {
   }
 }
 
+// What the features kept are compared with.
+const whole = (s, against) => (against === "network" && s.p < s.shape[1] ? "all that fire" : REFERENCES[against]);
+
 // --- matrices ---
 
 class HeatMap extends Panel {
@@ -140,7 +143,7 @@ class Matrices {
 
   paintReference({ s, metric, against }) {
     const values = s.compared(against, metric), limits = against === "people" ? range(values, s.n) : [0, s.limit(metric)];
-    this.panels[0].paint(values, limits, REFERENCES[against], `Dissimilarities of ${s.n} images, ${REFERENCES[against]}.`);
+    this.panels[0].paint(values, limits, whole(s, against), `Dissimilarities of ${s.n} images, ${whole(s, against)}.`);
   }
 
   paintKept(now) {
@@ -322,7 +325,7 @@ class Maps {
     const map = s.map(against, metric), places = signed(map.places);
     const filled = against === "people" && s.gaps ? " Pairs that nobody judged take their two images’ mean." : "";
     this.places = [places];
-    this.panels[0].paint(s, places, places, REFERENCES[against], this.trust(map, s.lengths(against, metric)) + filled);
+    this.panels[0].paint(s, places, places, whole(s, against), this.trust(map, s.lengths(against, metric)) + filled);
   }
 
   paintKept({ s, k, partial }) {
@@ -365,7 +368,8 @@ class Maps {
 
 // --- what can be set, and what is said: each part shows the state of the whole (`now`, below) ---
 
-const describe = ({ s, k, order }) => `${k} ${WHICH[order]} of ${s.p} features (${percent(k / s.p)})`;
+const counted = s => `${s.p} features${s.p < s.shape[1] ? " that fire" : ""}`;
+const describe = ({ s, k, order }) => `${k} ${WHICH[order]} of ${counted(s)} (${percent(k / s.p)})`;
 const valueOf = ({ r, defined }) => `R² ${defined ? shortly(r * r) : "undefined"}`;
 
 // Menus and choices.
@@ -399,12 +403,18 @@ function controls(model, scenes) {
   };
 }
 
+// R² does not see that all pairs become more alike, or less; the eye does.
+function levels({ s, metric, partial }) {
+  const [left, right] = [s.full(metric), partial].map(d => middle(d, s.n)), by = right.toFixed(2) - left.toFixed(2);
+  return `Mean dissimilarity: ${shortly(left, 2)} on the left, ${shortly(right, 2)} on the right.` + (by ? ` R² compares the pattern, not how ${by > 0 ? "bright" : "dark"} it is.` : "");
+}
+
 // The slider, and R² at its place. `keep` is called with a number of features.
 function answer(keep) {
   const share = slider("Features kept", { min: 1, input: () => keep(share.input.valueAsNumber) });
-  const r2 = element("output", { class: "rf-r2", ...QUIET }), said = element("span");
+  const r2 = element("output", { class: "rf-r2", ...QUIET }), said = element("span"), level = element("p", { class: "rf-level" });
   return {
-    boxes: [share.box, element("p", { class: "rf-result" }, r2, said)],
+    boxes: [share.box, element("p", { class: "rf-result" }, r2, said), level],
     open(s) { share.input.max = s.p; },
     write(now) {
       const { s, k, r, images, defined, metric, against } = now;
@@ -416,6 +426,7 @@ function answer(keep) {
       const to = against === "people" ? "people’s judgments" : `all ${s.p}`;
       const only = images < s.n ? `: ${images} of ${s.n} images have a similarity there` : "";
       const why = only || (k === 1 && metric === "correlation" ? ": a correlation needs at least two" : ": the similarities do not vary");
+      level.textContent = against === "people" ? "" : levels(now);
       said.textContent = defined ? ` of the ${describe(now)} with ${to}${only}` : ` undefined for the ${describe(now)}${why}`;
     },
   };
@@ -466,7 +477,7 @@ function key(colours) {
 function facts(model) {
   const ghostsOf = menu("ghosts kept (ticks), of", chosen => set(model, { category: chosen }));
   const rows = {
-    level: fact("mean dissimilarity, left → right"), signed: fact("signed r"), ceiling: fact("noise ceiling of this R²"), poz: fact("PoZ at the cut"), dead: fact("dead features kept"), ghosts: fact(ghostsOf.box),
+    signed: fact("signed r"), ceiling: fact("noise ceiling of this R²"), poz: fact("PoZ at the cut"), dead: fact("dead features kept"), ghosts: fact(ghostsOf.box),
   };
   return {
     box: element("dl", {}, ...Object.values(rows).map(row => row.box)),
@@ -474,10 +485,9 @@ function facts(model) {
       ghostsOf.show(s.groups, category);
       ghostsOf.box.hidden = false;
     },
-    write({ s, k, r, order, metric, against, partial, defined, ceiling, ghosts }) {
+    write({ s, k, r, order, against, defined, ceiling, ghosts }) {
       const dead = s.where(order, feature => s.poz[feature] === 1);
       const among = places => (places.length ? `${places.filter(place => place < k).length} of ${places.length}` : "there are none");
-      rows.level.show(against !== "people" && `${shortly(middle(s.full(metric), s.n), 2)} → ${shortly(middle(partial, s.n), 2)}`);
       rows.signed.show(against === "people" && shortly(defined ? r : NaN));
       rows.ceiling.show(ceiling && ceiling.map(c => shortly(c * c, 2)).join("–"));
       rows.poz.show(order !== "random" && percent(s.poz[s.order[order][k - 1]], 1));

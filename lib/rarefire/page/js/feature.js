@@ -286,7 +286,7 @@ class FeaturePanel {
     if (kinds.length < 2) return;
     const most = Math.max(...kinds.map(kind => kind.mean)) || 1;
     this.rows.replaceChildren(...shown.map(({ name, mean, share, ghost }) => element("tr", {}, element("th", { scope: "row", title: name }, name),
-      element("td", {}, element("i", { style: `width:${((100 * mean) / most).toFixed(1)}%` }), element("span", {}, amount(mean))),
+      element("td", {}, element("i", { style: `width:${((60 * mean) / most).toFixed(1)}%` }), element("span", {}, amount(mean))),
       element("td", {}, `${percent(share)}${ghost ? " ghost" : ""}`))));
     this.more.textContent = many ? `The ${ROWS} of ${kinds.length} categories with the highest mean.` : "";
   }
@@ -297,7 +297,7 @@ class FeaturePanel {
     const place = never ? "none" : all ? (rank === 1 ? "largest" : `${th(rank)} largest`) : "…";
     const rows = {
       poz: ["PoZ", percent(s.poz[f], 1)], silenced: ["R² with it silenced (set to 0)", near(silenced)], rank: [`change, of ${s.p} features`, place],
-      median: ["R² with the median feature silenced", all ? near(1 - (middle ?? 0)) : "…"], out: ["R² with it left out of the RDM", near(out)],
+      median: ["R² with a median firing feature silenced", all ? near(1 - (middle ?? 0)) : "…"], out: ["R² with it left out of the RDM", near(out)],
     };
     for (const [key, texts] of Object.entries(rows)) this.facts[key].forEach((part, i) => { part.textContent = texts[i]; });
     const left = result.images < s.n && !never ? ` (${result.images} of ${s.n} images have a similarity without it)` : "";
