@@ -491,7 +491,7 @@ function facts(model) {
       rows.signed.show(against === "people" && shortly(defined ? r : NaN));
       rows.ceiling.show(ceiling && ceiling.map(c => shortly(c * c, 2)).join("–"));
       rows.poz.show(order !== "random" && percent(s.poz[s.order[order][k - 1]], 1));
-      rows.dead.show(among(dead));
+      rows.dead.show(s.p === s.shape[1] && among(dead));
       rows.ghosts.show(s.ghosts.some(Boolean) && among(ghosts));
     },
   };
