@@ -263,7 +263,7 @@ class FeaturePanel {
 
   paint({ activations, images }) {
     const { s } = this;
-    this.title.textContent = images.length ? `Fires for ${images.length} of ${s.n} images, most for` : `Fires for none of ${s.n} images`;
+    this.title.textContent = images.length ? "Fires most for" : "Fires for none of these images";
     this.tiles.forEach(({ canvas, text, box }, i) => {
       const image = images[i], there = image !== undefined;
       box.style.visibility = there ? "" : "hidden";
@@ -296,8 +296,8 @@ class FeaturePanel {
     const rank = all ? this.silencing.rank(f) : 0, sorted = all ? lost.filter((_, g) => s.poz[g] < 1).sort() : [], middle = sorted[sorted.length >> 1];
     const place = never ? "none" : all ? (rank === 1 ? "largest" : `${th(rank)} largest`) : "…";
     const rows = {
-      poz: ["PoZ", percent(s.poz[f], 1)], silenced: ["R² with it silenced (set to 0)", near(silenced)], rank: [`change, of ${s.p} features`, place],
-      median: ["R² with a median firing feature silenced", all ? near(1 - (middle ?? 0)) : "…"], out: ["R² with it left out of the RDM", near(out)],
+      poz: ["PoZ", percent(s.poz[f], 1)], silenced: ["R² when it is silenced (0)", near(silenced)], rank: [`change, of ${s.p} features`, place],
+      median: ["R² for the median that fires", all ? near(1 - (middle ?? 0)) : "…"], out: ["R² when it is left out", near(out)],
     };
     for (const [key, texts] of Object.entries(rows)) this.facts[key].forEach((part, i) => { part.textContent = texts[i]; });
     const left = result.images < s.n && !never ? ` (${result.images} of ${s.n} images have a similarity without it)` : "";
