@@ -194,7 +194,7 @@ class Explorer(PageWidget):
     def _most(self, trait: str) -> int:
         if trait == "scene":
             return len(self._scenes)
-        return max(s.ghosts.shape[trait == "feature"] for s in self._scenes)
+        return max(int(s.ghosts.shape[trait == "feature"]) for s in self._scenes)
 
     @property
     def _order(self) -> NDArray[np.intp]:
@@ -232,8 +232,11 @@ class Explorer(PageWidget):
         Where `feature` is not among those in use, it is the one at the slider's place.
         """
         shown, used = self._scenes[self.scene], self._order
-        feature = self.feature if self.feature in used else used[self.k - 1]
-        return portrayed(shown, int(feature), metric=self.metric, firing=self.firing)
+        metric: Any = self.metric
+        feature = int(used[self.k - 1])
+        if self.feature is not None and self.feature in used:
+            feature = self.feature
+        return portrayed(shown, feature, metric=metric, firing=self.firing)
 
 
 def _still(shown: Checked, name: str, caption: str) -> HTML:
