@@ -1089,7 +1089,7 @@ def test_a_feature_is_chosen_by_mouse_keys_and_finger(tab, static_page, scene):
         said = told(panel)
         count = f"fires for {len(found.images)} of 120 images"
         if not len(found.images):
-            assert "fires for none of these 120 images. Silenced, it changes nothing. Left out" in said
+            assert "fires for none of these 120 images: silenced, it changes nothing; left out, it" in said
             assert panel.locator(".rf-most-for > div:visible").count() == 0
             return
         first = int(np.flatnonzero(sort == found.images[0])[0])

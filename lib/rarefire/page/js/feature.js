@@ -263,7 +263,7 @@ class FeaturePanel {
 
   paint({ activations, images }) {
     const { s } = this;
-    this.title.textContent = images.length ? "Fires most for" : "Fires for none of these images";
+    this.title.textContent = images.length ? "Fires most for" : "Fires for none";
     this.tiles.forEach(({ canvas, text, box }, i) => {
       const image = images[i], there = image !== undefined;
       box.style.visibility = there ? "" : "hidden";
@@ -296,14 +296,13 @@ class FeaturePanel {
     const rank = all ? this.silencing.rank(f) : 0, sorted = all ? lost.filter((_, g) => s.poz[g] < 1).sort() : [], middle = sorted[sorted.length >> 1];
     const place = never ? "none" : all ? (rank === 1 ? "largest" : `${th(rank)} largest`) : "…";
     const rows = {
-      poz: ["PoZ", percent(s.poz[f], 1)], silenced: ["R² when it is silenced (0)", near(silenced)], rank: [`change, of ${s.p} features`, place],
-      median: ["R² for the median that fires", all ? near(1 - (middle ?? 0)) : "…"], out: ["R² when it is left out", near(out)],
+      poz: ["PoZ", percent(s.poz[f], 1)], silenced: ["R², silenced (0)", near(silenced)], rank: [`change, of ${s.p}`, place],
+      median: ["R², median that fires", all ? near(1 - (middle ?? 0)) : "…"], out: ["R², left out", near(out)],
     };
     for (const [key, texts] of Object.entries(rows)) this.facts[key].forEach((part, i) => { part.textContent = texts[i]; });
     const left = result.images < s.n && !never ? ` (${result.images} of ${s.n} images have a similarity without it)` : "";
-    const centring = metric === "cosine" ? " Left out of the RDM it changes nothing either: the cosine does not centre."
-      : ` Left out of the RDM it changes R² to ${near(out)}, by centring alone: Pearson’s r takes each image’s mean over one number fewer.`;
-    const said = never ? `Feature ${feature} fires for none of these ${s.n} images. Silenced, it changes nothing.${centring}`
+    const said = never ? `Feature ${feature} fires for none of these ${s.n} images: ` + (metric === "cosine" ? "silenced or left out, it changes no cosine."
+      : `silenced, it changes nothing; left out, it changes what Pearson’s r centres by (R² = ${near(out)}).`)
       : `Feature ${feature} fires for ${images.length} of ${s.n} images, most for ${s.title(images[0])}. Silenced alone, it leaves R² = ${near(silenced)} of the whole RDM (${MEASURES[metric]})${left}${all ? `: the ${place} change of ${s.p} features` : ""}.`;
     this.words.textContent = said;
     this.strip.setAttribute("aria-valuenow", this.place + 1);
