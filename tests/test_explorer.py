@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import sys
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from PIL import Image
 from scipy.spatial import procrustes
 from scipy.spatial.distance import pdist
 
-from rarefire import curves, poz, rdm, records, reliability, stimuli
+from rarefire import curves, poz, rdm, records, reliability, stimuli, units
 from rarefire.errors import InputError, UnknownNameError
 from rarefire.page import explorer, widgets
 from rarefire.page.explorer import Explorer, Scene
@@ -295,6 +296,96 @@ def test_the_figure_without_scripts_says_the_same(scene):
         assert f"R² = {long_way(scene, k, order, 'correlation'):.3f}" in page
 
 
+# --- features that fire, and one of them ---------------------------------------------------------
+
+
+def with_dead(scene):
+    """The scene with three more features, which never fire."""
+    return replace(scene, embedding=np.insert(np.asarray(scene.embedding), [0, 40, 84], 0.0, axis=1))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("people", [False, True], ids=["network", "people"])
+def test_without_dead_features_everything_is_of_those_that_fire(scene, order, people):
+    given = with_dead(scene)
+    fires = poz.poz(given.embedding) < 1
+    alive = np.asarray(given.embedding)[:, fires]
+    widget = Explorer(given, firing=True, order=order, reference="people" if people else "network", seed=3)
+    inserted = orders_of(given, seed=3)[order]
+    among = [int(np.count_nonzero(fires[:f])) for f in inserted if fires[f]]
+    for fraction in (0.3, 0.8, 1.0):
+        widget.fraction = fraction
+        expected = long_way(replace(scene, embedding=alive), widget.k, among, "correlation", people=people)
+        assert widget.k == round(len(among) * fraction)
+        assert widget.r2 == pytest.approx(expected, abs=1e-9)
+    assert widget.curve().n_features == len(among) < 87
+    widget.firing = False
+    assert widget.curve().n_features == 87
+
+
+def test_where_nothing_fires_all_features_stay():
+    widget = Explorer(Scene("all", "silent", np.zeros((5, 3))), firing=True)
+    assert widget.k == 3
+    assert math.isnan(widget.r2)
+
+
+def naive_portrait(scene, feature, metric):
+    """R² of the RDM with a feature set to 0, and without it, against the whole one, by RDMs."""
+    embedding = np.asarray(scene.embedding, dtype=float)
+    silenced = embedding.copy()
+    silenced[:, feature] = 0
+    full = dissimilarities(embedding, metric)
+    found = []
+    for rest in (silenced, np.delete(embedding, feature, axis=1)):
+        partial = dissimilarities(rest, metric)
+        use = np.isfinite(partial) & np.isfinite(full)
+        found.append(np.corrcoef(partial[use], full[use])[0, 1] ** 2)
+    return found
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_portrait_says_what_a_feature_fires_for_and_what_it_carries(scene, metric):
+    given = with_dead(scene)
+    every = [naive_portrait(given, f, metric) for f in range(87)]
+    lost = np.array([1 - silenced for silenced, _ in every])
+    embedding, labels = np.asarray(given.embedding), np.asarray(given.labels)
+    for feature in (0, 1, 30, 86):
+        found = explorer.portrait(given, feature, metric=metric)
+        np.testing.assert_array_equal(found.activations, embedding[:, feature])
+        assert found.poz == (embedding[:, feature] == 0).mean()
+        assert set(found.images) == set(np.flatnonzero(embedding[:, feature]))
+        assert (np.diff(embedding[found.images, feature]) <= 0).all()
+        for c in range(10):
+            own = embedding[labels == c, feature]
+            assert found.means[c] == pytest.approx(own.mean())
+            assert found.shares[c] == (own > 0).mean()
+        assert (found.silenced, found.left_out) == pytest.approx(every[feature], abs=1e-9)
+        assert found.rank == 1 + np.count_nonzero(lost > lost[feature] + 1e-9)
+        assert (found.n_features, found.n_images) == (87, 120)
+    alone = explorer.portrait(given, 30, metric=metric, firing=True)
+    assert alone.n_features == (poz.poz(embedding) < 1).sum()
+    assert explorer.portrait(given, 0, metric=metric).silenced == pytest.approx(1, abs=1e-12)
+
+
+def test_which_portrait_the_explorer_draws(scene):
+    widget = Explorer(with_dead(scene), fraction=0.5)
+    order = orders_of(with_dead(scene))["low"]
+    assert widget.portrait().feature == order[widget.k - 1]
+    widget.feature = 0
+    assert widget.portrait().feature == 0
+    widget.firing = True  # it never fires
+    assert widget.portrait().feature == order[widget.k - 1]
+    with pytest.raises(traitlets.TraitError, match="feature is an index from 0 to 86; got 87"):
+        widget.feature = 87
+
+
+def test_a_portrait_of_no_feature(scene):
+    with pytest.raises(InputError, match="feature is an index from 0 to 83; got 84"):
+        explorer.portrait(scene, 84)
+    with pytest.raises(InputError, match=r"feature 0 never fires \(PoZ = 100 %\): it is not among the"):
+        explorer.portrait(with_dead(scene), 0, firing=True)
+
+
 # --- in a real browser ---------------------------------------------------------------------------
 
 
@@ -496,6 +587,42 @@ def test_the_map_of_a_matrix_is_that_of_python(geometry, seed):
         expected = rdm.mds(square[np.ix_(there, there)])
         turned = places[there] * np.sign((places[there] * expected).sum(axis=0))
         np.testing.assert_allclose(turned, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.fixture
+def silencing(tab):
+    """Calls JavaScript that drops single features."""
+    tab.add_script_tag(content=widgets.script("geometry", "feature"))
+    return tab.evaluate
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_geometry_without_each_feature_is_that_of_python(silencing, metric):
+    """And where nearly all of an image is in a single feature."""
+    made = [rare_features(seed)[0] for seed in range(3)]
+    huge = np.random.default_rng(9).uniform(size=(15, 7)) * [1, 1, 1, 3e3, 1, 1, 1]
+    for embedding in (*made, huge):
+        n, p = embedding.shape
+        found = silencing(
+            """([embedding, n, p, metric]) => {
+                const prefixes = residuals(embedding, n, p, [...Array(p).keys()], metric);
+                const whole = similarities(prefixes, p, new Float64Array(n * n)).map(v => 1 - v);
+                const s = { n, p, embedding: Float64Array.from(embedding), features: [...Array(p).keys()],
+                    prefixes: () => prefixes, full: () => whole };
+                const drop = new Silencing(s, metric), ways = [false, true];
+                drop.go(Infinity);
+                return { ways: ways.map(out => s.features.map(f => drop.without(f, out))),
+                    ranks: s.features.map(f => drop.rank(f)) };
+            }""",
+            [embedding.ravel().tolist(), n, p, metric],
+        )
+        for silenced, theirs in zip((True, False), found["ways"], strict=True):
+            python = units.without_each(embedding, metric=metric, silenced=silenced)
+            r = np.array([np.nan if each["r"] is None else each["r"] for each in theirs])
+            np.testing.assert_allclose(r, python.r, rtol=0, atol=1e-8)
+            assert [each["images"] for each in theirs] == python.n_images.tolist()
+        assert found["ranks"] == units.without_each(embedding, metric=metric).rank.tolist()
 
 
 # --- maps ----------------------------------------------------------------------------------------
@@ -891,6 +1018,146 @@ def test_a_cell_shows_its_two_images(tab, static_page, scene):
     canvas.click(position={"x": 50, "y": 1})  # once more lets it go
     tab.mouse.move(5, 5)
     assert status.inner_text().startswith("Point at a cell")
+
+
+def as_it_travels(widget, scene):
+    """The scene as the page has it: in fewer bits, images as they were given."""
+    packed = widget.scenes[0]
+    sizes = np.frombuffer(packed["sizes"], "<f8")[:, None]
+    embedding = np.empty(packed["shape"])
+    kind = {"f2": "<f2", "f4": "<f4", "f8": "<f8"}[packed["kind"]]
+    sent = np.frombuffer(packed["embedding"], kind).astype(float).reshape(packed["shape"]) * sizes
+    embedding[np.argsort(scene.labels, kind="stable")] = sent
+    return replace(scene, embedding=embedding, poz=poz.poz(scene.embedding))
+
+
+def opened(tab):
+    """The features' place in the page, when all of them are computed."""
+    panel = tab.locator(".rf-feature")
+    panel.locator("summary").click()
+    panel.get_by_text("height: what silencing takes").wait_for()
+    return panel
+
+
+def told(panel):
+    return panel.locator(".rf-said").inner_text()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("firing", [False, True], ids=["all", "firing"])
+def test_every_feature_in_the_page_is_pythons(tab, static_page, scene, tmp_path, metric, firing):
+    given = with_dead(scene)
+    widget = Explorer(given, metric=metric, firing=firing)
+    open_page(tab, static_page(widget))
+    panel = opened(tab)
+    with tab.expect_download() as started:
+        panel.get_by_role("link", name="Every feature (CSV)").click()
+    started.value.save_as(tmp_path / "features.csv")
+    table = pd.read_csv(tmp_path / "features.csv")
+    travels, sort = as_it_travels(widget, given), np.argsort(given.labels, kind="stable")
+    rates = poz.poz(given.embedding)
+    order = orders_of(given)["low"]
+    assert table["feature"].tolist() == [f for f in order if rates[f] < 1 or not firing]
+    for row in table.iloc[[0, 7, 40, -4, -1]].itertuples():
+        found = explorer.portrait(travels, row.feature, metric=metric, firing=firing)
+        assert row.images == len(found.images)
+        if len(found.images):
+            assert sort[int(row.image) - 1] == found.images[0]
+            assert row.highest == pytest.approx(found.activations.max(), rel=1e-12)
+        assert row.r2_silenced == pytest.approx(found.silenced, abs=1e-6)
+        assert row.r2_left_out == pytest.approx(found.left_out, abs=1e-6)
+        assert row.rank == found.rank
+
+
+@pytest.mark.browser
+def test_a_feature_is_chosen_by_mouse_keys_and_finger(tab, static_page, scene):
+    given = with_dead(scene)
+    widget = Explorer(given, fraction=0.5)
+    open_page(tab, static_page(widget))
+    order, labels = orders_of(given)["low"], np.sort(given.labels)
+    sort = np.argsort(given.labels, kind="stable")
+    assert not tab.locator(".rf-strip").is_visible()  # closed at first
+    panel = opened(tab)
+    strip = panel.get_by_role("slider", name="Feature, in order of PoZ")
+
+    def shows(place):
+        """What is said and shown of the feature at a place."""
+        panel.get_by_text(f"Feature {order[place]}:").wait_for()
+        found = explorer.portrait(given, int(order[place]))
+        assert strip.get_attribute("aria-valuenow") == str(place + 1)
+        said = told(panel)
+        count = f"fires for {len(found.images)} of 120 images"
+        if not len(found.images):
+            assert "fires for none of these 120 images: silenced, it changes nothing; left out, it" in said
+            assert panel.locator(".rf-most-for > div:visible").count() == 0
+            return
+        first = int(np.flatnonzero(sort == found.images[0])[0])
+        assert said.startswith(
+            f"Feature {order[place]} {count}, most for digit {labels[first]} (image {first + 1})."
+        )
+        r2 = float(said.split("R² = ")[1].split(" ")[0])
+        assert r2 == pytest.approx(found.silenced, abs=5e-5)
+        assert f"change of {found.n_features} features" in said
+        tiles = panel.locator(".rf-most-for > div:visible")
+        assert tiles.count() == min(8, len(found.images))
+        assert float(tiles.first.inner_text()) == pytest.approx(found.activations.max(), rel=0.06)
+        rows = panel.locator("tbody tr").all_inner_texts()
+        assert [int(row.split("\t")[-1].split("\xa0")[0]) for row in rows] == [
+            round(100 * share) for share in found.shares
+        ]
+
+    shows(widget.k - 1)  # at the slider's place, and with it
+    slide(tab, 20)
+    shows(19)
+    strip.focus()
+    at = 19
+    for key, to in [("ArrowRight", 20), ("ArrowLeft", 19), ("PageUp", 29), ("Home", 0), ("End", 86)]:
+        tab.keyboard.press(key)
+        at = to
+        shows(at)
+    slide(tab, 50)  # one that was chosen stays
+    shows(86)
+    box = strip.bounding_box()
+    x, y = box["x"] + 10.5 / 87 * box["width"], box["y"] + box["height"] / 2
+    tab.mouse.click(x, y)
+    shows(10)
+    panel.get_by_role("button", name="The next rarer feature").click()
+    shows(11)
+    # Said aloud, politely; a slider that has the focus says it itself.
+    tab.wait_for_function(
+        "said => document.querySelector('.rf-feature [aria-live]').textContent === said", arg=told(panel)
+    )
+    tab.touchscreen.tap(x, y)
+    shows(10)
+    panel.get_by_role("button", name="the one at the cut").click()
+    shows(49)
+    fires = poz.poz(given.embedding) < 1
+    tab.get_by_role("checkbox", name=f"without the {(~fires).sum()} dead features").check()
+    tab.get_by_text(f"of {fires.sum()} features that fire").wait_for()
+    assert strip.get_attribute("aria-valuemax") == str(fires.sum())
+    for width in (390, 320):
+        tab.set_viewport_size({"width": width, "height": 800})
+        shown_r(tab)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_the_page_says_how_bright_each_matrix_is(tab, static_page, scene):
+    given = with_dead(scene)
+    open_page(tab, static_page(Explorer(given)))
+    order, embedding = orders_of(given)["low"], np.asarray(given.embedding, dtype=float)
+    said = tab.locator(".rf-level")
+    for metric, name in zip(METRICS, ("Pearson", "cosine"), strict=True):
+        tab.get_by_role("radio", name=name).check()
+        for k in (60, 20):
+            slide(tab, k)
+            left, right = (np.nanmean(dissimilarities(embedding[:, o], metric)) for o in (order, order[:k]))
+            expected = re.findall(r"\d\.\d\d", said.inner_text())
+            np.testing.assert_allclose([float(v) for v in expected], [left, right], atol=0.0051)
+            apart = round(right, 2) - round(left, 2)
+            assert ("not how bright" in said.inner_text()) == (apart > 0.001)
+            assert ("not how dark" in said.inner_text()) == (apart < -0.001)
 
 
 @pytest.mark.browser

@@ -231,7 +231,7 @@ def test_the_embeddings_of_the_book(page, tmp_path, images):
         found = float(page.locator(".rf-explorer .rf-r2").get_attribute("data-r"))
         assert found**2 == pytest.approx(r2[k - 1], abs=1e-6)
     ghosts = poz.ghosts(given, few["labels"]).sum(axis=1)
-    shown = page.locator(".rf-explorer dl")
+    shown = page.locator(".rf-explorer .rf-side dl")
     assert f"of {ghosts[0]}" in shown.inner_text()
     assert f"{(rates == 1).sum()} dead" in page.locator(".rf-try .rf-lines").first.inner_text()
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
-from rarefire import embeddings, inference, poz, units
-from rarefire.errors import InputError
+from rarefire import curves, embeddings, inference, poz, units
+from rarefire.errors import InputError, UnknownNameError
 
 ROUNDING = 1e-12  # sums and ratios of up to a few hundred whole numbers
 
@@ -523,3 +523,83 @@ def test_wrong_bins_rates_and_amounts():
     for wrong in (([1, 2], [1]), ([np.nan], [1]), ([1], [-1])):
         with pytest.raises(InputError, match="information and entropy must be one finite number per feature"):
             units.summary(*wrong)
+
+
+# --- the geometry without a single unit ------------------------------------------------------------
+
+
+def naive_without(embedding, metric, silenced):
+    """r and the number of images, one feature and one pair at a time."""
+
+    def alike(a, b):
+        if metric == "correlation":
+            a, b = a - a.mean(), b - b.mean()
+        return a @ b / np.sqrt((a @ a) * (b @ b))
+
+    def defined(row):
+        return len(row) > 0 and (row.any() if metric == "cosine" else np.ptp(row) > 0)
+
+    found = []
+    for f in range(embedding.shape[1]):
+        rest = embedding.copy()
+        rest[:, f] = 0
+        rest = rest if silenced else np.delete(embedding, f, axis=1)
+        rows = [i for i in range(len(rest)) if defined(embedding[i]) and defined(rest[i])]
+        both = [
+            (alike(rest[i], rest[j]), alike(embedding[i], embedding[j]))
+            for i, j in itertools.combinations(rows, 2)
+        ]
+        varies = len(both) >= 3 and np.ptp([x for x, _ in both]) > 1e-9
+        found.append((np.corrcoef(np.array(both).T)[0, 1] if varies else np.nan, len(rows)))
+    return np.array(found).T
+
+
+def odd_images(rng):
+    """Images of which a single feature is all there is, or all that differs; and a dead feature."""
+    embedding = np.maximum(rng.normal(size=(12, 3)) @ rng.normal(size=(3, 9)) - np.linspace(-1, 2, 9), 0)
+    embedding[0], embedding[1], embedding[2], embedding[3] = 0, 0.7, 0, 0.5
+    embedding[2, 4], embedding[3, 6], embedding[4] = 1, 2, 1
+    embedding[4, 0], embedding[:, 8] = 0, 0
+    return embedding
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+@pytest.mark.parametrize("silenced", [True, False])
+def test_the_geometry_without_each_unit_is_that_of_a_naive_loop(rng, metric, silenced):
+    for embedding in (odd_images(rng), rng.gamma(0.3, size=(10, 6)), 1e150 * rng.uniform(1, 2, (8, 5))):
+        found = units.without_each(embedding, metric=metric, silenced=silenced)
+        r, n_images = naive_without(embedding / embedding.max(), metric, silenced)
+        np.testing.assert_allclose(found.r, r, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(found.n_images, n_images)
+        lost = np.where(np.isfinite(r), 1 - r**2, 1)
+        assert found.rank.tolist() == [1 + np.count_nonzero(lost > own + 1e-9) for own in lost]
+
+
+def test_where_one_unit_is_nearly_all_digits_are_not_lost(rng):
+    """What is left without it is less than a millionth; the nested curves, which go another way, agree."""
+    embedding = rng.uniform(size=(15, 7))
+    embedding[:, 3] *= 3e3
+    others = np.r_[np.delete(np.arange(7), 3), 3]
+    found = units.without_each(embedding).r[3]
+    assert found == pytest.approx(curves.silenced_curve(embedding, others, k=[6]).r[0], abs=1e-9)
+    found = units.without_each(embedding, silenced=False).r[3]
+    assert found == pytest.approx(curves.geometry_curve(embedding, others, k=[6]).r[0], abs=1e-9)
+
+
+def test_a_unit_that_never_fires_matters_by_centring_alone(rng):
+    embedding = np.c_[rng.gamma(0.5, size=(20, 6)), np.zeros(20)]
+    assert units.without_each(embedding).r[6] == pytest.approx(1, abs=1e-12)
+    assert units.without_each(embedding).rank[6] == 7
+    assert 0.9 < units.without_each(embedding, silenced=False).r2[6] < 1 - 1e-6
+    for silenced in (True, False):
+        assert units.without_each(embedding, metric="cosine", silenced=silenced).r[6] == pytest.approx(1)
+
+
+def test_too_few_images_and_no_similarity():
+    with pytest.raises(InputError, match="at least three images"):
+        units.without_each(np.ones((2, 4)))
+    with pytest.raises(UnknownNameError, match=r"no metric of a similarity 'euclidean'\. There are: "):
+        units.without_each(np.eye(4), metric="euclidean")
+    one = units.without_each(np.arange(1.0, 5)[:, None], silenced=False)
+    assert np.isnan(one.r).all()
+    assert one.n_images.tolist() == [0]

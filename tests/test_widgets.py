@@ -9,9 +9,9 @@ import traitlets
 from IPython.display import HTML
 from ipywidgets import IntSlider
 
-from rarefire import rdm
+from rarefire import poz, rdm
 from rarefire.errors import InputError, UnknownNameError
-from rarefire.page import frame, plots, widgets
+from rarefire.page import frame, plots, scenes, widgets
 from rarefire.page.widgets import FeatureSwitch, PozHistogram
 
 A, B, C = [0.91, 0.76, 0.3, 0.7, 0.9, 0], [0.40, 0.70, 0.6, 0.3, 0.7, 0], [0.02, 0.40, 0.9, 0.2, 0.2, 0]
@@ -206,3 +206,77 @@ def test_the_threshold_marks_what_lies_above_it(tab, static_page, histogram, rat
     tab.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 20)
     tab.wait_for_function("document.querySelector('input[type=range]').value !== '33'")
     assert 45 < int(handle.input_value()) < 60
+
+
+@pytest.fixture
+def looked_at(still, embedding):
+    """Two networks, of one of which the page holds what it says of 40 images."""
+    rates = np.stack([poz.poz(embedding), np.linspace(0, 1, 24)])
+    scene = scenes.Scene("digits", "seed 3", embedding, labels=np.arange(40) % 4, names=list("abcd"))
+    given = {"digits": ("digits", rates, [3, 7])}
+    options = {"name": "small", "caption": "A caption.", "fallback": still}
+    return PozHistogram(given, scenes={"digits": {3: scene}}, **options), scene
+
+
+def test_the_histogram_s_feature_in_python(looked_at, embedding, still, rates):
+    widget, scene = looked_at
+    order = poz.order(poz.poz(embedding))
+    removed = widget.removed()
+    assert widget.portrait().feature == next(f for f in order if removed[f])
+    widget.threshold = 1.0  # nothing lies above it
+    assert widget.portrait().feature == order[-1]
+    widget.feature = 5
+    expected = scenes.portrait(scene, 5)
+    assert (widget.portrait().silenced, widget.portrait().rank) == (expected.silenced, expected.rank)
+    widget.network = 1
+    with pytest.raises(InputError, match="there is no scene of 'digits', seed 7: give one as scenes="):
+        widget.portrait()
+    with pytest.raises(traitlets.TraitError, match="feature is an index from 0 to 23; got 24"):
+        widget.feature = 24
+    options = {"name": "small", "caption": "A caption.", "fallback": still}
+    sets = {"digits": ("digits", rates, range(11))}
+    with pytest.raises(UnknownNameError, match="no image set 'mnist'. There are: digits"):
+        PozHistogram(sets, scenes={"mnist": {0: scene}}, **options)
+    with pytest.raises(UnknownNameError, match="no network of 'digits' with seed '12'. There are: "):
+        PozHistogram(sets, scenes={"digits": {12: scene}}, **options)
+    with pytest.raises(InputError, match="a scene of 'digits' has another PoZ than the set: .* Leave out"):
+        PozHistogram(
+            {"digits": ("digits", rates[:1, :24], [0])},
+            scenes={"digits": {0: scenes.Scene("", "", embedding, poz=np.zeros(24))}},
+            **options,
+        )
+
+
+@pytest.mark.browser
+def test_a_box_of_the_histogram_is_a_feature_to_look_at(tab, static_page, looked_at, embedding):
+    widget, scene = looked_at
+    ready(tab, static_page(widget))
+    panel, threshold = tab.locator(".rf-feature"), tab.get_by_role("slider", name="Threshold")
+    assert not panel.locator(".rf-strip").is_visible()
+    rates = poz.poz(embedding)
+    # The lowest box of a column, with the mouse: it does not move the threshold.
+    feature = int(poz.order(rates)[0])
+    box = tab.locator(".rf-histogram rect", has_text=f"feature {feature}:").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    panel.get_by_text(f"Feature {feature} fires for").wait_for()
+    assert threshold.input_value() == "80"
+    fires = int((embedding[:, feature] > 0).sum())
+    said = panel.locator(".rf-said").inner_text()
+    assert f"fires for {fires} of 40 images" in said
+    r2 = float(re.search(r"R² = (\d\.\d+)", said)[1])
+    assert r2 == pytest.approx(scenes.portrait(scene, feature).silenced, abs=2e-3)
+    assert tab.locator(".rf-histogram .rf-chosen title").text_content().startswith(f"feature {feature}:")
+    # A finger, on another.
+    other = int(np.flatnonzero(rates == 1)[0])
+    tab.locator(".rf-histogram rect", has_text=f"feature {other}:").scroll_into_view_if_needed()
+    box = tab.locator(".rf-histogram rect", has_text=f"feature {other}:").bounding_box()
+    tab.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    panel.get_by_text(f"Feature {other} fires for none of these 40 images").wait_for()
+    # The one at the threshold goes with it.
+    panel.get_by_role("button", name="the one at the threshold").click()
+    threshold.fill("30")
+    widget.threshold, widget.feature = 0.3, None
+    panel.get_by_text(f"Feature {widget.portrait().feature}:").wait_for()
+    tab.get_by_role("combobox", name="Network").select_option("seed 7")
+    tab.get_by_text("What single features fire for is in this page for seed 3.").wait_for()
+    assert not panel.is_visible()

@@ -14,6 +14,9 @@ lower and upper half of what the unit gives when it fires (:func:`responses`). N
 entropy H of its responses, and by firing or not no more than :func:`poz_bound` of its PoZ: compare shares of
 H, or units of like PoZ. A unit that is silent throughout has H = 0 and is counted apart (:func:`summary`).
 
+How much of a layer's geometry hangs on a unit alone is what is left of the RDM without it
+(:func:`without_each`).
+
 References
 ----------
 Muratore P, Tafazoli S, Piasini E, Laio A, Zoccolan D (2022). Prune and distill: similar reformatting of image
@@ -37,13 +40,16 @@ from tqdm import tqdm
 
 from rarefire import inference
 from rarefire._engine.arguments import checked
-from rarefire.errors import InputError
+from rarefire._engine.grams import PairSums, correlation
+from rarefire.errors import InputError, unknown
 from rarefire.poz import check_activations
+from rarefire.rdm import Metric, check_embedding, unit_vectors
 from rarefire.rounding import SAME, levels
 
 __all__ = [
     "InformationTest",
     "Summary",
+    "Without",
     "bins",
     "class_blocks",
     "conditional_information",
@@ -60,6 +66,7 @@ __all__ = [
     "selectivity",
     "summary",
     "top_share",
+    "without_each",
 ]
 
 _CHUNK = 2**20  # numbers in a working array
@@ -589,6 +596,129 @@ def information_test(
     p = as_much / (n_permutations + 1)
     known = np.stack([_information(said, one, True) for one in values])
     return InformationTest(tuple(stimuli), known, p, np.apply_along_axis(inference.holm, 0, p))
+
+
+@dataclass(frozen=True)
+class Without:
+    """What is left of a geometry without a single feature, for each of them.
+
+    Attributes
+    ----------
+    r
+        ``(n_features,)``, Pearson correlation of the RDM without it and the whole RDM, in [−1, 1]; NaN where
+        it is undefined.
+    n_images
+        ``(n_features,)``, images that have a similarity with it and without it.
+    """
+
+    r: NDArray[np.float64]
+    n_images: NDArray[np.intp]
+
+    @property
+    def r2(self) -> NDArray[np.float64]:
+        """``(n_features,)``, squared correlation, in [0, 1]."""
+        return self.r**2
+
+    @property
+    def rank(self) -> NDArray[np.intp]:
+        """``(n_features,)``, 1 for the feature without which most is lost; equals share the first rank."""
+        lost = levels(np.where(np.isfinite(self.r), 1 - self.r2, 1.0))
+        return np.asarray(1 + np.searchsorted(np.sort(-lost), -lost), dtype=np.intp)
+
+
+@checked
+def without_each(embedding: ArrayLike, *, metric: Metric = "correlation", silenced: bool = True) -> Without:
+    """The RDM without each single feature against the whole RDM.
+
+    Parameters
+    ----------
+    embedding
+        ``(n_images, n_features)``, at least three images.
+    metric
+        ``"correlation"`` or ``"cosine"``.
+    silenced
+        The feature is set to 0. Otherwise it is left out: not in the RDM at all. For the cosine that is the
+        same. With Pearson, an image's vector is centred over one number fewer if it is left out; so a feature
+        that never fires changes nothing when it is silenced, and a little when it is left out.
+
+    Returns
+    -------
+    Without
+        An image that has no similarity without the feature, such as one for which no other feature fires,
+        is left out there.
+
+    Raises
+    ------
+    InputError
+        For fewer than three images, NaN or infinite features.
+    UnknownNameError
+        For a metric that has no similarity.
+
+    Notes
+    -----
+    Exact, without an RDM for each feature: in units of the norms of whole vectors, dropping feature f takes
+    u_i v_j + v_i u_j off the similarity s_ij, and 2 u_i v_i off the squared norm 1. Time n²·F, memory n².
+    """
+    if metric not in (named := ("correlation", "cosine")):
+        raise unknown("metric of a similarity", metric, list(named))
+    features = check_embedding(embedding)
+    n, p = features.shape
+    unit, defined = unit_vectors(features, metric=metric)
+    first, second = np.triu_indices(n, k=1)
+    whole = (unit @ unit.T)[first, second]
+    u, v = _dropped(features, unit, metric, silenced)
+    left = defined[:, None] & ~_alone(features, metric, silenced)
+    sums = np.zeros((6, p))
+    for f in range(p):
+        there = left[:, f]
+        squares = 1 - 2 * u[:, f] * v[:, f]
+        if (squares[there] < _LITTLE).any():  # too many digits would cancel: the long way
+            kept = features.copy()
+            kept[:, f] = 0
+            kept = kept if silenced else np.delete(kept, f, axis=1)
+            rest = unit_vectors(kept, metric=metric)[0]
+            x = (rest @ rest.T)[first, second]
+        else:
+            norm = np.sqrt(np.where(there, squares, 1))
+            x = whole - u[first, f] * v[second, f] - v[first, f] * u[second, f]
+            x /= norm[first] * norm[second]
+        use = there[first] & there[second]
+        a, b = x[use] - 1, whole[use] - 1  # near 0 where images are alike
+        sums[:, f] = len(a), a.sum(), a @ a, b.sum(), b @ b, a @ b
+    return Without(correlation(PairSums(*sums)), np.count_nonzero(left, axis=0))
+
+
+_LITTLE = 1e-6  # of a vector's squared norm
+
+
+def _dropped(
+    features: NDArray[np.float64], unit: NDArray[np.float64], metric: str, silenced: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What is u and v, ``(n_images, n_features)``, of :func:`without_each`."""
+    p = features.shape[1]
+    if metric == "cosine":
+        return unit, unit / 2
+    if not silenced:
+        return unit, unit * (p / max(1, p - 1)) / 2
+    largest = np.abs(features).max(axis=1, keepdims=True)
+    values = features / np.where(largest > 0, largest, 1)
+    norm = np.linalg.norm(values - values.mean(axis=1, keepdims=True), axis=1, keepdims=True)
+    values = np.where(unit.any(axis=1, keepdims=True), values / np.where(norm > 0, norm, 1), 0)
+    return values, unit - values * (1 - 1 / p) / 2
+
+
+def _alone(features: NDArray[np.float64], metric: str, silenced: bool) -> NDArray[np.bool_]:
+    """``(n_images, n_features)``: where an image has no similarity without the feature. Tested exactly."""
+    if metric == "cosine" or silenced:
+        fires = features != 0
+        return np.asarray(np.count_nonzero(fires, axis=1, keepdims=True) - fires == 0)
+    p = features.shape[1]
+    if p < 3:
+        return np.ones(features.shape, dtype=bool)
+    rising = np.sort(features, axis=1)
+    least, most = rising[:, :1], rising[:, -1:]
+    above, below = least == rising[:, -2:-1], rising[:, 1:2] == most  # but for one, all are equal
+    return np.asarray((above & (features == most)) | (below & (features == least)))
 
 
 @checked

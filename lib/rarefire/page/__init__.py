@@ -4,9 +4,9 @@
     Colours and names; arrays as panels.
 ``frame``, ``cards``
     Panels, pictures and tables as figures of the page; the paper's claims as cards.
-``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``
-    What moves in a page without a kernel: the pruning explorer, the ghost reader, pruning compared, a network
-    layer by layer, its layers pair by pair.
+``scenes``, ``widgets``, ``explorer``, ``reader``, ``prunings``, ``layers``, ``pairs``
+    What moves in a page without a kernel: image sets and single features of theirs, the pruning explorer, the
+    ghost reader, pruning compared, a network layer by layer, its layers pair by pair.
 ``subject``, ``dying``, ``arcade``
     The reader as the subject; a network that is trained in the page; simulated studies judged by two tests.
 ``try_yours``
@@ -30,7 +30,8 @@ from rarefire._engine.lazy import submodules
 _MODULES = (
     *("arcade", "build", "cards", "claims", "dimension_findings", "dimensions", "dying", "explorer", "frame"),
     *("glossary_links", "layer_groups", "layers", "pairs", "palette", "plots", "pruned_tables", "prunings"),
-    *("reader", "reference", "reference_links", "report", "rerun", "scorecard", "static_page", "subject"),
+    *("reader", "reference", "reference_links", "report", "rerun", "scenes", "scorecard", "static_page"),
+    "subject",
     *("subnetwork_findings", "try_yours", "widgets"),
 )
 __all__ = [*_MODULES]

@@ -120,7 +120,8 @@ AREAS = (
         "Figures, widgets, claims",
         "How it is drawn, and what the paper claims.",
         (
-            *("page", "page.plots", "page.frame", "page.palette", "page.widgets", "page.explorer"),
+            *("page", "page.plots", "page.frame", "page.palette", "page.widgets", "page.scenes"),
+            "page.explorer",
             *("page.pairs", "page.try_yours", "page.report", "page.subject", "page.dying", "page.arcade"),
             *("page.claims", "page.scorecard", "page.cards", "page.prunings", "page.pruned_tables"),
             *("page.dimensions", "page.dimension_findings", "page.layers", "page.layer_groups"),

@@ -70,7 +70,7 @@ class TryYours(PageWidget):
     _esm = script("geometry", "curve", "try_yours")
 
     worker = traitlets.Unicode(script("geometry", "files", "measure", "worker")).tag(sync=True)
-    explorer = traitlets.Unicode(script("geometry", "curve", "explorer")).tag(sync=True)
+    explorer = traitlets.Unicode(script("geometry", "curve", "feature", "explorer")).tag(sync=True)
     page = traitlets.Unicode().tag(sync=True)
     example = traitlets.Bytes().tag(sync=True)
     labels = traitlets.Unicode().tag(sync=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from rarefire import rdm, store
 from rarefire.errors import InputError, unknown
 from rarefire.page import palette
+from rarefire.page.scenes import Checked, Portrait, Scene, portrayed
+from rarefire.page.scenes import packed as pack
 from rarefire.poz import RARE
 
 __all__ = [
@@ -210,6 +213,10 @@ class PozHistogram(PageWidget):
     sets
         By name, ``(colour, poz, seeds)``: a name in :data:`rarefire.page.palette.COLOURS`; PoZ in [0, 1],
         ``(n_networks, n_features)``; and the seeds of the networks.
+    scenes
+        What networks say of some images: by name of the set and by seed, a
+        :class:`~rarefire.page.scenes.Scene` with the same features, whose PoZ is that of the set. A feature
+        of theirs can be looked at. By default none.
     name, caption, fallback
         As for :class:`PageWidget`.
     **state
@@ -221,17 +228,32 @@ class PozHistogram(PageWidget):
         Indices of the image set and of the network shown.
     threshold
         Features with a greater PoZ are marked, in [0, 1].
+    feature
+        Index of the feature that is looked at; None for the most active one above the threshold.
     """
 
-    _esm = script("threshold")
+    _esm = script("geometry", "feature", "threshold")
 
     sets = traitlets.List(traitlets.Dict()).tag(sync=True)
+    scenes = traitlets.List(traitlets.Dict()).tag(sync=True)
+    sprites = traitlets.List(traitlets.Dict()).tag(sync=True)
     set = traitlets.Int(0).tag(sync=True)
     network = traitlets.Int(0).tag(sync=True)
     threshold = traitlets.Float(RARE, min=0, max=1).tag(sync=True)
+    feature = traitlets.Int(None, allow_none=True).tag(sync=True)
 
-    def __init__(self, sets: Mapping[str, tuple[str, ArrayLike, Sequence[int]]], **state: Any) -> None:
+    def __init__(
+        self,
+        sets: Mapping[str, tuple[str, ArrayLike, Sequence[int]]],
+        *,
+        scenes: Mapping[str, Mapping[int, Scene]] | None = None,
+        **state: Any,
+    ) -> None:
         packed: list[dict[str, Any]] = []
+        known = scenes or {}
+        if absent := [name for name in known if name not in sets]:
+            raise unknown("image set", absent[0], list(sets))
+        self._scenes: list[Checked] = []
         for name, (colour, poz, seeds) in sets.items():
             rates = np.atleast_2d(np.asarray(poz, dtype=np.float64))
             if rates.ndim != 2 or not rates.size or not ((rates >= 0) & (rates <= 1)).all():
@@ -242,9 +264,19 @@ class PozHistogram(PageWidget):
                 raise InputError(
                     f"seeds of {name!r} must be {len(rates)}, one per network; got {len(seeds)}."
                 )
+            own = known.get(name, {})
+            if absent_seeds := [seed for seed in own if seed not in seeds]:
+                there = [str(seed) for seed in seeds]
+                raise unknown(f"network of {name!r} with seed", str(absent_seeds[0]), there)
+            places = []
+            for row, seed in zip(rates, seeds, strict=True):
+                places.append(len(self._scenes) if seed in own else -1)
+                if seed in own:
+                    self._scenes.append(_scene(own[seed], row, name))
             packed.append(
                 {
                     "name": name,
+                    "scenes": places,
                     "colour": palette.page_colour(colour),
                     "p": rates.shape[1],
                     "seeds": [int(seed) for seed in seeds],
@@ -253,13 +285,15 @@ class PozHistogram(PageWidget):
             )
         if not packed:
             raise InputError("a histogram needs at least one image set.")
-        super().__init__(sets=packed, **state)
+        shown, sprites = pack(self._scenes)
+        super().__init__(sets=packed, scenes=shown, sprites=sprites, **state)
 
-    @traitlets.validate("set", "network")
+    @traitlets.validate("set", "network", "feature")
     def _in_range(self, proposal: Any) -> Any:
         trait, value = proposal["trait"].name, proposal["value"]
-        most = len(self.sets) if trait == "set" else max(len(s["seeds"]) for s in self.sets)
-        if not 0 <= value < most:
+        sizes = {"set": [len(self.sets)], "network": [len(s["seeds"]) for s in self.sets]}
+        most = max(sizes.get(trait) or [s["p"] for s in self.sets])
+        if value is not None and not 0 <= value < most:
             raise traitlets.TraitError(f"{trait} is an index from 0 to {most - 1}; got {value}.")
         return value
 
@@ -268,6 +302,39 @@ class PozHistogram(PageWidget):
         shown = self.sets[self.set]
         rates = np.frombuffer(shown["poz"], dtype="<f4").reshape(-1, shown["p"])
         return np.asarray(rates[min(self.network, len(rates) - 1)] > self.threshold + 1e-6)
+
+    def portrait(self) -> Portrait:
+        """The feature that is looked at: which images it fires for, and what silencing it alone does.
+
+        Raises
+        ------
+        InputError
+            Where no scene of the network shown was given.
+        """
+        shown = self.sets[self.set]
+        network = min(self.network, len(shown["seeds"]) - 1)
+        if (place := shown["scenes"][network]) < 0:
+            raise InputError(
+                f"there is no scene of {shown['name']!r}, seed {shown['seeds'][network]}: give one as scenes="
+                "{name: {seed: Scene(…)}}."
+            )
+        scene, removed = self._scenes[place], self.removed()
+        order = scene.orders["low"]
+        above = order[removed[order]]
+        chosen = self.feature if self.feature is not None and self.feature < shown["p"] else None
+        feature = chosen if chosen is not None else (above[0] if len(above) else order[-1])
+        return portrayed(scene, int(feature), metric="correlation", firing=False)
+
+
+def _scene(scene: Scene, rates: NDArray[np.float64], name: str) -> Checked:
+    """A scene of a network whose PoZ is known."""
+    given = Checked(replace(scene, poz=rates) if scene.poz is None else scene, 0)
+    if given.poz.shape != rates.shape or not np.allclose(given.poz, rates, rtol=0, atol=1e-6):
+        raise InputError(
+            f"a scene of {name!r} has another PoZ than the set: {given.poz.shape} and {rates.shape}, of the "
+            "same network and images. Leave out its poz to take the set's."
+        )
+    return given
 
 
 class FeatureSwitch(PageWidget):

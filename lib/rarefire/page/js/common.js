@@ -126,9 +126,10 @@ function slider(title, attributes) {
 }
 
 // Call `moved` with the place along `box`, from 0 to 1, that is clicked, dragged to or tapped. A finger
-// that scrolls the page past it changes nothing.
-function dragged(box, moved) {
-  let start = null, sideways = false, far = false;
+// that scrolls the page past it changes nothing. Where `pick` finds something at an event, a click or a tap calls
+// what it returns instead.
+function dragged(box, moved, pick = () => null) {
+  let start = null, sideways = false, far = false, picked = null;
   const tell = event => {
     const area = box.getBoundingClientRect();
     moved((event.clientX - area.left) / area.width);
@@ -138,17 +139,19 @@ function dragged(box, moved) {
     sideways = event.pointerType === "mouse";
     far = false;
     box.setPointerCapture(event.pointerId);
-    if (sideways) tell(event);
+    picked = pick(event);
+    if (sideways && !picked) tell(event);
   });
   box.addEventListener("pointermove", event => {
     if (!start) return;
     const [dx, dy] = [Math.abs(event.clientX - start[0]), Math.abs(event.clientY - start[1])];
     far ||= dx > 6 || dy > 6;
     sideways ||= dx > 6 && dx > dy;
-    if (sideways) tell(event);
+    if (sideways && (far || !picked)) tell(event);
   });
   box.addEventListener("pointerup", event => {
-    if (start && !far && !sideways) tell(event); // a tap
+    if (start && !far && picked) picked();
+    else if (start && !far && !sideways) tell(event); // a tap
     start = null;
   });
   box.addEventListener("pointercancel", () => { start = null; });

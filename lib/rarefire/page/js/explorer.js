@@ -6,30 +6,7 @@ const REFERENCES = { network: "all features", people: "people" };
 const VIEWS = { matrices: "matrices", maps: "maps" };
 const WHICH = { low: "most active", high: "rarest", random: "randomly chosen" };
 
-// --- scenes: the geometry, with names and pictures ---
-
-class Scene extends Geometry {
-  constructor(given, least, sprites) {
-    super(given, least);
-    this.sprite = sprites[given.sprite] ?? null;
-  }
-
-  name(image) {
-    return this.names[this.labels[image]] ?? `image ${image + 1}`;
-  }
-
-  // A single one of its category.
-  title(image) {
-    return this.names.length ? `${this.name(image)} (image ${image + 1})` : this.name(image);
-  }
-
-  // Put an image on a canvas, once it is there.
-  stamp(pen, image, x, y, width, height) {
-    if (!this.sprite?.sheet.complete) return;
-    const { sheet, tile: [w, h], columns } = this.sprite;
-    pen.drawImage(sheet, (image % columns) * w, Math.floor(image / columns) * h, w, h, x, y, width, height);
-  }
-}
+// --- scenes ---
 
 // All that can be chosen; each is opened when it is first shown. `loaded` is called when pictures are there.
 class Scenes {
@@ -38,16 +15,13 @@ class Scenes {
     this.given = model.get("scenes");
     this.stimuli = [...new Set(this.given.map(s => s.stimuli))];
     this.opened = new Map();
-    this.sprites = model.get("sprites").map(({ file, type, tile, columns }) => {
-      const sheet = Object.assign(new Image(), { onload: loaded, src: address(file, type) });
-      return { sheet, tile, columns };
-    });
+    this.sprites = sheets(model.get("sprites"), loaded);
   }
 
   get shown() {
-    const i = this.model.get("scene");
-    if (!this.opened.has(i)) this.opened.set(i, new Scene(this.given[i], this.model.get("least"), this.sprites));
-    return this.opened.get(i);
+    const i = this.model.get("scene"), firing = Boolean(this.model.get("firing")), key = `${i} ${firing}`;
+    if (!this.opened.has(key)) this.opened.set(key, new Scene(this.given[i], this.model.get("least"), this.sprites, firing));
+    return this.opened.get(key);
   }
 
   // Indices of the scenes with these images.
@@ -102,6 +76,9 @@ class Panel {
     if (cell) this.at = cell;
   }
 }
+
+// What the features kept are compared with.
+const whole = (s, against) => (against === "network" && s.p < s.shape[1] ? "all that fire" : REFERENCES[against]);
 
 // --- matrices ---
 
@@ -166,7 +143,7 @@ class Matrices {
 
   paintReference({ s, metric, against }) {
     const values = s.compared(against, metric), limits = against === "people" ? range(values, s.n) : [0, s.limit(metric)];
-    this.panels[0].paint(values, limits, REFERENCES[against], `Dissimilarities of ${s.n} images, ${REFERENCES[against]}.`);
+    this.panels[0].paint(values, limits, whole(s, against), `Dissimilarities of ${s.n} images, ${whole(s, against)}.`);
   }
 
   paintKept(now) {
@@ -348,7 +325,7 @@ class Maps {
     const map = s.map(against, metric), places = signed(map.places);
     const filled = against === "people" && s.gaps ? " Pairs that nobody judged take their two images’ mean." : "";
     this.places = [places];
-    this.panels[0].paint(s, places, places, REFERENCES[against], this.trust(map, s.lengths(against, metric)) + filled);
+    this.panels[0].paint(s, places, places, whole(s, against), this.trust(map, s.lengths(against, metric)) + filled);
   }
 
   paintKept({ s, k, partial }) {
@@ -391,7 +368,8 @@ class Maps {
 
 // --- what can be set, and what is said: each part shows the state of the whole (`now`, below) ---
 
-const describe = ({ s, k, order }) => `${k} ${WHICH[order]} of ${s.p} features (${percent(k / s.p)})`;
+const counted = s => `${s.p} features${s.p < s.shape[1] ? " that fire" : ""}`;
+const describe = ({ s, k, order }) => `${k} ${WHICH[order]} of ${counted(s)} (${percent(k / s.p)})`;
 const valueOf = ({ r, defined }) => `R² ${defined ? shortly(r * r) : "undefined"}`;
 
 // Menus and choices.
@@ -405,7 +383,9 @@ function controls(model, scenes) {
   const metric = choice("Similarity", METRICS, value => set(model, { metric: value }));
   const reference = choice("Compare with", REFERENCES, value => set(model, { reference: value }));
   const view = choice("Show", VIEWS, value => set(model, { view: value }));
-  const boxes = [images, networks, order, metric, reference, view].map(part => part.box);
+  const dead = element("input", { type: "checkbox", ...OWN_KEYS, change: () => set(model, { firing: dead.checked }) }), without = element("span");
+  const alive = { box: element("label", { class: "rf-tick" }, dead, without) };
+  const boxes = [images, networks, order, metric, reference, view, alive].map(part => part.box);
   return {
     box: element("div", { class: "rf-controls" }, ...boxes),
     open(s) {
@@ -413,6 +393,9 @@ function controls(model, scenes) {
       images.show(scenes.stimuli, scenes.stimuli.indexOf(s.stimuli));
       networks.show(there.map(i => scenes.given[i].network), there.indexOf(model.get("scene")));
       reference.box.hidden = !s.human;
+      dead.checked = model.get("firing");
+      dead.disabled = !s.dead || s.dead === s.shape[1];
+      without.textContent = s.dead ? `without the ${s.dead} dead feature${s.dead === 1 ? "" : "s"}` : "no feature is dead";
     },
     settle(now) {
       order.show(now.order); metric.show(now.metric); reference.show(now.against); view.show(now.view);
@@ -420,12 +403,18 @@ function controls(model, scenes) {
   };
 }
 
+// R² does not see that all pairs become more alike, or less; the eye does.
+function levels({ s, metric, partial }) {
+  const [left, right] = [s.full(metric), partial].map(d => middle(d, s.n)), by = right.toFixed(2) - left.toFixed(2);
+  return `Mean dissimilarity: ${shortly(left, 2)} on the left, ${shortly(right, 2)} on the right.` + (by ? ` R² compares the pattern, not how ${by > 0 ? "bright" : "dark"} it is.` : "");
+}
+
 // The slider, and R² at its place. `keep` is called with a number of features.
 function answer(keep) {
   const share = slider("Features kept", { min: 1, input: () => keep(share.input.valueAsNumber) });
-  const r2 = element("output", { class: "rf-r2", ...QUIET }), said = element("span");
+  const r2 = element("output", { class: "rf-r2", ...QUIET }), said = element("span"), level = element("p", { class: "rf-level" });
   return {
-    boxes: [share.box, element("p", { class: "rf-result" }, r2, said)],
+    boxes: [share.box, element("p", { class: "rf-result" }, r2, said), level],
     open(s) { share.input.max = s.p; },
     write(now) {
       const { s, k, r, images, defined, metric, against } = now;
@@ -437,6 +426,7 @@ function answer(keep) {
       const to = against === "people" ? "people’s judgments" : `all ${s.p}`;
       const only = images < s.n ? `: ${images} of ${s.n} images have a similarity there` : "";
       const why = only || (k === 1 && metric === "correlation" ? ": a correlation needs at least two" : ": the similarities do not vary");
+      level.textContent = against === "people" ? "" : levels(now);
       said.textContent = defined ? ` of the ${describe(now)} with ${to}${only}` : ` undefined for the ${describe(now)}${why}`;
     },
   };
@@ -501,7 +491,7 @@ function facts(model) {
       rows.signed.show(against === "people" && shortly(defined ? r : NaN));
       rows.ceiling.show(ceiling && ceiling.map(c => shortly(c * c, 2)).join("–"));
       rows.poz.show(order !== "random" && percent(s.poz[s.order[order][k - 1]], 1));
-      rows.dead.show(among(dead));
+      rows.dead.show(s.p === s.shape[1] && among(dead));
       rows.ghosts.show(s.ghosts.some(Boolean) && among(ghosts));
     },
   };
@@ -525,6 +515,7 @@ class Explorer {
     this.scenes = new Scenes(model, () => {
       for (const panel of this.views.maps.panels) panel.draw();
       this.show();
+      this.portray();
     });
     const look = (cell, stays) => this.look(cell, stays), keep = k => this.keep(k);
     const colours = numbers(model.get("colours"), Uint8Array), name = model.get("name"); // 256 × RGB
@@ -535,6 +526,7 @@ class Explorer {
     this.key = key(colours);
     this.plot = new CurvePlot(share => keep(share * this.scenes.shown.p));
     this.facts = facts(model);
+    this.feature = new FeaturePanel({ name, choose: feature => set(model, { feature }), follows: "the one at the cut" });
     this.coordinates = element("span", {}, "; the maps: ", this.views.maps.numbers);
     this.box = this.layout(download(`${name}-curve`, () => this.table()));
     Object.assign(this, { now: {}, cell: null, pinned: null });
@@ -545,6 +537,7 @@ class Explorer {
       this.controls.box, ...this.answer.boxes, this.views.matrices.box, this.views.maps.box,
       element("div", { class: "rf-under" }, this.detail.box, this.key.box),
       element("div", { class: "rf-side" }, this.plot.box, this.facts.box),
+      this.feature.box,
       element("p", { class: "rf-foot" }, "Everything here is computed in this page, as you move. The curve in use: ", numbers, this.coordinates));
   }
 
@@ -568,6 +561,13 @@ class Explorer {
     this.views[now.view].paintKept(now);
     this.write();
     this.show();
+    this.portray();
+  }
+
+  // The feature that was chosen, or else the one kept last.
+  portray() {
+    const { s, k, order, metric } = this.now, chosen = s.features.indexOf(this.model.get("feature"));
+    this.feature.show(s, chosen < 0 ? s.order[order][k - 1] : chosen, metric, chosen < 0);
   }
 
   // What belongs to a scene.
@@ -633,13 +633,13 @@ class Explorer {
 
   table() {
     const { s, curve, order } = this.now, inserted = s.order[order];
-    return [...curve.r].map((r, i) => ({ k: i + 1, feature: inserted[i], poz: s.poz[inserted[i]], r, r2: r * r, n_images: curve.images[i] }));
+    return [...curve.r].map((r, i) => ({ k: i + 1, feature: s.features[inserted[i]], poz: s.poz[inserted[i]], r, r2: r * r, n_images: curve.images[i] }));
   }
 }
 
 function render({ model, el }) {
   const explorer = new Explorer(model);
-  const unmount = mount({ model, el }, explorer.box, ["scene", "fraction", "order", "metric", "reference", "category", "view"], () => explorer.draw());
+  const unmount = mount({ model, el }, explorer.box, ["scene", "fraction", "order", "metric", "reference", "category", "view", "firing", "feature"], () => explorer.draw());
   return () => {
     unmount();
     explorer.scenes.close();

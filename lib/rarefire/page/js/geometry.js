@@ -5,7 +5,8 @@
 
 class Geometry {
   // `given`: what travels in the page. R² counts where at least the share `least` of the images has a similarity.
-  constructor(given, least) {
+  // `firing`: features that never fire are out of it; `features` are the indices of those in use.
+  constructor(given, least, firing = false) {
     Object.assign(this, given);
     [this.n, this.p] = given.shape;
     this.least = least;
@@ -14,7 +15,18 @@ class Geometry {
     this.labels = numbers(given.labels, Uint16Array);
     this.ghosts = numbers(given.ghosts, Uint8Array); // (categories, p)
     this.order = Object.fromEntries(Object.entries(given.orders).map(([name, order]) => [name, numbers(order, Uint16Array)]));
+    this.sizes = given.sizes ? numbers(given.sizes, Float64Array) : new Float64Array(this.n).fill(1); // of the rows
+    this.features = [...this.poz.keys()];
+    this.dead = this.poz.filter(v => v === 1).length;
+    if (firing && this.dead < this.p) this.leaveOut(this.features.filter(f => this.poz[f] === 1));
     this.known = new Map();
+  }
+
+  leaveOut(features) {
+    const { p } = this, gone = new Set(features), kept = this.features.filter(f => !gone.has(f)), place = new Map(kept.map((f, i) => [f, i]));
+    for (const name of ["embedding", "ghosts", "poz"]) this[name] = this[name].filter((_, c) => !gone.has(c % p));
+    for (const name of Object.keys(this.order)) this.order[name] = this.order[name].filter(f => !gone.has(f)).map(f => place.get(f));
+    Object.assign(this, { p: kept.length, features: kept });
   }
 
   // Computed once.
@@ -140,6 +152,13 @@ function range(values, n) {
       if (v > highest) highest = v;
     }
   return least < highest ? [least, highest] : [0, 1];
+}
+
+// The mean over pairs that are defined.
+function middle(values, n) {
+  let m = 0, sum = 0;
+  for (let i = 0; i < n; i++) for (let j = i + 1; j < n; j++) if (values[i * n + j] === values[i * n + j]) { m++; sum += values[i * n + j]; }
+  return sum / m;
 }
 
 // Of image i: the other one that is least dissimilar, if any.

@@ -10,26 +10,62 @@ function render({ model, el }) {
   const goes = rate => rate > model.get("threshold") + 1e-6; // single precision
   const above = rates => rates.filter(goes).length;
 
+  const sprites = sheets(model.get("sprites"), () => portray()), opened = new Map();
+  const network = s => Math.min(model.get("network"), s.seeds.length - 1);
+  // What a network says of some images, where that is in the page.
+  function scene() {
+    const i = shown().scenes[network(shown())];
+    if (i >= 0 && !opened.has(i)) opened.set(i, new Scene(model.get("scenes")[i], 0, sprites));
+    return opened.get(i);
+  }
+
   const images = menu("Images", chosen => set(model, { set: chosen, network: 0 }));
   const networks = menu("Network", chosen => set(model, { network: chosen }));
   const share = slider("Threshold", { min: 0, max: 100, input: () => set(model, { threshold: share.input.valueAsNumber / 100 }) });
   const count = element("output", { class: "rf-r2", ...QUIET }), said = element("span");
   const plot = element("svg:svg", { viewBox: "0 0 640 216", role: "img", class: "rf-histogram" });
+  const panel = new FeaturePanel({ name: model.get("name"), choose: feature => set(model, { feature }), follows: "the one at the threshold" });
+  const choosing = element("span", {}, "Click or tap one to look at it. ");
+  const elsewhere = element("p", { class: "rf-foot" });
   const root = element("div", { class: "rf-threshold", role: "group", "aria-label": "Threshold on PoZ" },
     element("div", { class: "rf-controls" }, images.box, networks.box), share.box,
     element("p", { class: "rf-result" }, count, said), plot,
-    element("p", { class: "rf-foot" }, "One box is one feature: filled, it stays; hollow, it goes. ", download(`${model.get("name")}-features`, table)));
+    element("p", { class: "rf-foot" }, "One box is one feature: filled, it stays; hollow, it goes. ", choosing, download(`${model.get("name")}-features`, table)), panel.box, elsewhere);
 
+  let columns = [], side = 1; // the boxes: features by bin, and how high each is
   dragged(plot, share => {
     const x = share * 640 - FRAME.left;
     set(model, { threshold: Math.min(100, Math.max(0, Math.round((100 * x) / (step * BINS)))) / 100 });
+  }, event => {
+    const area = plot.getBoundingClientRect(), x = ((event.clientX - area.left) / area.width) * 640, y = ((event.clientY - area.top) / area.height) * 216;
+    const column = columns.find((_, bin) => x >= across(bin) && x < across(bin, 1)) ?? [], place = Math.floor((FRAME.bottom - y) / side);
+    if (!scene() || place < 0 || place > column.length || !column.length) return null;
+    return () => {
+      panel.open();
+      set(model, { feature: column[Math.min(place, column.length - 1)] });
+    };
   });
 
+  // The feature that was chosen, or else the first above the threshold.
+  function portray() {
+    const s = scene(), open = model.get("scenes").length > 0;
+    panel.box.hidden = choosing.hidden = !s;
+    elsewhere.hidden = !open || Boolean(s);
+    const there = shown().seeds.filter((_, i) => shown().scenes[i] >= 0).map(seed => `seed ${seed}`);
+    elsewhere.textContent = there.length ? `What single features fire for is in this page for ${there.join(", ")}.` : "What single features fire for is in this page for other images.";
+    if (s) panel.show(s, feature(), "correlation", model.get("feature") === null);
+  }
+
+  function feature() {
+    const rates = of(shown(), network(shown())), chosen = model.get("feature"), { low } = scene().order;
+    return chosen !== null && chosen < rates.length ? chosen : low.find(f => goes(rates[f])) ?? low.at(-1);
+  }
+
   function draw() {
-    const s = shown(), network = Math.min(model.get("network"), s.seeds.length - 1), threshold = model.get("threshold");
-    const rates = of(s, network), removed = above(rates), dead = rates.filter(v => v === 1).length;
+    const s = shown(), threshold = model.get("threshold");
+    const rates = of(s, network(s)), removed = above(rates), dead = rates.filter(v => v === 1).length;
     images.show(sets.map(other => other.name), model.get("set"));
-    networks.show(s.seeds.map(seed => `seed ${seed}`), network);
+    networks.show(s.seeds.map(seed => `seed ${seed}`), network(s));
     share.input.value = Math.round(100 * threshold);
     const limit = percent(threshold, Number.isInteger(Math.round(1000 * threshold) / 10) ? 0 : 1);
     share.value.textContent = `PoZ > ${limit}`;
@@ -41,27 +77,29 @@ function render({ model, el }) {
     said.textContent = text;
     share.input.setAttribute("aria-valuetext", `PoZ above ${limit}: ${count.textContent} go`);
     plot.setAttribute("aria-label", `Histogram of PoZ of ${s.p} features. ${count.textContent} ${text}`);
-    boxes(s, rates, FRAME.left + threshold * BINS * step);
+    boxes(s, rates, FRAME.left + threshold * BINS * step, scene() && (panel.box.open || model.get("feature") !== null) ? feature() : null);
+    portray();
   }
 
-  function boxes(s, rates, cut) {
-    const columns = Array.from({ length: BINS + 1 }, () => []);
+  function boxes(s, rates, cut, chosen) {
+    columns = Array.from({ length: BINS + 1 }, () => []);
     [...rates.keys()].sort((a, b) => rates[a] - rates[b] || a - b).forEach(feature => {
       const rate = rates[feature];
       columns[rate === 1 ? BINS : Math.min(BINS - 1, Math.floor(rate * BINS + 1e-6))].push(feature);
     });
     const tallest = Math.max(...columns.map(column => column.length));
-    const side = Math.min(step - 3, FRAME.height / tallest);
+    side = Math.min(step - 3, FRAME.height / tallest);
     const parts = columns.flatMap((column, bin) => column.map((feature, place) => {
       const hollow = goes(rates[feature]), inset = hollow ? 0.7 : 0;
       const shape = element("svg:rect", {
         x: across(bin) + 1.5 + inset, y: FRAME.bottom - (place + 1) * side + inset,
-        width: step - 3 - 2 * inset, height: Math.max(1, side - 1.2 - 2 * inset), class: hollow ? "rf-goes" : "rf-stays" });
+        width: step - 3 - 2 * inset, height: Math.max(1, side - 1.2 - 2 * inset), class: `${hollow ? "rf-goes" : "rf-stays"}${feature === chosen ? " rf-chosen" : ""}` });
       shape.append(element("svg:title", {}, `feature ${feature}: PoZ ${percent(rates[feature], 1)}`));
       return shape;
     }));
     const label = (x, text, anchor = "middle") => element("svg:text", { x, y: FRAME.bottom + 21, "text-anchor": anchor }, text);
     plot.style.setProperty("--set", s.colour);
+    plot.classList.toggle("rf-chooses", Boolean(scene()));
     plot.replaceChildren(
       element("svg:path", { class: "rf-axis", d: `M${FRAME.left} ${FRAME.bottom}h${BINS * step}m${step / 2} 0h${step}` }), ...parts,
       ...[0, 20, 40, 60, 80, 100].map(v => label(FRAME.left + (v / 100) * BINS * step, percent(v / 100), v ? "middle" : "start")),
@@ -73,11 +111,16 @@ function render({ model, el }) {
   }
 
   function table() {
-    const s = shown(), rates = of(s, Math.min(model.get("network"), s.seeds.length - 1));
+    const s = shown(), rates = of(s, network(s));
     return [...rates].map((poz, feature) => ({ feature, poz, removed: +goes(poz) }));
   }
 
-  return mount({ model, el }, root, ["set", "network", "threshold"], draw);
+  panel.box.addEventListener("toggle", draw);
+  const unmount = mount({ model, el }, root, ["set", "network", "threshold", "feature"], draw);
+  return () => {
+    unmount();
+    for (const { sheet } of sprites) URL.revokeObjectURL(sheet.src);
+  };
 }
 
 // Of sorted values, with linear interpolation as numpy has it.

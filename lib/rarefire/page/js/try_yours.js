@@ -291,7 +291,7 @@ class TryYours {
     const { scene, name, n, shown, seed } = this.found, drawn = shown < n ? `${grouped(shown)} of ${grouped(n)} images, drawn with seed ${seed}` : `${grouped(n)} images`;
     return {
       scenes: [scene], sprites: [], colours: this.model.get("colours"), scene: 0, fraction: 1, order: "low", metric: "correlation",
-      reference: "network", category: 0, view: "matrices", least: this.model.get("least"), name: "yours", caption: escaped(`${name}: ${drawn}. PoZ counted over all ${grouped(n)} images.`),
+      reference: "network", firing: false, category: 0, feature: null, view: "matrices", least: this.model.get("least"), name: "yours", caption: escaped(`${name}: ${drawn}. PoZ counted over all ${grouped(n)} images.`),
     };
   }
 

@@ -92,14 +92,16 @@ function sceneOf({ shown, rows, p, kept, poz, orders, sorted, fires, known, m, n
   const sort = [...shown].sort((i, j) => code(i) - code(j) || i - j), n = sort.length;
   const view = array => new DataView(array.buffer, array.byteOffset, array.byteLength);
   const embedding = new kept.constructor(n * p), ghosts = new Uint8Array(groups * p);
+  const sizes = new Float64Array(n).fill(1);
   sort.forEach((row, i) => {
     const own = kept.subarray(row * p, (row + 1) * p), largest = own.reduce((most, v) => Math.max(most, v), 0);
-    embedding.set(kept instanceof Float64Array && largest > 0 ? own.map(v => v / largest) : own, i * p);
+    if (kept instanceof Float64Array && largest > 0) sizes[i] = largest;
+    embedding.set(sizes[i] === 1 ? own : own.map(v => v / largest), i * p);
   });
   for (let c = 0; c < groups * p; c++) ghosts[c] = +(poz[c % p] < 1 && (fires ? !fires[c] : sort.every(row => kept[row * p + c] === 0)));
   const scene = {
     stimuli: name.replace(/(?<=.)\.[^.]+$/, ""), network: `${thousands(p)} features`, shape: [n, p], kind: kept instanceof Float64Array ? "f8" : "f4",
-    embedding: view(embedding), poz: view(Float32Array.from(poz)), labels: view(Uint16Array.from(sort, code)), ghosts: view(ghosts), ceiling: [],
+    embedding: view(embedding), sizes: view(sizes), poz: view(Float32Array.from(poz)), labels: view(Uint16Array.from(sort, code)), ghosts: view(ghosts), ceiling: [],
     names: sorted?.names ?? [], groups: sorted?.names ?? ["these images"],
     orders: Object.fromEntries(Object.entries(orders).map(([first, order]) => [first, view(Uint16Array.from(order))])),
   };
