@@ -582,7 +582,9 @@ def in_short(card: pd.DataFrame) -> str:
     n = {verdict: int((card["verdict"] == verdict).sum()) for verdict in claims.VERDICTS}
     right, partly, wrong = n[claims.REPRODUCED], n[claims.DIRECTION], n[claims.NOT_REPRODUCED]
     direction = f", {partly} in direction" if partly else ""
-    either = f"{right} of {len(card)} readings of what the papers state are reproduced{direction}, {wrong} not"
+    either = (
+        f"{right} of {len(card)} readings of what the papers state are reproduced{direction}, {wrong} not"
+    )
     return f"{either}; {len(card) - right - partly - wrong} stay open."
 
 
