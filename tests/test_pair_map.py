@@ -388,7 +388,7 @@ def test_every_state_of_the_page(tab, static_page, shown):
     widget = PairMap(shown, titles=TITLES)
     open_page(tab, static_page(widget))
     networks_, what = tab.get_by_role("combobox", name="Network"), tab.get_by_role("combobox", name="Show")
-    handle, square = tab.get_by_role("slider", name="Blocks"), tab.locator(".rf-square")
+    handle, square = tab.get_by_role("slider", name="Groups"), tab.locator(".rf-square")
     agrees(tab, widget, shown["lenet"])
     for network, one in shown.items():
         networks_.select_option(TITLES[network])
@@ -515,7 +515,7 @@ def test_another_network_is_shown_at_about_the_same_depth(tab, static_page, show
     menu.select_option("toy")
     assert seen(tab).here == ["features.3.conv", "features.2.conv"]
     assert seen(tab).slider == "3, the best number"
-    handle = tab.get_by_role("slider", name="Blocks")
+    handle = tab.get_by_role("slider", name="Groups")
     assert handle.get_attribute("max") == "6"
     handle.press("ArrowRight")
     assert seen(tab).slider == "4"
