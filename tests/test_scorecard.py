@@ -872,7 +872,7 @@ def test_the_readme_has_the_numbers_of_the_scorecard():
         f"silenced instead of removed, none of the {len(gains)} gains can be shown",
         f"R² without them: {kept[0]:.3f} on MNIST, {kept[1]:.3f} on CIFAR-10",
         f"the other 80 % have {firing[0]:.3f} and {firing[1]:.3f}",
-        f"the rarest fifth alone has {alone[0]:.2f} and {alone[1]:.2f}, inside the paper's",
+        f"the rarest 20 % alone have {alone[0]:.2f} and {alone[1]:.2f}, inside the paper's",
         f"{100 * rare[0]:.0f} % and {100 * rare[1]:.0f} % are silent for more than 80 % of the images",
         f"Of {len(own)} readings of what the paper states about small networks, on its own image sets: "
         f"{scorecard.tally(own)}. {own['late'].sum()} of them hang on a range or a way of reading",
