@@ -49,7 +49,8 @@ def explore(
 
     from rarefire import poz, rdm
     from rarefire._engine import blocks
-    from rarefire.page.explorer import MOST_FEATURES, Explorer, Scene
+    from rarefire.page.explorer import Explorer, Scene
+    from rarefire.page.scenes import MOST_FEATURES
     from rarefire.page.widgets import save
 
     apart(embedding, human if human_array is None else None, labels, out)

@@ -24,7 +24,7 @@ from rarefire import rdm, stimuli
 from rarefire.curves import ENOUGH, Curve, count, enough, geometry_curve, rdm_curve
 from rarefire.errors import InputError
 from rarefire.page import frame, palette, plots
-from rarefire.page.scenes import MOST_FEATURES, Checked, Portrait, Scene, packed, portrait, portrayed
+from rarefire.page.scenes import Checked, Portrait, Scene, packed, portrait, portrayed
 from rarefire.page.widgets import PageWidget, script
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
-    "MOST_FEATURES",
     "ORDERS",
     "REFERENCES",
     "VIEWS",

@@ -552,11 +552,13 @@ class Explorer {
       ...before, s, k: featuresKept(model.get("fraction"), s.p), order: model.get("order"), metric: model.get("metric"),
       category: Math.min(model.get("category"), s.groups.length - 1), against: s.human ? model.get("reference") : "network", view: model.get("view"),
     };
+    const settled = ["s", "order", "metric", "category", "against", "view"].every(name => now[name] === before[name]);
+    if (settled && now.k === before.k) return this.portray(); // another feature, nothing else
     if (s !== before.s) this.open(before.s);
     similarities(s.prefixes(now.order, now.metric), now.k, now.partial);
     now.r = agreement(now.partial, s.reference(now.against, now.metric), s.n);
     for (let c = 0; c < now.partial.length; c++) now.partial[c] = 1 - now.partial[c];
-    if (["s", "order", "metric", "category", "against", "view"].some(name => now[name] !== before[name])) this.settle();
+    if (!settled) this.settle();
     this.detail.aloud(false); // the slider says enough
     this.views[now.view].paintKept(now);
     this.write();
