@@ -26,9 +26,10 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 #: Modules in which results are compared, other than in pages; and what in them is long, not numeric.
 NUMERIC = (
     *("block_tests", "blocks", "claims", "curves", "dimension", "ensembles", "error_rates", "explorer"),
-    *("ghosts", "ghosts_by_class", "grams", "inference", "judgments", "lowlevel", "naive", "networks"),
+    *("ghosts", "ghosts_by_class", "grams", "inference", "judgments", "lowlevel", "multiarrange", "naive"),
+    "networks",
     *("orders", "pairs", "people", "people_by_class", "poz", "pruned_findings", "ratings", "rdm"),
-    *("recipes", "record"),
+    *("recipes", "record", "relus"),
     *("records", "records_ghosts", "records_gradient", "reliability", "resampling", "retrieval"),
     *("reweighting", "scorecard", "selection", "sequence_maps", "sequences", "similarity", "simulations"),
     *("subnetwork_findings", "subnetworks", "training", "transport", "units"),
