@@ -141,6 +141,7 @@ class Explorer(PageWidget):
     few bits as leave R² within 0.0005 at every k.
     """
 
+    _height = (66, 79)
     _esm = script("geometry", "curve", "feature", "explorer")
 
     scenes = traitlets.List(traitlets.Dict()).tag(sync=True)

@@ -100,6 +100,10 @@ class PageWidget(anywidget.AnyWidget):
 
     _css = _joined("static/palette.css", "js/widgets.css")
 
+    #: In rem, on a wide and on a narrow page, how high it is at least with its caption: a page keeps that
+    #: place for it, so that nothing moves when it wakes up.
+    _height = (0, 0)
+
     name = traitlets.Unicode().tag(sync=True)
     caption = traitlets.Unicode().tag(sync=True)
 
@@ -117,7 +121,9 @@ class PageWidget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        marked = f'<figure data-widget="{self.model_id}"{_FIGURE[7:]}'
+        wide, narrow = self._height
+        place = f' style="--rf-wide:{wide}rem;--rf-narrow:{narrow}rem"' if wide else ""
+        marked = f'<figure data-widget="{self.model_id}"{place}{_FIGURE[7:]}'
         return {**data, "text/html": self._fallback.replace(_FIGURE, marked, 1)}, metadata
 
 
@@ -232,6 +238,7 @@ class PozHistogram(PageWidget):
         Index of the feature that is looked at; None for the most active one above the threshold.
     """
 
+    _height = (33, 31)
     _esm = script("geometry", "feature", "threshold")
 
     sets = traitlets.List(traitlets.Dict()).tag(sync=True)

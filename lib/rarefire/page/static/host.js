@@ -60,6 +60,7 @@
       figure.dataset.ready = "";
     } catch (error) {
       place.remove();
+      figure.removeAttribute("style");
       console.error(error);
     }
   }
