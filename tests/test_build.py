@@ -572,7 +572,9 @@ def test_the_landing_page_has_a_line_for_each_finding(html):
     assert len(re.findall(r"<li><p><strong>[^<]+\?\s*</strong>", page)) == 8
     shown = re.sub(r"\s+", " ", text(html / "index.html"))
     assert re.search(r"the other 80 % have 0\.\d+ on digits; 0\.\d+ on MNIST", shown)
-    assert re.search(r"\d+ % to \d+ % of its dimensions stay; in LeNets these alone have \d+ % to \d+ %\.", shown)
+    assert re.search(
+        r"\d+ % to \d+ % of its dimensions stay; in LeNets these alone have \d+ % to \d+ %\.", shown
+    )
     assert page.count("<ol") == 1  # the chapters; a line that begins with a number and a full stop makes one
 
 
