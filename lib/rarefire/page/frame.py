@@ -281,7 +281,7 @@ def table(
         classes="rf-table",
         float_format=lambda v: f"{v:.{digits}f}".replace("-", "−"),
         na_rep="–",
-    )
+    ).replace("<th></th>", "<td></td>")  # no column is headed by nothing
     return HTML(
         f'<figure class="rf-figure" id="table-{name}"><div class="rf-scroll" tabindex="0" role="region" '
         f'aria-label="table {name}">{body}</div>'

@@ -233,11 +233,11 @@ class TryYours {
     this.results.replaceChildren(
       element("ul", { class: "rf-notes" }, ...notes.map(text => element("li", {}, text))),
       element("div", { class: "rf-halves" },
-        element("section", {}, element("h4", {}, "How silent"), element("p", {}, `PoZ of ${all}:`), element("ul", { class: "rf-lines" }, ...key), histogram(poz, rare)),
-        element("section", {}, element("h4", {}, "What the first features carry"), element("div", { class: "rf-controls" }, this.metric.box, this.against.box), this.plot.box, this.place, this.values)),
+        element("section", {}, element("h2", {}, "How silent"), element("p", {}, `PoZ of ${all}:`), element("ul", { class: "rf-lines" }, ...key), histogram(poz, rare)),
+        element("section", {}, element("h2", {}, "What the first features carry"), element("div", { class: "rf-controls" }, this.metric.box, this.against.box), this.plot.box, this.place, this.values)),
       element("p", { class: "rf-foot" }, "To keep: ", download(`${stem}-poz`, () => this.pozTable(), "PoZ (CSV)"), ", ",
         download(`${stem}-curves`, () => this.curveTable(), "curves (CSV)"), ...(found.scene ? [", ", this.saved(stem)] : []), "."),
-      element("h4", {}, "The explorer"), explorer);
+      element("h2", {}, "The explorer"), explorer);
     this.results.hidden = false;
     this.draw();
     this.undo = found.scene ? await this.explore(explorer) : () => {};
