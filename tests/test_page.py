@@ -8,11 +8,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 from PIL import Image
 
 from rarefire import records
 from rarefire.errors import DataError, InputError, UnknownNameError
-from rarefire.page import frame, palette, plots, reader
+from rarefire.page import frame, palette, plots, reader, static_page
 
 
 @pytest.fixture
@@ -160,6 +162,24 @@ def test_rdm_panel_histogram_picture_and_table(rng):
     text = frame.table(pd.DataFrame({"x": [0.12345], "y": [np.nan]}), name="t", caption="c").data
     assert "<td>0.12</td>" in text
     assert "<td>–</td>" in text
+    unnamed = frame.table(pd.DataFrame({"": ["a"], "x": [1]}), name="t", caption="c").data
+    assert re.findall(r"<t[hd]>[^<]*</t[hd]>", unnamed)[:2] == ["<td></td>", "<th>x</th>"]
+
+
+def test_per_cent_signs_are_alike_but_in_code_and_drawings():
+    figure = (
+        '<figure class="rf-figure" style="width:80%"><svg><text>5%</text></svg>'
+        "<td>0.21%</td><code>6%</code><figcaption>half: 50 % of 7%</figcaption></figure>"
+    )
+    page = new_document("page")
+    page += nodes.paragraph("", "", nodes.Text("21% and 22 %, per cent: %; "), nodes.literal("", "f'{x:3%}'"))
+    page += nodes.raw("", figure, format="html")
+    page += nodes.raw("", "<p>9%</p>", format="html")
+    static_page._signs(None, page, "page")
+    said, drawn, other = (part.astext() for part in page)
+    assert said == "21\u00a0% and 22\u00a0%, per cent: %; f'{x:3%}'"
+    assert drawn == figure.replace("0.21%", "0.21\u00a0%").replace("50 % of 7%", "50\u00a0% of 7\u00a0%")
+    assert other == "<p>9%</p>"
     text = frame.table(pd.DataFrame({"n": pd.array([3, None], dtype="Int64")}), name="t", caption="c").data
     assert re.findall("<td>(.*?)</td>", text) == ["3", "–"]
 
