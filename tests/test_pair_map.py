@@ -554,7 +554,7 @@ def test_it_is_said_and_named(tab, static_page, shown):
     assert [c.get_attribute("aria-label") for c in tab.locator("canvas").all()] == [
         f"Distances between 60 images in {layer}, sorted by class." for layer in ("conv1", "fc3")
     ]
-    assert tab.get_by_role("slider").get_attribute("aria-valuetext") == "2 blocks, the best number"
+    assert tab.get_by_role("slider").get_attribute("aria-valuetext") == "2 groups, the best number"
     assert tab.get_by_role("group", name="Layers pair by pair").count() == 1
     assert tab.locator(".rf-room p:not([role=status]):not([aria-hidden=true])").count() == 0
 
