@@ -474,7 +474,7 @@ def test_widgets_are_alive_offline(browser, html, served, page, width, scheme):
 
     tab.mouse.move(box["x"] + 0.8 * box["width"], middle)
     tab.mouse.down()
-    tab.mouse.move(box["x"] + 0.3 * box["width"], middle, steps=5)
+    tab.mouse.move(box["x"] + 0.15 * box["width"], middle, steps=5)
     tab.mouse.up()
     moved()
     handle.focus()
