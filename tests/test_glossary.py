@@ -102,6 +102,21 @@ def test_headings_code_links_and_figures_stay_as_they_are(part):
     assert marked(part) == []
 
 
+def test_captions_have_the_first_mentions_that_the_text_has_not():
+    caption = '<em>A ghost</em>: twins, <a href="x">RDM</a><details>R²</details> &amp; R² of a twin.'
+    figure = (
+        f'<figure class="rf-figure"><svg><text>RDM</text></svg><figcaption>{caption}</figcaption></figure>'
+    )
+    page = new_document("page")
+    page += nodes.paragraph("", "A ghost.")
+    page += nodes.raw("", figure, format="html")
+    glossary_links.mark(page, ENTRIES, "glossary.html")
+    (raw,) = page.findall(nodes.raw)
+    link = '<a class="rf-term reference internal" href="glossary.html#term-{}" title="{}">{}</a>'
+    twins, square = link.format("twin", "A control.", "twins"), link.format("R²", "A square.", "R²")
+    assert raw.astext() == figure.replace("twins", twins).replace("&amp; R²", f"&amp; {square}")
+
+
 def test_a_mark_says_the_definition_without_scripts():
     page = new_document("page")
     page += nodes.paragraph("", "twin")

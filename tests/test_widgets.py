@@ -113,7 +113,8 @@ def test_errors(still, histogram):
 def test_the_figure_for_pages_without_scripts_is_marked(switch):
     data, _ = switch._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
-    assert re.match(rf'<figure data-widget="{switch.model_id}" class="rf-figure"', data["text/html"])
+    place = r'style="--rf-wide:22rem;--rf-narrow:28rem"'
+    assert re.match(rf'<figure data-widget="{switch.model_id}" {place} class="rf-figure"', data["text/html"])
 
 
 def test_a_saved_page_is_one_file_and_its_text_is_text(still, tmp_path):

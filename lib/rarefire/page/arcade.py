@@ -358,6 +358,7 @@ class Arcade(PageWidget):
     """
 
     _esm = script("arcade_study", "arcade")
+    _height = (61, 113)
 
     world = traitlets.Dict().tag(sync=True)
     images = traitlets.Int(Setting.images).tag(sync=True)

@@ -269,7 +269,8 @@ def _chapter_stamp(root: Path, source: Path, parameters: Mapping[str, Any]) -> s
     files = [source, *sorted(source.parent.glob("*.py")), *sorted(_PACKAGE.rglob("*.py"))]
     files += sorted((page / "js").glob("*"))
     files.append(page / "static" / "palette.css")  # travels in widgets
-    files += [file for file in sorted((root / "data").rglob("*")) if file.is_file()]
+    data = (file for file in sorted((root / "data").rglob("*")) if file.is_file())
+    files += [file for file in data if file.suffix != ".png"]  # pictures are taken of pages
     lock = root / "requirements.lock"
     total = hashlib.sha256()
     for file in [*files, *([lock] if lock.is_file() else [])]:

@@ -396,6 +396,7 @@ class DyingFeatures(PageWidget):
     """
 
     _esm = script("dying")
+    _height = (58, 87)
 
     worker = traitlets.Unicode(script("geometry", "convnet", "dying_worker")).tag(sync=True)
     images = traitlets.Bytes().tag(sync=True)

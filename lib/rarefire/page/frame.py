@@ -291,7 +291,7 @@ def table(
 
 
 def _svg(figure: Figure, *, prefix: str) -> str:
-    """Inline SVG whose colours are the page's and whose ids are unique on it."""
+    """Inline SVG in its place, whose colours are the page's and whose ids are unique on it."""
     with style():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -312,13 +312,13 @@ def _svg(figure: Figure, *, prefix: str) -> str:
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = re.sub(r'(xlink:href|href)="#', rf'\1="#{prefix}', text)
     text = themed(text)
-    width = re.search(r'width="([\d.]+)pt"', text)
-    points = float(width.group(1)) if width else 250.0
+    width, height = (float(points) for points in re.findall(r' (?:width|height)="([\d.]+)pt"', text)[:2])
     start = re.sub(r' (width|height)="[\d.]+pt"', "", text[: text.index(">")])
-    pixels = points * 96 / 72
     named = f"{font[0]};" if font else ""
-    size = f'style="{named}width:100%;max-width:{1.5 * pixels:.0f}px" aria-hidden="true"'
-    return f"{start} {size}{text[text.index('>') :]}"
+    # Its place is as large before it is drawn: a page draws what a reader comes near (rarefire.css).
+    place = f"max-width:{1.5 * width * 96 / 72:.0f}px;aspect-ratio:{width:g}/{height:g}"
+    drawing = f'{start} style="{named}display:block;width:100%" aria-hidden="true"{text[text.index(">") :]}'
+    return f'<div class="rf-drawing" style="{place}">{drawing}</div>'
 
 
 def _shared_style(group: re.Match[str]) -> str:

@@ -3,13 +3,14 @@
 Terms and definitions stand in the book's glossary alone. A mention is a link to its entry there, titled with
 the definition, which ``terms.js`` opens beside it; without scripts, browsers show the title. A line of the
 glossary stands for itself, with a capital at its beginning and with an *s* at its end; other forms have lines
-of their own. Headings, code, links, figures and the reference stay as they are.
+of their own. Headings, code, links, drawings and the reference stay as they are.
 """
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,20 +77,49 @@ def mark(document: nodes.document, terms: Iterable[Entry], page: str) -> None:
     if not by_line:
         return
     pattern, left = _pattern(by_line), set(by_line.values())
+
+    def first(found: re.Match[str]) -> Entry | None:
+        entry = next(by_line[line] for line in by_line if re.fullmatch(_form(line), found[0]))
+        if entry not in left:
+            return None
+        left.remove(entry)
+        return entry
+
+    def linked(found: re.Match[str]) -> str:
+        if not (entry := first(found)):
+            return found[0]
+        address, said = (html.escape(part) for part in (f"{page}#{entry.address}", entry.definition))
+        return f'<a class="{_CLASS} reference internal" href="{address}" title="{said}">{found[0]}</a>'
+
     for text in list(document.findall(nodes.Text)):
+        if isinstance(text.parent, nodes.raw):
+            if (changed := _in_captions(text, lambda words: pattern.sub(linked, words))) != text:
+                text.parent.replace(text, nodes.Text(changed))
+            continue
         if not _is_prose(text):
             continue
         made, at = list[nodes.Node](), 0
         for found in pattern.finditer(text):
-            entry = next(by_line[line] for line in by_line if re.fullmatch(_form(line), found[0]))
-            if entry in left:
-                left.remove(entry)
+            if entry := first(found):
                 link = nodes.reference("", found[0], internal=True, classes=[_CLASS])
                 link["refuri"], link["reftitle"] = f"{page}#{entry.address}", entry.definition
                 made += [nodes.Text(text[at : found.start()]), link]
                 at = found.end()
         if made:
             text.parent.replace(text, [*made, nodes.Text(text[at:])])
+
+
+_CAPTION = re.compile("<figcaption>.*?</figcaption>", re.DOTALL)
+_WORDS = re.compile(r"<(a|details|code)\b.*?</\1>|<[^>]*>|[^<]+", re.DOTALL)
+
+
+def _in_captions(text: str, change: Callable[[str], str]) -> str:
+    """What stands in captions of the book's figures, changed; links, code and sources as they are."""
+
+    def changed(found: re.Match[str]) -> str:
+        return _WORDS.sub(lambda part: part[0] if part[0][0] == "<" else change(part[0]), found[0])
+
+    return _CAPTION.sub(changed, text) if 'class="rf-figure"' in text else text
 
 
 def _pattern(lines: Iterable[str]) -> re.Pattern[str]:

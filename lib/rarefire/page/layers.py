@@ -76,6 +76,7 @@ class LayerMap(PageWidget):
     """
 
     _esm = script("layers")
+    _height = (35, 90)
 
     networks = traitlets.List(traitlets.Dict()).tag(sync=True)
     words_of = traitlets.Dict().tag(sync=True)

@@ -80,6 +80,7 @@ class PairMap(PageWidget):
     """
 
     _esm = script("pairs")
+    _height = (65, 117)
 
     networks = traitlets.List(traitlets.Dict()).tag(sync=True)
     words_of = traitlets.Dict().tag(sync=True)

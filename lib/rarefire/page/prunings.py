@@ -88,6 +88,7 @@ class PruningMap(PageWidget):
     """
 
     _esm = script("prunings")
+    _height = (56, 107)
 
     sets = traitlets.List(traitlets.Dict()).tag(sync=True)
     words_of = traitlets.Dict().tag(sync=True)

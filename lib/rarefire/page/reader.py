@@ -94,6 +94,7 @@ class GhostReader(PageWidget):
     """
 
     _esm = script("reader")
+    _height = (38, 58)
 
     shelves = traitlets.List(traitlets.Dict()).tag(sync=True)
     shelf = traitlets.Int(0).tag(sync=True)

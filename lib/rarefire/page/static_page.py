@@ -6,7 +6,8 @@
 * per cent signs, typed or computed, are all alike;
 * the code of a page that is folded away is opened by one switch (``code.js``);
 * what the theme leaves without a name has one (``landmarks.js``);
-* of the theme's icons, 1.5 MB that every page would read before it is alive, those that are shown travel;
+* what pages would read before they are alive and not use stays behind: of the theme's icons, 1.5 MB, those
+  that are shown travel, and the index of the search is for its page;
 * widgets run on ``host.js``, without a kernel (the configuration names it); one that a static page cannot
   draw is a warning, hence an error of the build.
 """
@@ -28,6 +29,15 @@ from sphinx.util import logging
 __all__ = ["setup"]
 
 _LOG = logging.getLogger(__name__)
+# Before anything is drawn: what the theme would find out after all is, when a page's styles begin anew.
+_FIRST = """\
+{
+  const { classList, dataset } = document.documentElement;
+  classList.add("rf-scripts");
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  if (dataset.mode === "auto") dataset.theme = dark ? "dark" : "light";
+}
+"""
 _SILENT = {"LayoutModel", "LinkModel", "DirectionalLinkModel"}
 
 
@@ -99,9 +109,15 @@ def _drop_live_code(
 
 
 def _check_widgets(app: Sphinx, env: Any) -> None:
+    """Those that a page cannot draw; of the others' state, what the page has already is left out."""
     for page, data in getattr(env, "nb_metadata", {}).items():
-        state = data.get("js_files", {}).get("ipywidgets_state")
-        models = json.loads(state[1]["body"])["state"].values() if state else []
+        if not (found := data.get("js_files", {}).get("ipywidgets_state")):
+            continue
+        kept = json.loads(found[1]["body"])
+        models = kept["state"].values()
+        for model in models:
+            model["state"].pop("_css", None)  # widgets.css
+        found[1]["body"] = json.dumps(kept).replace("<", "\\u003c")
         names = {m["model_name"] for m in models if not _draws(m)}
         shown = sorted(name for name in names if not name.endswith("StyleModel"))
         if shown:
@@ -119,10 +135,11 @@ def _draws(model: dict[str, Any]) -> bool:
 
 def _style(app: Sphinx, config: Any) -> None:
     static = Path(__file__).parent / "static"
-    config.html_static_path.append(str(static))
+    config.html_static_path += [str(static), str(Path(__file__).parent / "js" / "widgets.css")]
     config.html_favicon = str(static / "favicon.svg")
 
 
+_SEARCH = re.compile(r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
 _FONT = re.compile(r"<script[^>]*scripts/fontawesome\.js[^>]*></script>")
 _ICONS = """\
 :is(.fa-solid, .fas)::before {
@@ -144,8 +161,12 @@ def _icon(name: str, font: str) -> str:
     return f".fa-{name} {{ --wide: {int(wide) / int(high):.4g}em; --icon: {address}; }}\n"
 
 
-def _few_icons(app: Sphinx, exception: Exception | None) -> None:
-    """The icons that are on pages as a style of a few kilobytes, in the place of the theme's script."""
+def _lighter(app: Sphinx, exception: Exception | None) -> None:
+    """Pages without what they would read and not use.
+
+    That is the index of the search, which has its own page, and the script of all icons, in whose place a
+    style of a few kilobytes has those that are on pages.
+    """
     script = Path(app.outdir) / "_static" / "scripts" / "fontawesome.js"
     if exception or not script.exists():
         return
@@ -154,7 +175,8 @@ def _few_icons(app: Sphinx, exception: Exception | None) -> None:
         text = page.read_text("utf-8")
         shown = " ".join(re.findall(r'<(?:i|span) class="([^"]*)"', text))
         names |= set(re.findall(r"fa-([\w-]+)", shown))
-        page.write_text(_FONT.sub("", text), "utf-8")
+        text = _FONT.sub("", text)
+        page.write_text(text if page.name == "search.html" else _SEARCH.sub("", text), "utf-8")
     rules = [_icon(name, font) for name in sorted(names - {"solid", "lg"})]
     (Path(app.outdir) / "_static" / "icons.css").write_text(_ICONS + "".join(rules), "utf-8")
     for part in (script, script.with_suffix(".js.map")):
@@ -165,15 +187,15 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
     app.connect("config-inited", _style)
-    app.add_js_file(None, body="document.documentElement.classList.add('rf-scripts')")
+    app.add_js_file(None, body=_FIRST)
     app.add_js_file("code.js", loading_method="defer")
     app.add_js_file("landmarks.js", loading_method="defer")
     app.add_css_file("icons.css")
-    app.add_css_file("palette.css")
-    app.add_css_file("rarefire.css")
+    for style in ("palette.css", "rarefire.css", "widgets.css"):
+        app.add_css_file(style)
     app.connect("doctree-resolved", _signs, priority=900)
     app.connect("html-page-context", _code_switch)
     app.connect("html-page-context", _drop_live_code, priority=999)
     app.connect("env-check-consistency", _check_widgets)
-    app.connect("build-finished", _few_icons)
+    app.connect("build-finished", _lighter)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

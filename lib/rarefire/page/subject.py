@@ -88,6 +88,7 @@ class Subject(PageWidget):
     """
 
     _esm = script("geometry", "subject")
+    _height = (83, 138)
 
     sprite = traitlets.Dict().tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)

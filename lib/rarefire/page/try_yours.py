@@ -68,6 +68,7 @@ class TryYours(PageWidget):
     """
 
     _esm = script("geometry", "curve", "try_yours")
+    _height = (109, 152)
 
     worker = traitlets.Unicode(script("geometry", "files", "measure", "worker")).tag(sync=True)
     explorer = traitlets.Unicode(script("geometry", "curve", "feature", "explorer")).tag(sync=True)

@@ -180,6 +180,8 @@ def document(body: str, shown: Sequence[PageWidget], *, title: str, styles: str 
         raise InputError(f"widgets on one page need names of their own (name=); got {', '.join(names)}.")
     # Sorted, as a notebook keeps it: what is in order must not hang on the order of keys.
     kept = {"state": dependency_state(shown, drop_defaults=False)}
+    for model in kept["state"].values():
+        model["state"].pop("_css", None)  # the page has it
     state = json.dumps(kept, allow_nan=False)
     for place, key in enumerate(kept["state"]):
         state, body = (text.replace(key, f"model-{place}") for text in (state, body))
@@ -200,7 +202,7 @@ def page_of(*, heading: str, figures: str, state: str, styles: str = "") -> str:
     styles
         More CSS.
     """
-    style = _joined("static/palette.css", "static/rarefire.css", "js/page.css") + styles
+    style = _joined("static/palette.css", "static/rarefire.css", "js/widgets.css", "js/page.css") + styles
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -365,6 +367,7 @@ class FeatureSwitch(PageWidget):
     """
 
     _esm = script("switch")
+    _height = (22, 28)
 
     vectors = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)

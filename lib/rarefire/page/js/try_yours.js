@@ -330,7 +330,7 @@ class TryYours {
       if (Array.isArray(value)) return value.map((one, i) => plain(one, [...path, i]));
       return value && typeof value === "object" ? Object.fromEntries(Object.entries(value).map(([key, one]) => [key, plain(one, [...path, key])])) : value;
     };
-    const state = { _esm: model.get("explorer"), _css: model.get("_css"), ...plain(this.state(), []) };
+    const state = { _esm: model.get("explorer"), ...plain(this.state(), []) };
     const kept = { state: { explorer: { model_name: "AnyModel", model_module: "anywidget", model_module_version: "*", state, buffers } } };
     const widgets = JSON.stringify(kept).replaceAll("<", "\\u003c"), heading = escaped(title);
     const figure = `<figure class="rf-figure" id="figure-yours" data-widget="explorer"><p>This figure needs scripts.</p><figcaption>${state.caption}</figcaption></figure>`;

@@ -52,8 +52,6 @@
     figure.insertBefore(place, caption);
     try {
       const drawn = model(figure.dataset.widget);
-      if (!document.getElementById("rf-widget-style"))
-        document.head.append(Object.assign(document.createElement("style"), { id: "rf-widget-style", textContent: drawn.get("_css") }));
       const { default: widget } = await load(drawn.get("_esm"));
       await widget.render({ model: drawn, el: place });
       for (const child of [...figure.children]) if (child !== place && child !== caption) child.remove();
