@@ -579,6 +579,39 @@ def test_the_landing_page_has_a_line_for_each_finding(html):
     assert page.count("<ol") == 1  # the chapters; a line that begins with a number and a full stop makes one
 
 
+def test_openings_of_chapters_say_what_was_found(html):
+    """Those of chapters 5 to 8 are sentences that stand fixed; the landing page's numbers are computed."""
+
+    def shown(page):
+        return re.sub(r"\s+", " ", text(html / f"{page}.html"))
+
+    found = shown("index")
+
+    def numbers(pattern):
+        return [float(number) for number in re.search(pattern, found).groups()]
+
+    many, few = numbers(r"random features show only (\d+) % of that\..*? random features show (\d+) % of it")
+    assert many < 50 < few
+    assert "with more than a hundred, some say something of their own" in shown("notebooks/05_ghost_features")
+    pruned, again = re.search(r"what it was \(R² (.*?)\)\) than .*? of them \((.*?)\)\)", found).groups()
+    sets = re.compile(r"(0\.\d+) \(")
+    pairs = list(zip(sets.findall(pruned), sets.findall(again), strict=True))
+    assert len(pairs) == 2
+    assert all(float(one) >= float(other) for one, other in pairs)
+    assert "no more than training the same network again" in shown("notebooks/06_pruning_compared")
+    images, least, most, flat, flattest = numbers(
+        r"the images’ (\d+) grow to (\d+) to (\d+) \(untrained (\d+) to (\d+)\)"
+    )
+    assert images < least <= most
+    assert flat <= flattest < least
+    (stays,) = numbers(r"penultimate layer (\d+) % to \d+ % of its dimensions stay")
+    assert stays >= 90
+    assert "without them nearly all of the dimension stays" in shown("notebooks/07_dimension_and_units")
+    planted, cka = numbers(r"Where groups are planted, it finds (\d+) % of them, CKA (\d+) %")
+    assert planted < cka
+    assert "simpler measures find planted groups more often" in shown("notebooks/08_sub_networks")
+
+
 @pytest.mark.browser
 def test_the_readme_s_picture_shows_what_the_landing_page_does(browser, html):
     """`make picture` took it; networks that another processor trained differ in the second decimal."""
