@@ -299,6 +299,8 @@ def _svg(figure: Figure, *, prefix: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"\n +", "\n", text)
+    # A style within a drawing holds for the page, all of which begins anew when one comes or goes.
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r' d="([^"]*)"', lambda path: f' d="{_short_path(path[1])}"', text)
     text = re.sub(r"data:image/png;base64,([^\"]+)", lambda image: _short_image(image[1]), text)
     # What says nothing, or the same everywhere: groups' names, turns by nothing, thousandths, the font.
@@ -317,7 +319,8 @@ def _svg(figure: Figure, *, prefix: str) -> str:
     named = f"{font[0]};" if font else ""
     # Its place is as large before it is drawn: a page draws what a reader comes near (rarefire.css).
     place = f"max-width:{1.5 * width * 96 / 72:.0f}px;aspect-ratio:{width:g}/{height:g}"
-    drawing = f'{start} style="{named}display:block;width:100%" aria-hidden="true"{text[text.index(">") :]}'
+    own = f"{named}stroke-linejoin:round;display:block;width:100%"
+    drawing = f'{start} style="{own}" aria-hidden="true"{text[text.index(">") :]}'
     return f'<div class="rf-drawing" style="{place}">{drawing}</div>'
 
 

@@ -47,7 +47,10 @@
     if (model_name === "LinkModel") b.on(`change:${to}`, back);
   }
 
-  for (const figure of document.querySelectorAll("[data-widget]")) {
+  const figures = [...document.querySelectorAll("[data-widget]")];
+  for (const { dataset } of figures) // side by side
+    if (state[dataset.widget]) load(state[dataset.widget].state._esm).catch(() => {});
+  for (const figure of figures) {
     const caption = figure.querySelector("figcaption"), place = document.createElement("div");
     figure.insertBefore(place, caption);
     try {
