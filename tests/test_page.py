@@ -166,19 +166,24 @@ def test_rdm_panel_histogram_picture_and_table(rng):
     assert re.findall(r"<t[hd]>[^<]*</t[hd]>", unnamed)[:2] == ["<td></td>", "<th>x</th>"]
 
 
-def test_per_cent_signs_are_alike_but_in_code_and_drawings():
+def test_signs_are_alike_but_in_code_and_drawings():
     figure = (
         '<figure class="rf-figure" style="width:80%"><svg><text>5%</text></svg>'
-        "<td>0.21%</td><code>6%</code><figcaption>half: 50 % of 7%</figcaption></figure>"
+        "<td>0.21%</td><td>-.5</td><code>-6%</code><figcaption>half: 50 % of 7%</figcaption></figure>"
     )
     page = new_document("page")
     page += nodes.paragraph("", "", nodes.Text("21% and 22 %, per cent: %; "), nodes.literal("", "f'{x:3%}'"))
+    page += nodes.paragraph("", "", nodes.Text("-0.1 to -.2 (-3), 1-2, LeNet-5, 2026-11-02, - 4"))
     page += nodes.raw("", figure, format="html")
     page += nodes.raw("", "<p>9%</p>", format="html")
     static_page._signs(None, page, "page")
-    said, drawn, other = (part.astext() for part in page)
+    said, minus, drawn, other = (part.astext() for part in page)
     assert said == "21\u00a0% and 22\u00a0%, per cent: %; f'{x:3%}'"
-    assert drawn == figure.replace("0.21%", "0.21\u00a0%").replace("50 % of 7%", "50\u00a0% of 7\u00a0%")
+    assert minus == "−0.1 to −.2 (−3), 1-2, LeNet-5, 2026-11-02, - 4"
+    changed = {"0.21%": "0.21\u00a0%", ">-.5": ">−.5", "50 % of 7%": "50\u00a0% of 7\u00a0%"}
+    for typed, shown in changed.items():
+        figure = figure.replace(typed, shown)
+    assert drawn == figure
     assert other == "<p>9%</p>"
     text = frame.table(pd.DataFrame({"n": pd.array([3, None], dtype="Int64")}), name="t", caption="c").data
     assert re.findall("<td>(.*?)</td>", text) == ["3", "–"]

@@ -864,10 +864,12 @@ def control_panels(readings: Sequence[Reading], *, named: Sequence[str]) -> list
             right.axes[0].annotate(
                 found.category[:6],
                 (float(found.m[-1]), found.from_random),
-                (3, -3),
+                (-4, -1),  # left of and below what falls
                 color=COLOURS["ghosts"],
                 textcoords="offset points",
                 fontsize=7.5,
+                ha="right",
+                va="top",
             )
     return [left, right]
 

@@ -3,7 +3,7 @@
 * formulas become MathML, which browsers draw themselves; one with a command or an environment that the
   converter does not know, which it would print as it stands, is a warning, hence an error of the build;
 * the theme's scripts for live code (they name another host) are left out;
-* per cent signs, typed or computed, are all alike;
+* per cent signs and minuses, typed or computed, are all alike;
 * the code of a page that is folded away is opened by one switch (``code.js``);
 * what the theme leaves without a name has one (``landmarks.js``);
 * what pages would read before they are alive and not use stays behind: of the theme's icons, 1.5 MB, those
@@ -74,22 +74,23 @@ def _code_switch(
 _DRAWN_OR_CODE = re.compile(r"(<(svg|script|style|pre|code|select)\b.*?</\2>)", re.DOTALL)
 
 
-def _percent(text: str) -> str:
-    """A number and its per cent sign apart, and on one line."""
-    return re.sub(r"(?<=\d)[ \u00a0]?%", "\u00a0%", text)
+def _typeset(text: str) -> str:
+    """A number and its per cent sign apart, and on one line; before a number a minus, not a hyphen."""
+    text = re.sub(r"(?<=\d)[ \u00a0]?%", "\u00a0%", text)
+    return re.sub(r"(?:(?<=[\s(>])|^)-(?=\.?\d)", "−", text)
 
 
 def _signs(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Per cent signs, typed or computed, all alike: in texts, captions and tables, not in code."""
+    """Signs, typed or computed, all alike: in texts, captions and tables, not in code."""
     for text in list(doctree.findall(nodes.Text)):
         if isinstance(text.parent, nodes.literal | nodes.literal_block | nodes.math | nodes.math_block):
             continue
         if not isinstance(text.parent, nodes.raw):
-            changed = _percent(text.astext())
+            changed = _typeset(text.astext())
         elif 'class="rf-figure"' in text:
             parts = _DRAWN_OR_CODE.split(text.astext())
             for i in range(0, len(parts), 3):  # between them: what is left as it stands, and its name
-                parts[i] = re.sub(r">[^<]+(?=<)", lambda found: _percent(found[0]), parts[i])
+                parts[i] = re.sub(r">[^<]+(?=<)", lambda found: _typeset(found[0]), parts[i])
             changed = "".join(part for i, part in enumerate(parts) if i % 3 < 2)
         else:
             continue
