@@ -615,6 +615,14 @@ def test_openings_of_chapters_say_what_was_found(html):
     assert "simpler measures find planted groups more often" in shown("notebooks/08_sub_networks")
 
 
+@pytest.mark.parametrize("page", pages())
+def test_no_number_is_longer_than_it_is_exact(html, page):
+    body = re.search(r"<article.*</article>", (html / f"{page}.html").read_text(), re.DOTALL)[0]
+    prose = re.sub(r"<(script|svg|style|pre|code)\b.*?</\1>", "", body, flags=re.DOTALL)
+    shown = re.sub(r"<[^>]+>", " ", prose)
+    assert re.findall(r"\d\.\d{5,}|\bnan\b", shown) == []
+
+
 @pytest.mark.browser
 def test_the_readme_s_picture_shows_what_the_landing_page_does(browser, html):
     """`make picture` took it; networks that another processor trained differ in the second decimal."""
