@@ -19,6 +19,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 from rarefire.page import reference
+from rarefire.page.static_page import in_words
 
 __all__ = ["Entry", "entries", "mark", "setup"]
 
@@ -110,16 +111,13 @@ def mark(document: nodes.document, terms: Iterable[Entry], page: str) -> None:
 
 
 _CAPTION = re.compile("<figcaption>.*?</figcaption>", re.DOTALL)
-_WORDS = re.compile(r"<(a|details|code)\b.*?</\1>|<[^>]*>|[^<]+", re.DOTALL)
 
 
 def _in_captions(text: str, change: Callable[[str], str]) -> str:
     """What stands in captions of the book's figures, changed; links, code and sources as they are."""
-
-    def changed(found: re.Match[str]) -> str:
-        return _WORDS.sub(lambda part: part[0] if part[0][0] == "<" else change(part[0]), found[0])
-
-    return _CAPTION.sub(changed, text) if 'class="rf-figure"' in text else text
+    if 'class="rf-figure"' not in text:
+        return text
+    return _CAPTION.sub(lambda found: in_words(found[0], change, but=["a", "details"]), text)
 
 
 def _pattern(lines: Iterable[str]) -> re.Pattern[str]:

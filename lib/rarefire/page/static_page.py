@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,7 +27,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
-__all__ = ["setup"]
+__all__ = ["in_words", "setup"]
 
 _LOG = logging.getLogger(__name__)
 # Before anything is drawn: what the theme would find out after all is, when a page's styles begin anew.
@@ -71,13 +72,27 @@ def _code_switch(
         context["body"] = body.replace("<h1>", f"{switch}<h1>", 1)
 
 
-_DRAWN_OR_CODE = re.compile(r"(<(svg|script|style|pre|code|select)\b.*?</\2>)", re.DOTALL)
+def in_words(text: str, change: Callable[[str], str], *, but: Sequence[str] = ()) -> str:
+    """HTML with its words changed: none of what is drawn, of code or of a tag.
+
+    Parameters
+    ----------
+    text
+        HTML.
+    change
+        Of the words between two tags.
+    but
+        Names of more elements that stay as they are.
+    """
+    kept = "|".join(["svg", "script", "style", "pre", "code", "select", *but])
+    parts = re.compile(rf"<({kept})\b.*?</\1>|<[^>]*>|[^<]+", re.DOTALL)
+    return parts.sub(lambda part: part[0] if part[0][0] == "<" else change(part[0]), text)
 
 
 def _typeset(text: str) -> str:
     """A number and its per cent sign apart, and on one line; before a number a minus, not a hyphen."""
     text = re.sub(r"(?<=\d)[ \u00a0]?%", "\u00a0%", text)
-    return re.sub(r"(?:(?<=[\s(>])|^)-(?=\.?\d)", "−", text)
+    return re.sub(r"(?:(?<=[\s(])|^)-(?=\.?\d)", "−", text)
 
 
 def _signs(app: Sphinx, doctree: nodes.document, page: str) -> None:
@@ -88,10 +103,7 @@ def _signs(app: Sphinx, doctree: nodes.document, page: str) -> None:
         if not isinstance(text.parent, nodes.raw):
             changed = _typeset(text.astext())
         elif 'class="rf-figure"' in text:
-            parts = _DRAWN_OR_CODE.split(text.astext())
-            for i in range(0, len(parts), 3):  # between them: what is left as it stands, and its name
-                parts[i] = re.sub(r">[^<]+(?=<)", lambda found: _typeset(found[0]), parts[i])
-            changed = "".join(part for i, part in enumerate(parts) if i % 3 < 2)
+            changed = in_words(text.astext(), _typeset)
         else:
             continue
         if changed != text.astext():
