@@ -1,6 +1,6 @@
 // Runs the page's widgets (anywidget modules) without a kernel, on the state that the notebook stored.
 // Each takes the place of the drawing in its figure; where that fails, the drawing stays.
-(async () => {
+(() => {
   const kind = what => `script[type="application/vnd.jupyter.widget-${what}+json"]`;
   const stored = document.querySelector(kind("state"));
   if (!stored) return;
@@ -47,10 +47,8 @@
     if (model_name === "LinkModel") b.on(`change:${to}`, back);
   }
 
-  const figures = [...document.querySelectorAll("[data-widget]")];
-  for (const { dataset } of figures) // side by side
-    if (state[dataset.widget]) load(state[dataset.widget].state._esm).catch(() => {});
-  for (const figure of figures) {
+  const begun = new Set();
+  async function wake(figure) {
     const caption = figure.querySelector("figcaption"), place = document.createElement("div");
     figure.insertBefore(place, caption);
     try {
@@ -65,4 +63,23 @@
       console.error(error);
     }
   }
+
+  // While the rest of a long page is still being read: each figure as soon as something follows it.
+  const followed = node => node && (node.nextSibling || followed(node.parentNode));
+  let last = Promise.resolve();
+  function look() {
+    const read = document.readyState !== "loading";
+    for (const figure of document.querySelectorAll("[data-widget]")) {
+      if (begun.has(figure) || !(read || followed(figure))) continue;
+      begun.add(figure);
+      last = last.then(() => wake(figure)); // one after the other, as they stand
+    }
+  }
+  const watch = new MutationObserver(look);
+  watch.observe(document, { childList: true, subtree: true });
+  document.addEventListener("DOMContentLoaded", () => {
+    watch.disconnect();
+    look();
+  });
+  look();
 })();
